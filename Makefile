@@ -1,0 +1,91 @@
+# Everything runs in .venv, which the first target that needs it installs from pyproject.toml and constraints.txt.
+
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+PYTEST := $(VENV_PYTHON) -m pytest -q --jaxtyping-packages=envs,metarl,beartype.beartype
+INSTALLED := .venv/.installed
+DRAWS := .venv/.draws
+GL_PACKAGES := libegl1 libgl1-mesa-dri libopengl0
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONPATH PYTHONHOME  # ROS and others put packages there that would shadow those of .venv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format bench
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(DRAWS) ## Install everything into .venv (the other targets do it when needed)
+	@echo "Set up: .venv is what constraints.txt asks for. Next: make demo"
+
+demo: $(DRAWS) ## Train on Meta-World, measure on held-out tasks, film it: about 10 minutes on 2 cores
+	@run=runs/demo; n=2; while [ -e "$$run" ]; do run="runs/demo-$$n"; n=$$((n + 1)); done; set -e; \
+	echo "1/3 Meta-training with configs/demo.yaml into $$run"; \
+	.venv/bin/metarl train configs/demo.yaml --run "$$run"; \
+	echo "2/3 Measuring on held-out tasks what a few episodes of adaptation change"; \
+	.venv/bin/metarl evaluate "$$run"; \
+	echo "3/3 Filming held-out tasks before and after adaptation"; \
+	.venv/bin/metarl watch "$$run"; \
+	echo "Done. In $$run: evaluations/ holds the numbers, videos/ the film, checkpoints/ the policy."
+
+test: $(DRAWS) ## Run the tests
+	@$(PYTEST)
+
+test-slow: $(DRAWS) ## Run the tests that take longer than CI allows
+	@$(PYTEST) -m "slow and not gpu"
+
+lint: $(INSTALLED) ## Check style, formatting and types
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff format --check .
+	@$(VENV_PYTHON) -m mypy
+
+format: $(INSTALLED) ## Format the code and mend what can be mended without thought
+	@$(VENV_PYTHON) -m ruff check --fix .
+	@$(VENV_PYTHON) -m ruff format .
+
+bench: $(INSTALLED) ## Measure environment steps per second
+	@$(VENV_PYTHON) scripts/benchmark.py
+
+# The stamp bears another name until pip is done, so an interrupted install is never taken for a finished one; it starts
+# over. It is as old as the start of the install: a pin edited meanwhile counts as newer.
+$(INSTALLED): pyproject.toml constraints.txt
+	@if [ -e .venv/.unfinished ]; then echo "The last installation did not finish: starting over."; rm -rf .venv; fi
+	@if $(VENV_PYTHON) -m pip --version > /dev/null 2>&1; then \
+		echo "Bringing .venv up to date with pyproject.toml and constraints.txt."; \
+	else $(MAKE) --no-print-directory .venv/pip; fi
+	@rm -f $@ && touch .venv/.unfinished
+	@$(VENV_PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
+	@mv .venv/.unfinished $@
+
+ifeq ($(shell [ -x $(VENV_PYTHON) ] && echo yes),)  # the Python that .venv was made with has gone, stamp or not
+.PHONY: $(INSTALLED)
+endif
+
+.PHONY: .venv/pip
+.venv/pip:
+	@"$(PYTHON)" -c '' > /dev/null 2>&1 || \
+	{ echo "'$(PYTHON)' does not run here; name a Python 3.11, 3.12 or 3.13, as in: make setup PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	{ echo "metarl needs Python 3.11, 3.12 or 3.13, but '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1); name another, as in:" \
+	"make setup PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || \
+	{ echo "'$(PYTHON)' cannot make virtual environments; on Debian or Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	@echo "Installing PyTorch, MuJoCo, Meta-World and the development tools into .venv, as constraints.txt has them."
+	@echo "With a CPU-only PyTorch that is 1.7 GB on disk and takes 1 to 5 minutes. On Linux pip takes the CUDA build"
+	@echo "unless told otherwise, several GB more. For the CPU-only build, which is all that the demo needs, set"
+	@echo "PIP_EXTRA_INDEX_URL to the index that PyTorch's install page names, and start again."
+	@[ -x $(VENV_PYTHON) ] || rm -rf .venv
+	@"$(PYTHON)" -m venv .venv
+
+# Only videos need a GL library: without one there is no stamp, a hint each time, and all else goes on.
+$(DRAWS): $(INSTALLED)
+	@can_draw() { $(VENV_PYTHON) -c 'from metarl.viewing import gl; gl.choose_backend()' 2> /dev/null; }; \
+	if ! can_draw && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing what MuJoCo draws with where there is no screen: $(GL_PACKAGES)"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $(GL_PACKAGES) > /dev/null; \
+	fi; \
+	if can_draw; then touch $@; else \
+		echo "MuJoCo cannot draw here, so there will be no videos. On Debian or Ubuntu: sudo apt-get install $(GL_PACKAGES)"; \
+	fi

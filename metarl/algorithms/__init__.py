@@ -1,0 +1,22 @@
+"""Meta-learning algorithms, a folder each."""
+
+import torch
+
+from envs.core import TaskDistribution
+from metarl.algorithms.base import Algorithm
+from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.rl2.algorithm import RL2
+from metarl.algorithms.rl2.config import RL2Config
+
+
+def make_algorithm(config: MAMLConfig | RL2Config, distribution: TaskDistribution, device: torch.device) -> Algorithm:
+    """The algorithm that a configuration names, for a task distribution's spaces.
+
+    Raises:
+        UserError: If settings contradict each other.
+    """
+    spaces = (distribution.observation_space, distribution.action_space)
+    if isinstance(config, MAMLConfig):
+        return MAML(config, *spaces, device)
+    return RL2(config, *spaces, device)

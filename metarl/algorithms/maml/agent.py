@@ -1,0 +1,109 @@
+"""MAML outside of training: adapts by gradient steps on the episodes it has played."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from metarl.algorithms.maml.losses import make_batch
+from metarl.optim.vectors import Parameters
+from metarl.recording import Recorder
+from metarl.sampling import to_environment, to_vectors
+from metarl.types import Timestep, Trajectories
+
+if TYPE_CHECKING:
+    from metarl.algorithms.maml.algorithm import MAML
+
+
+UNCLIPPED = "unclipped_action"
+"""Auxiliary output: the action as sampled, which the gradient step needs where the environment got a clipped one."""
+
+
+class MAMLAgent:
+    """Explores by sampling actions, adapts by gradient steps, and acts by the mean action of the adapted policies.
+
+    Every environment is a task with a policy of its own. See `metarl.agents.Agent`.
+
+    Args:
+        maml: The trained algorithm.
+        seed: Seeds the exploration.
+    """
+
+    def __init__(self, maml: MAML, seed: int) -> None:
+        self.adaptation_steps = maml.config.inner_steps
+        self._maml = maml
+        self._device = maml.policy.head.linear.weight.device
+        self._generator = torch.Generator().manual_seed(seed)
+        self.init()
+
+    def init(self) -> None:
+        """See `Agent`."""
+        self._adapted: Parameters | None = None
+        self._steps: list[Timestep] = []
+        self._exploring = True
+
+    def adapt_action(self, observations: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
+        """See `Agent`."""
+        actions = self._act(observations, explore=True)
+        return to_environment(actions, self._maml.action_space), {UNCLIPPED: actions.astype(np.float64)}
+
+    def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        """See `Agent`."""
+        return to_environment(self._act(observations, explore=False), self._maml.action_space)
+
+    def step(self, timestep: Timestep) -> None:
+        """See `Agent`; what happens in evaluation episodes is not learned from."""
+        if self._exploring:
+            self._steps.append(timestep)
+
+    def adapt(self) -> None:
+        """One gradient step on the episodes told since the last, as many as every environment has completed.
+
+        An episode that is still running counts if it is all there is.
+        """
+        if not self._steps:
+            return
+        config = self._maml.config
+        trajectories = self._record(self._steps).to(self._device)
+        batch = make_batch(trajectories, config.discount, config.gae_lambda)
+        self._adapted = self._maml.adapt(self._current(len(batch.weights)), [batch])
+        self._steps = []
+
+    def _record(self, steps: Sequence[Timestep]) -> Trajectories:
+        ended = np.stack([step.terminated | step.truncated for step in steps])
+        episodes = max(1, int(ended.sum(0).min()))
+        num_envs, observation_size = steps[0].observation.shape
+        recorder = Recorder(num_envs, episodes, len(steps), observation_size, self._maml.distribution.action_size)
+        nothing = np.zeros(num_envs, np.float32)
+        for step in steps:
+            actions = step.aux_policy_outputs.get(UNCLIPPED)
+            recorder.add(
+                step.observation,
+                to_vectors(step.action, self._maml.action_space) if actions is None else actions,
+                nothing,
+                step.reward,
+                nothing > 0,
+                step.terminated,
+                step.truncated,
+                step.observation,
+            )
+        return recorder.trajectories(num_envs)
+
+    def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
+        """See `Agent`; policies without memory have nothing to reset."""
+
+    @torch.no_grad()
+    def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
+        self._exploring = explore
+        tensor = torch.as_tensor(observations, dtype=torch.float32, device=self._device)
+        outputs = self._maml.outputs(self._current(len(observations)), tensor)
+        distribution = self._maml.distribution
+        actions = distribution.sample(outputs, self._generator) if explore else distribution.mode(outputs)
+        return actions.cpu().numpy()
+
+    def _current(self, num_envs: int) -> Parameters:
+        return self._adapted or self._maml.replicate(self._maml.parameters, num_envs)

@@ -1,0 +1,21 @@
+"""Where tensors live."""
+
+from typing import Literal
+
+import torch
+
+from envs.errors import UserError
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+
+def resolve_device(name: DeviceName) -> torch.device:
+    """The device that a configuration asks for; "auto" is the first CUDA device, or the CPU where there is none.
+
+    Raises:
+        UserError: If "cuda" is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError("device: 'cuda' was asked for, but PyTorch finds no CUDA device; use 'cpu' or 'auto'")
+    return torch.device("cuda" if name != "cpu" and available else "cpu")

@@ -1,0 +1,179 @@
+"""How adaptation is measured: the same number of episodes on every task, before and after adapting to it."""
+
+import math
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from rich.progress import Progress, TaskID
+
+from envs.core import Task, TaskDistribution, TaskVectorEnv
+from envs.errors import UserError
+from metarl.agents import Agent
+from metarl.errors import RunFailure
+from metarl.evaluation.result import Evaluation
+from metarl.seeding import Stream, derive_seeds
+from metarl.types import Timestep
+
+ADAPTATION_EPISODES = (0, 1, 3, 10)
+"""How many adaptation episodes are tried, where nothing else is said."""
+
+
+def evaluate(
+    agent: Agent,
+    distribution: TaskDistribution,
+    tasks: Sequence[Task],
+    *,
+    adaptation_episodes: Sequence[int] = ADAPTATION_EPISODES,
+    episodes: int = 3,
+    seed: int,
+    env: TaskVectorEnv | None = None,
+    num_envs: int = 50,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measures what an agent achieves on each task after k episodes of adaptation to it, for each k independently.
+
+    Unlike `metaworld.evaluation`, which takes the first few episodes that *end* among all tasks of a name, the number
+    of episodes is fixed per task and none is cut at success, so that quick successes cannot crowd out failures. An
+    environment's seed depends on the task's place in `tasks`, on k and on the round, not on how tasks are batched.
+
+    Args:
+        agent: What adapts; told of every step.
+        distribution: The family that the tasks belong to.
+        tasks: The tasks to play, usually held-out ones.
+        adaptation_episodes: The numbers k to try.
+        episodes: Evaluation episodes per task and k.
+        seed: What everything here is derived from; the agent's own randomness is its own.
+        env: Where to play, left with other tasks; without it an environment is made and closed again.
+        num_envs: How many tasks are played at a time, at most, where no `env` is given.
+        progress: Where to show how many episodes have been played.
+
+    Raises:
+        UserError: If there is no task, or a number is out of range or given twice.
+        RunFailure: If a return is not a finite number.
+    """
+    ks = _check(tasks, adaptation_episodes, episodes, seed, num_envs)
+    if env is None:
+        batches = math.ceil(len(tasks) / num_envs)
+        with closing(distribution.make_env(math.ceil(len(tasks) / batches))) as own:
+            outcome = _Protocol(agent, own, episodes, seed, progress).play(tasks, ks)
+    else:
+        outcome = _Protocol(agent, env, episodes, seed, progress).play(tasks, ks)
+    if not np.isfinite(outcome.returns).all():
+        raise RunFailure(f"evaluation on {distribution.name} gave returns that are not finite numbers")
+    return Evaluation(
+        distribution=distribution.name,
+        held_out=set(tasks) <= set(distribution.test_tasks),
+        horizon=distribution.horizon,
+        task_names=tuple(task.name for task in tasks),
+        task_ids=tuple(task.id for task in tasks),
+        adaptation_episodes=ks,
+        adaptation_steps=agent.adaptation_steps,
+        seed=seed,
+        success=outcome.success,
+        success_last=outcome.success_last,
+        returns=outcome.returns,
+    )
+
+
+def _check(
+    tasks: Sequence[Task], adaptation_episodes: Sequence[int], episodes: int, seed: int, num_envs: int
+) -> tuple[int, ...]:
+    ks = tuple(sorted(adaptation_episodes))
+    if not tasks:
+        raise UserError("evaluation needs at least one task")
+    if not ks or ks[0] < 0 or len(set(ks)) < len(ks):
+        raise UserError(f"adaptation_episodes must be different numbers, none below 0: got {list(adaptation_episodes)}")
+    for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("num_envs", num_envs, 1)):
+        if value < least:
+            raise UserError(f"{name} must be at least {least}: got {value}")
+    return ks
+
+
+class _Outcome(NamedTuple):
+    """Outcomes of episodes, with any leading axes before `episode`."""
+
+    success: Bool[np.ndarray, "*batch episode"]
+    success_last: Bool[np.ndarray, "*batch episode"]
+    returns: Float[np.ndarray, "*batch episode"]
+
+    @staticmethod
+    def zeros(*shape: int) -> "_Outcome":
+        return _Outcome(np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool), np.zeros(shape))
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    """The parts that stay the same while tasks and numbers of adaptation episodes change."""
+
+    agent: Agent
+    env: TaskVectorEnv
+    episodes: int
+    seed: int
+    progress: Progress | None
+
+    def play(self, tasks: Sequence[Task], ks: tuple[int, ...]) -> _Outcome:
+        """Outcomes `(k, task, episode)`, as many tasks at a time as there are environments."""
+        count = self.env.num_envs
+        starts = range(0, len(tasks), count)
+        bar = self._add_bar(len(starts) * count * sum(k + self.episodes for k in ks))
+        outcome = _Outcome.zeros(len(ks), len(tasks), self.episodes)
+        for start in starts:
+            # The last batch is filled up with tasks from the front, whose outcomes are dropped.
+            batch = [index % len(tasks) for index in range(start, start + count)]
+            self.env.set_tasks([tasks[index] for index in batch])
+            for row, k in enumerate(ks):
+                for whole, part in zip(outcome, self._adapt_and_play(batch, k, bar), strict=True):
+                    whole[row, start : start + count] = part[: len(tasks) - start]
+        return outcome
+
+    def _adapt_and_play(self, batch: list[int], k: int, bar: TaskID | None) -> _Outcome:
+        def seeds(phase: int) -> list[int]:
+            return [derive_seeds(self.seed, Stream.EVALUATION, k, phase, index, count=1)[0] for index in batch]
+
+        self.agent.init()
+        each, extra = divmod(k, self.agent.adaptation_steps)
+        for step in range(self.agent.adaptation_steps):
+            count = each + (step < extra)
+            if count:
+                self._play_episodes(count, seeds(1 + step), bar, adapting=True)
+            if count or k == step == 0:  # without any episode the agent is to adapt all the same, once
+                self.agent.adapt()
+        return self._play_episodes(self.episodes, seeds(0), bar, adapting=False)
+
+    def _play_episodes(self, count: int, seeds: list[int], bar: TaskID | None, *, adapting: bool) -> _Outcome:
+        """Plays `count` episodes in every environment; what one does while it only waits for others is not counted."""
+        agent, env = self.agent, self.env
+        outcome = _Outcome.zeros(env.num_envs, count)
+        played = np.zeros(env.num_envs, dtype=np.int64)
+        observations, _ = env.reset(seed=list(seeds))
+        if not adapting:
+            agent.reset(np.ones(env.num_envs, dtype=bool))
+        while (played < count).any():
+            observations = np.asarray(observations, dtype=np.float64)
+            actions, auxiliary = agent.adapt_action(observations) if adapting else (agent.eval_action(observations), {})
+            following, rewards, terminated, truncated, infos = env.step(actions)
+            valid = played < count
+            auxiliary = {**auxiliary, "valid": valid.astype(np.float64)}
+            agent.step(Timestep(observations, actions, rewards, terminated, truncated, auxiliary))
+
+            envs = np.flatnonzero(valid)
+            at = (envs, played[envs])
+            outcome.returns[at] += rewards[envs]
+            outcome.success[at] |= infos["success"][envs]
+            outcome.success_last[at] = infos["success"][envs]
+
+            ended = terminated | truncated
+            if not adapting and ended.any():
+                agent.reset(ended)
+            if self.progress and bar is not None and ended.any():
+                self.progress.advance(bar, int((ended & valid).sum()))
+            played += ended
+            observations = following  # after an episode's end the next one's first (SAME_STEP autoreset)
+        return outcome
+
+    def _add_bar(self, total: int) -> TaskID | None:
+        return self.progress.add_task("evaluating", total=total) if self.progress else None

@@ -1,0 +1,150 @@
+"""What an evaluation found: every episode's outcome, and the summaries made of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from metarl.evaluation.statistics import LEVEL, RESAMPLES, Interval, stratified_bootstrap
+from metarl.seeding import Stream, generator
+
+_DESCRIPTION = (
+    "For each number k of adaptation episodes the agent starts anew, plays exactly k episodes on each task, spread "
+    "over its adaptation steps, and adapts; then exactly the stated number of evaluation episodes is played on each "
+    "task, to their end whether solved or not. Returns are undiscounted. An episode is a success if the task was "
+    "solved in any of its steps; success_last asks for the last step. Values are averaged over a task's episodes, then "
+    "over the tasks of a name, then over names. Intervals are percentile bootstraps over tasks, drawn within each "
+    "name; they tell of the spread over tasks, not over training runs. Gains are paired: the same task with k and with "
+    "0 adaptation episodes."
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `k` adaptation episodes amount to, for one name or over all of them."""
+
+    k: int
+    """Adaptation episodes."""
+    success: Interval
+    """Share of episodes in which the task was solved at any step."""
+    success_last: Interval
+    """Share of episodes in which the task was solved at the last step."""
+    returns: Interval
+    """Undiscounted return of an episode."""
+    success_gain: Interval | None
+    """`success` minus that without adaptation, paired by task; None for k = 0 or where k = 0 was not played."""
+    return_gain: Interval | None
+    """The same for `returns`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON types; gains are absent where there are none."""
+        intervals = {
+            "success": self.success,
+            "success_last": self.success_last,
+            "return": self.returns,
+            "success_gain": self.success_gain,
+            "return_gain": self.return_gain,
+        }
+        return {"k": self.k} | {name: interval._asdict() for name, interval in intervals.items() if interval}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured, in full: the outcome of every evaluation episode."""
+
+    distribution: str
+    """Name of the task distribution."""
+    held_out: bool
+    """Whether all tasks are from the distribution's test split."""
+    horizon: int
+    """Steps after which an episode is truncated."""
+    task_names: tuple[str, ...]
+    """The name of each task."""
+    task_ids: tuple[str, ...]
+    """The identifier of each task."""
+    adaptation_episodes: tuple[int, ...]
+    """The numbers k of adaptation episodes, ascending."""
+    adaptation_steps: int
+    """Over how many rounds the agent's adaptation episodes were spread."""
+    seed: int
+    """What every environment's seed and the bootstrap were derived from."""
+    success: Bool[np.ndarray, "k task episode"]
+    """Whether the task was solved at any step of the episode."""
+    success_last: Bool[np.ndarray, "k task episode"]
+    """Whether the task was solved at the episode's last step."""
+    returns: Float[np.ndarray, "k task episode"]
+    """Undiscounted return of the full episode."""
+
+    @property
+    def episodes(self) -> int:
+        """Evaluation episodes per task and k."""
+        return int(self.returns.shape[-1])
+
+    @property
+    def per_name(self) -> dict[str, list[Summary]]:
+        """One summary for each k, for each name in order of first appearance."""
+        return self._summaries[0]
+
+    @property
+    def overall(self) -> list[Summary]:
+        """One summary for each k, over all names; each name weighs the same."""
+        return self._summaries[1]
+
+    @cached_property
+    def _summaries(self) -> tuple[dict[str, list[Summary]], list[Summary]]:
+        measured = [array.mean(axis=-1) for array in (self.success, self.success_last, self.returns)]
+        per_task = np.concatenate([*measured, self._gains(measured[0]), self._gains(measured[2])]).T
+        per_name, overall = stratified_bootstrap(per_task, self.task_names, generator(self.seed, Stream.EVALUATION))
+        return {name: self._summarise(row) for name, row in per_name.items()}, self._summarise(overall)
+
+    def _gains(self, values: Float[np.ndarray, "k task"]) -> Float[np.ndarray, "k task"]:
+        has_baseline = self.adaptation_episodes[0] == 0
+        return values - values[0] if has_baseline else np.zeros_like(values)
+
+    def _summarise(self, intervals: list[Interval]) -> list[Summary]:
+        ks = self.adaptation_episodes
+        success, last, returns, success_gain, return_gain = (
+            intervals[start : start + len(ks)] for start in range(0, len(intervals), len(ks))
+        )
+        return [
+            Summary(
+                k,
+                success[row],
+                last[row],
+                returns[row],
+                success_gain[row] if k and ks[0] == 0 else None,
+                return_gain[row] if k and ks[0] == 0 else None,
+            )
+            for row, k in enumerate(ks)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types: the protocol, the summaries with intervals, and each episode's outcome per task."""
+        return {
+            "protocol": {
+                "description": _DESCRIPTION,
+                "adaptation_episodes": list(self.adaptation_episodes),
+                "adaptation_steps": self.adaptation_steps,
+                "episodes_per_task": self.episodes,
+                "horizon": self.horizon,
+                "seed": self.seed,
+                "interval_level": LEVEL,
+                "interval_resamples": RESAMPLES,
+            },
+            "distribution": self.distribution,
+            "held_out": self.held_out,
+            "overall": [summary.to_dict() for summary in self.overall],
+            "per_name": {name: [summary.to_dict() for summary in rows] for name, rows in self.per_name.items()},
+            "tasks": [
+                {
+                    "name": name,
+                    "id": identifier,
+                    "success": self.success[:, task].tolist(),
+                    "success_last": self.success_last[:, task].tolist(),
+                    "return": self.returns[:, task].tolist(),
+                }
+                for task, (name, identifier) in enumerate(zip(self.task_names, self.task_ids, strict=True))
+            ],
+        }

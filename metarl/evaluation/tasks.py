@@ -1,0 +1,33 @@
+"""Which tasks are evaluated."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from envs.core import Task
+from envs.errors import UserError
+
+
+def select_tasks(tasks: Sequence[Task], tasks_per_name: int | None) -> list[Task]:
+    """The first few tasks of each name, in the order given; nothing is drawn.
+
+    Args:
+        tasks: Where to choose from.
+        tasks_per_name: How many of each name; None takes all.
+
+    Raises:
+        UserError: If it is below 1, or a name has fewer tasks.
+    """
+    if tasks_per_name is None:
+        return list(tasks)
+    if tasks_per_name < 1:
+        raise UserError(f"tasks_per_name must be at least 1: got {tasks_per_name}")
+    for name, count in Counter(task.name for task in tasks).items():
+        if count < tasks_per_name:
+            raise UserError(f"tasks_per_name must be at most {count}, as {name} has no more: got {tasks_per_name}")
+    taken: Counter[str] = Counter()
+    selected = []
+    for task in tasks:
+        if taken[task.name] < tasks_per_name:
+            taken[task.name] += 1
+            selected.append(task)
+    return selected

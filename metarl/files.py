@@ -1,0 +1,33 @@
+"""Writing files so that a reader, or a crash, never finds half of one."""
+
+import os
+from pathlib import Path
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a file and waits until it is on the disk, so that a full disk is noticed here and not later."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Waits until the names in a directory are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes or replaces a file: after an error or a crash, `path` holds what it held before or all of `data`."""
+    staging = path.with_name(f".{path.name}.tmp")
+    try:
+        write_synced(staging, data)
+        os.replace(staging, path)
+    except OSError:
+        staging.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)

@@ -1,0 +1,72 @@
+"""From a checkpoint back to something that acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from envs.core import TaskDistribution
+from envs.errors import UserError
+from metarl import checkpoints
+from metarl.agents import Agent
+from metarl.algorithms import Algorithm, make_algorithm
+from metarl.checkpoints import Manifest
+from metarl.config import RunConfig
+from metarl.runs import RunDirectory
+
+
+def restore(algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Path) -> Manifest:
+    """Puts a checkpoint's state into an algorithm, or leaves it as it is.
+
+    Raises:
+        UserError: If the checkpoint is damaged, of another task distribution or of another configuration.
+    """
+    state, manifest = checkpoints.load(checkpoint)
+    if manifest.task_fingerprint != distribution.fingerprint:
+        raise UserError(
+            f"checkpoint {checkpoint} was trained on other tasks than {distribution.name} as configured"
+            f" (fingerprint {manifest.task_fingerprint}, not {distribution.fingerprint})"
+        )
+    try:
+        algorithm.load_state_dict(state)
+    except (RuntimeError, KeyError) as error:
+        problem = str(error).splitlines()[-1].strip()
+        raise UserError(f"checkpoint {checkpoint} does not fit the configured algorithm: {problem}") from None
+    return manifest
+
+
+def load_agent(
+    checkpoint: Path, config: RunConfig, distribution: TaskDistribution, seed: int = 0
+) -> tuple[Agent, Manifest]:
+    """An agent with the parameters of a checkpoint, on the CPU.
+
+    Args:
+        checkpoint: The checkpoint's directory.
+        config: The configuration of the run it belongs to.
+        distribution: The tasks it was trained on.
+        seed: Seeds the agent's exploration.
+
+    Raises:
+        UserError: See `restore`.
+    """
+    algorithm = make_algorithm(config.algorithm, distribution, torch.device("cpu"))
+    manifest = restore(algorithm, distribution, checkpoint)
+    return algorithm.make_agent(seed), manifest
+
+
+def load(path: str | Path, seed: int = 0) -> Agent:
+    """An agent from a run directory (its last checkpoint) or from one checkpoint in it.
+
+    Args:
+        path: `runs/<name>` or `runs/<name>/checkpoints/<env steps>`.
+        seed: Seeds the agent's exploration.
+
+    Raises:
+        UserError: If there is neither at `path`, or it is damaged.
+    """
+    path = Path(path)
+    is_checkpoint = path.parent.name == "checkpoints"
+    run = RunDirectory.open(path.parent.parent if is_checkpoint else path)
+    checkpoint = path if is_checkpoint else run.checkpoint("last")
+    return load_agent(checkpoint, run.config, run.config.tasks.build(), seed)[0]

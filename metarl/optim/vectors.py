@@ -1,0 +1,20 @@
+"""Named parameters as one flat vector, and back."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Parameters = dict[str, Tensor]
+
+
+def flatten(parameters: Parameters) -> Float[Tensor, "n"]:
+    """All parameters in one vector, in the dictionary's order."""
+    return torch.cat([tensor.reshape(-1) for tensor in parameters.values()])
+
+
+def unflatten(vector: Float[Tensor, "n"], like: Parameters) -> Parameters:
+    """The inverse of `flatten`, with names and shapes taken from `like`."""
+    parts = vector.split([tensor.numel() for tensor in like.values()])
+    return {name: part.reshape(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}

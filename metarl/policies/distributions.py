@@ -1,0 +1,142 @@
+"""Action distributions as functions of a flat vector of distribution parameters, so that they batch over any axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, runtime_checkable
+
+import gymnasium as gym
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class ActionDistribution(Protocol):
+    """A family of distributions over actions, indexed by a parameter vector that a network puts out.
+
+    Actions are float vectors everywhere; discrete ones are one-hot.
+    """
+
+    action_size: int
+    """Length of an action vector."""
+    parameter_size: int
+    """Length of a parameter vector."""
+
+    def log_prob(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b"]:
+        """Log-density of the actions, in nats."""
+
+    def kl(self, old: Float[Tensor, "*b p"], new: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
+        """KL(old || new), in nats."""
+
+    def entropy(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
+        """Entropy, in nats."""
+
+    def mode(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b a"]:
+        """The likeliest action."""
+
+    def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
+        """Draws one action for each parameter vector."""
+
+    def fisher_product(self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+        """The Fisher information matrix of the parameter vector times a tangent: the Hessian of `kl` at old = new."""
+
+
+class Gaussian:
+    """Independent normal actions; the parameter vector is (mean, log standard deviation).
+
+    Args:
+        action_size: Number of action dimensions.
+    """
+
+    def __init__(self, action_size: int) -> None:
+        self.action_size = action_size
+        self.parameter_size = 2 * action_size
+
+    def log_prob(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b"]:
+        """See `ActionDistribution`."""
+        mean, log_std = parameters.chunk(2, dim=-1)
+        standardised = (actions - mean) * torch.exp(-log_std)
+        return -(0.5 * standardised**2 + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def kl(self, old: Float[Tensor, "*b p"], new: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
+        """See `ActionDistribution`."""
+        (mean, log_std), (new_mean, new_log_std) = old.chunk(2, dim=-1), new.chunk(2, dim=-1)
+        squares = torch.exp(2 * log_std) + (mean - new_mean) ** 2
+        return (new_log_std - log_std + 0.5 * squares * torch.exp(-2 * new_log_std) - 0.5).sum(-1)
+
+    def entropy(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
+        """See `ActionDistribution`."""
+        return (parameters.chunk(2, dim=-1)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def mode(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b a"]:
+        """See `ActionDistribution`."""
+        return parameters.chunk(2, dim=-1)[0]
+
+    def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
+        """See `ActionDistribution`."""
+        mean, log_std = parameters.chunk(2, dim=-1)
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=generator.device)
+        return mean + torch.exp(log_std) * noise.to(mean.device)
+
+    def fisher_product(self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+        """Diagonal: 1/sigma² for the mean, 2 for the log standard deviation."""
+        _, log_std = parameters.chunk(2, dim=-1)
+        mean_tangent, log_std_tangent = tangent.chunk(2, dim=-1)
+        return torch.cat([mean_tangent * torch.exp(-2 * log_std), 2 * log_std_tangent], dim=-1)
+
+
+class Categorical:
+    """One of `action_size` choices, one-hot; the parameter vector holds the logits.
+
+    Args:
+        action_size: Number of choices.
+    """
+
+    def __init__(self, action_size: int) -> None:
+        self.action_size = action_size
+        self.parameter_size = action_size
+
+    def log_prob(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b"]:
+        """See `ActionDistribution`."""
+        return (parameters.log_softmax(-1) * actions).sum(-1)
+
+    def kl(self, old: Float[Tensor, "*b p"], new: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
+        """See `ActionDistribution`."""
+        return (old.softmax(-1) * (old.log_softmax(-1) - new.log_softmax(-1))).sum(-1)
+
+    def entropy(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
+        """See `ActionDistribution`."""
+        return -(parameters.softmax(-1) * parameters.log_softmax(-1)).sum(-1)
+
+    def mode(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b a"]:
+        """See `ActionDistribution`."""
+        return self._one_hot(parameters.argmax(-1), parameters.dtype)
+
+    def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
+        """See `ActionDistribution`."""
+        probabilities = parameters.softmax(-1).reshape(-1, self.action_size).to(generator.device)
+        choices = torch.multinomial(probabilities, 1, generator=generator).to(parameters.device)
+        return self._one_hot(choices.reshape(parameters.shape[:-1]), parameters.dtype)
+
+    def fisher_product(self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+        """diag(p) - p pᵀ, p being the probabilities."""
+        probabilities = parameters.softmax(-1)
+        return probabilities * (tangent - (probabilities * tangent).sum(-1, keepdim=True))
+
+    def _one_hot(self, choices: Tensor, dtype: torch.dtype) -> Tensor:
+        return torch.nn.functional.one_hot(choices, self.action_size).to(dtype)
+
+
+def action_distribution(space: gym.Space[np.ndarray] | gym.Space[np.int64]) -> ActionDistribution:
+    """The distribution for an action space: `Gaussian` for a flat `Box`, `Categorical` for `Discrete`.
+
+    Raises:
+        TypeError: If the space is neither.
+    """
+    if isinstance(space, gym.spaces.Discrete):
+        return Categorical(int(space.n))
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
+        return Gaussian(space.shape[0])
+    raise TypeError(f"actions must be a flat Box or Discrete, not {space}")

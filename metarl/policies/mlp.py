@@ -1,0 +1,80 @@
+"""Feed-forward policies."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metarl.policies.distributions import ActionDistribution, Gaussian
+from metarl.policies.normalizer import Normalizer
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+class ActionHead(nn.Module):
+    """A linear layer from features to the parameters of an action distribution.
+
+    A Gaussian's standard deviation is a learned vector that does not depend on the features, with a floor.
+
+    Args:
+        feature_size: Length of the feature vector.
+        distribution: The distribution whose parameters are put out.
+        init_std: Initial standard deviation (Gaussian only).
+        min_std: Floor of the standard deviation (Gaussian only).
+    """
+
+    def __init__(self, feature_size: int, distribution: ActionDistribution, init_std: float, min_std: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(feature_size, distribution.action_size)
+        self.min_log_std = math.log(min_std)
+        gaussian = isinstance(distribution, Gaussian)
+        self.log_std = nn.Parameter(torch.full((distribution.action_size,), math.log(init_std))) if gaussian else None
+
+    def forward(self, features: Float[Tensor, "*b f"]) -> Float[Tensor, "*b p"]:
+        """The distribution's parameters."""
+        output: Tensor = self.linear(features)
+        if self.log_std is None:
+            return output
+        return torch.cat([output, self.log_std.clamp(min=self.min_log_std).expand_as(output)], dim=-1)
+
+
+class MLPPolicy(nn.Module):
+    """A multi-layer perceptron from observations to the parameters of an action distribution.
+
+    Weights start from Xavier's uniform initialisation, biases at zero.
+
+    Args:
+        observation_size: Length of an observation.
+        distribution: The action distribution.
+        hidden_sizes: Units of each hidden layer.
+        activation: "tanh" or "relu".
+        init_std: Initial standard deviation of Gaussian actions.
+        min_std: Its floor.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        distribution: ActionDistribution,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        init_std: float,
+        min_std: float,
+    ) -> None:
+        super().__init__()
+        self.normalizer = Normalizer(observation_size)
+        sizes = [observation_size, *hidden_sizes]
+        layers = [(nn.Linear(n, m), ACTIVATIONS[activation]()) for n, m in zip(sizes[:-1], sizes[1:], strict=True)]
+        self.body = nn.Sequential(*(module for layer in layers for module in layer))
+        self.head = ActionHead(sizes[-1], distribution, init_std, min_std)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, observations: Float[Tensor, "*b obs"]) -> Float[Tensor, "*b p"]:
+        """Parameters of the action distribution for each observation."""
+        output: Tensor = self.head(self.body(self.normalizer(observations)))
+        return output

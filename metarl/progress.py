@@ -1,0 +1,102 @@
+"""What one sees of a training run while it goes on, and how one stops it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class StopSignal:
+    """Turns the first Ctrl-C or SIGTERM into a request to stop after the iteration; a second Ctrl-C interrupts."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignal:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nstopping after this iteration (Ctrl-C again to stop at once, without a checkpoint)", flush=True)
+
+
+class Reporter:
+    """Shows a bar on a terminal, and one plain line per iteration anywhere else.
+
+    Args:
+        iterations: How many the run has in all.
+        start: How many were done before.
+    """
+
+    def __init__(self, iterations: int, start: int) -> None:
+        self._console = Console()
+        self._iterations = iterations
+        self._start = start
+        self._began = self._last = time.perf_counter()
+        columns = (
+            TextColumn("iteration"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[status]}"),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._task = self._bar.add_task("", total=iterations, completed=start, status="starting")
+
+    def __enter__(self) -> Reporter:
+        self._bar.start()
+        self._began = self._last = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def timing(self, steps: int) -> dict[str, float]:
+        """Metrics of the iteration that ends now, in which `steps` environment steps were made."""
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        return {"time/iteration_seconds": seconds, "time/fps": steps / seconds}
+
+    def show(self, iteration: int, env_steps: int, metrics: Mapping[str, float]) -> None:
+        """Tells of a finished iteration.
+
+        Args:
+            iteration: Iterations done, this one included.
+            env_steps: Environment steps so far.
+            metrics: Of this iteration.
+        """
+        self._last = time.perf_counter()  # evaluation does not count towards the next iteration's time
+        status = (
+            f"{metrics['time/fps']:,.0f} env steps/s, train success {metrics['rollout/success_rate']:.0%},"
+            f" return {metrics['rollout/ep_rew_mean']:.1f}, gain {metrics['meta/adaptation_gain']:+.1f}"
+        )
+        self._bar.update(self._task, completed=iteration, status=status)
+        if not self._console.is_terminal:
+            remaining = (self._last - self._began) / (iteration - self._start) * (self._iterations - iteration)
+            eta = f"{remaining / 60:.1f} min"
+            print(f"iteration {iteration}/{self._iterations}: {status}, {env_steps:,} steps, ETA {eta}", flush=True)
+
+    def finish(self, run: Path, *, interrupted: bool) -> None:
+        """Says where the run is, and how to go on if it was interrupted."""
+        self._bar.stop()
+        if interrupted:
+            print(f"stopped; go on with: metarl train --resume {run}")
+        else:
+            print(f"done: {run}; next: metarl evaluate {run}")

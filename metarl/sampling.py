@@ -1,0 +1,139 @@
+"""Runs policies in a `TaskVectorEnv` and returns `Trajectories`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from envs.core import Task, TaskVectorEnv
+from metarl.policies.distributions import action_distribution
+from metarl.policies.recurrent import RecurrentInput
+from metarl.recording import Recorder
+from metarl.seeding import derive_seeds
+from metarl.types import Trajectories
+
+
+@runtime_checkable
+class Actor(Protocol):
+    """Chooses actions for all environments at once; whatever it remembers lasts from one `collect` to its end."""
+
+    def act(
+        self, inputs: RecurrentInput, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env"]]:
+        """Actions and their log-probabilities for inputs with the leading axis `env`."""
+
+
+class RandomActor:
+    """Draws actions uniformly from the action space; log-probabilities are reported as zero.
+
+    Args:
+        space: The action space of a single environment.
+    """
+
+    def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete) -> None:
+        self._space = space
+
+    def act(
+        self, inputs: RecurrentInput, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env"]]:
+        """See `Actor`."""
+        count = len(inputs.observations)
+        if isinstance(self._space, gym.spaces.Discrete):
+            choices = torch.randint(int(self._space.n), (count,), generator=generator)
+            return torch.nn.functional.one_hot(choices, int(self._space.n)).float(), torch.zeros(count)
+        low, high = (torch.as_tensor(bound, dtype=torch.float32) for bound in (self._space.low, self._space.high))
+        return low + (high - low) * torch.rand((count, len(low)), generator=generator), torch.zeros(count)
+
+
+def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[Any]:
+    """Action vectors `(env, action)` as the environment takes them: clipped to the box, or indices of one-hot rows."""
+    if isinstance(space, gym.spaces.Discrete):
+        return actions.argmax(-1) + int(space.start)
+    return np.clip(actions, space.low, space.high).astype(space.dtype)
+
+
+def to_vectors(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[np.float32]:
+    """The inverse of `to_environment`: actions as float vectors `(env, action)`, discrete ones one-hot."""
+    if isinstance(space, gym.spaces.Discrete):
+        return np.eye(int(space.n), dtype=np.float32)[actions - int(space.start)]
+    return actions.astype(np.float32)
+
+
+class Sampler:
+    """Collects episodes for the tasks of one meta-iteration; everything drawn follows from the key.
+
+    The environments are split evenly among the tasks: environments i*n to (i+1)*n - 1 play task i.
+
+    Args:
+        env: The environments; their number is a multiple of the number of tasks.
+        tasks: The meta-batch.
+        key: The run's seed, and which stream of it to draw from.
+        device: Where policies live and trajectories are wanted.
+    """
+
+    def __init__(self, env: TaskVectorEnv, tasks: Sequence[Task], key: tuple[int, ...], device: torch.device) -> None:
+        self._env = env
+        self._num_tasks = len(tasks)
+        self._lanes = env.num_envs // len(tasks)
+        self._key = key
+        self._phase = 0
+        self._device = device
+        self.steps = 0
+        """Environment steps collected so far."""
+        env.set_tasks([task for task in tasks for _ in range(self._lanes)])
+
+    def collect(self, actor: Actor, episodes: int) -> Trajectories:
+        """Plays `episodes` episodes of each task, in as many environments at once as each task has.
+
+        Args:
+            actor: The policy.
+            episodes: Episodes per task, a multiple of the environments per task.
+
+        Returns:
+            Trajectories with the axes `[task, episode, step]`; where a task has one environment, in the order played.
+        """
+        env, space = self._env, self._env.single_action_space
+        action_size = action_distribution(space).action_size
+        observation_size = env.single_observation_space.shape[0]
+        *env_seeds, noise_seed = derive_seeds(*self._key, self._phase, count=env.num_envs + 1)
+        self._phase += 1
+        generator = torch.Generator().manual_seed(noise_seed)
+        recorder = Recorder(env.num_envs, episodes // self._lanes, env.horizon, observation_size, action_size)
+
+        observations, _ = env.reset(seed=env_seeds)
+        previous_actions = np.zeros((env.num_envs, action_size), np.float32)
+        previous_rewards = np.zeros(env.num_envs, np.float32)
+        episode_start = np.ones(env.num_envs, np.bool_)
+        while not recorder.full:
+            inputs = RecurrentInput(
+                torch.as_tensor(observations, dtype=torch.float32, device=self._device),
+                torch.as_tensor(previous_actions, device=self._device),
+                torch.as_tensor(previous_rewards, dtype=torch.float32, device=self._device),
+                torch.as_tensor(episode_start, device=self._device),
+            )
+            with torch.no_grad():
+                action_tensor, log_probs = actor.act(inputs, generator)
+            actions = action_tensor.cpu().numpy()
+            next_observations, rewards, terminated, truncated, infos = env.step(to_environment(actions, space))
+            recorder.add(
+                observations,
+                actions,
+                log_probs.cpu().numpy(),
+                rewards,
+                infos["success"],
+                terminated,
+                truncated,
+                infos.get("final_obs"),
+            )
+            observations, previous_actions, previous_rewards = next_observations, actions, rewards
+            episode_start = terminated | truncated
+        trajectories = recorder.trajectories(self._num_tasks)
+        self.steps += trajectories.num_steps
+        return trajectories.to(self._device)

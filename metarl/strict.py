@@ -1,0 +1,31 @@
+"""The base of every configuration model."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from envs.errors import unknown
+
+
+class StrictModel(BaseModel):
+    """Frozen, takes no unknown fields and converts no types; the docstring under a field is its help text.
+
+    An integer is not read from "3", 3.0 or true; a float is finite and may be written as an integer; a tuple may be
+    written as a list, since YAML and JSON have no tuples.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names_and_freeze_lists(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        for name in data:
+            if name not in cls.model_fields:  # pydantic's own error would not suggest the nearest field
+                context = {"field": str(name), "problem": str(unknown("field", str(name), cls.model_fields))}
+                raise PydanticCustomError("unknown_field", "{problem}", context)
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}

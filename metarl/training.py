@@ -1,0 +1,140 @@
+"""The outer loop: sample tasks, collect, update, measure, keep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+
+import torch
+
+from envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl import checkpoints
+from metarl.algorithms import Algorithm, make_algorithm
+from metarl.config import RunConfig
+from metarl.devices import resolve_device
+from metarl.evaluation.protocol import evaluate
+from metarl.evaluation.tasks import select_tasks
+from metarl.loading import restore
+from metarl.progress import Reporter, StopSignal
+from metarl.runs import RunDirectory
+from metarl.sampling import Sampler
+from metarl.seeding import Stream, derive_seeds, generator
+from metarl.versions import versions
+
+
+def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
+    """Trains until `config.iterations` are done, or a signal asks to stop after the iteration under way.
+
+    Everything random derives from the seed and the iteration, and checkpoints are taken between iterations, so an
+    interrupted and resumed run equals an uninterrupted one, bit for bit on the CPU.
+
+    Args:
+        config: The settings.
+        run: Where everything is kept.
+        resume: Go on from the run's last checkpoint rather than start.
+
+    Raises:
+        UserError: If settings contradict each other, or the checkpoint does not belong to these tasks.
+        RunFailure: If the run cannot go on; what was checkpointed stays.
+    """
+    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
+    distribution = config.tasks.build()
+    held_out = select_tasks(distribution.test_tasks, config.evaluation.tasks_per_name)
+    algorithm = make_algorithm(config.algorithm, distribution, resolve_device(config.device))
+    iteration, env_steps = 0, 0
+    if resume:
+        manifest = restore(algorithm, distribution, run.checkpoint("last"))
+        iteration, env_steps = manifest.iteration, manifest.env_steps
+    run.rewind(iteration)
+
+    env = distribution.make_env(algorithm.num_envs)
+    with closing(env), closing(run), StopSignal() as stop, Reporter(config.iterations, iteration) as reporter:
+        if not resume:
+            algorithm.warm_up(_sampler(config, distribution, algorithm, env, Stream.WARM_UP, 0))
+        while iteration < config.iterations and not stop.requested:
+            sampler = _sampler(config, distribution, algorithm, env, Stream.SAMPLING, iteration)
+            seed = derive_seeds(config.seed, Stream.LEARNING, iteration, count=1)[0]
+            metrics = algorithm.meta_iteration(sampler, torch.Generator().manual_seed(seed))
+            env_steps += sampler.steps
+            metrics |= reporter.timing(sampler.steps)
+            iteration += 1
+
+            if _is_due(iteration, config.evaluation.every, config.iterations):
+                metrics |= _evaluate(config, distribution, algorithm, env, held_out, iteration)
+            run.log(metrics, iteration - 1, env_steps)
+            reporter.show(iteration, env_steps, metrics)
+            if stop.requested or _is_due(iteration, config.checkpoint.every, config.iterations):
+                _save(config, distribution, algorithm, run, iteration, env_steps, metrics["rollout/ep_rew_mean"])
+        reporter.finish(run.path, interrupted=iteration < config.iterations)
+
+
+def _sampler(
+    config: RunConfig,
+    distribution: TaskDistribution,
+    algorithm: Algorithm,
+    env: TaskVectorEnv,
+    stream: Stream,
+    iteration: int,
+) -> Sampler:
+    """A sampler for a meta-batch of training tasks drawn anew."""
+    rng = generator(config.seed, Stream.TASKS, stream, iteration)
+    tasks = distribution.sample(config.algorithm.meta_batch, rng)
+    return Sampler(env, tasks, (config.seed, stream, iteration), algorithm.device)
+
+
+def _is_due(iteration: int, every: int, iterations: int) -> bool:
+    """Whether something done every so many iterations (0: never), and after the last one, is due."""
+    return every > 0 and (iteration % every == 0 or iteration == iterations)
+
+
+def _evaluate(
+    config: RunConfig,
+    distribution: TaskDistribution,
+    algorithm: Algorithm,
+    env: TaskVectorEnv,
+    held_out: Sequence[Task],
+    iteration: int,
+) -> dict[str, float]:
+    """Metrics on held-out tasks: for each number of adaptation episodes, and for each name after the most of them."""
+    evaluation = evaluate(
+        algorithm.make_agent(derive_seeds(config.seed, Stream.EVALUATION, iteration, count=1)[0]),
+        distribution,
+        held_out,
+        adaptation_episodes=config.evaluation.adaptation_episodes,
+        episodes=config.evaluation.episodes,
+        seed=config.seed,
+        env=env,
+    )
+    metrics = {}
+    for summary in evaluation.overall:
+        metrics[f"eval/success_rate/test/{summary.k}_episodes"] = summary.success.mean
+        metrics[f"eval/return/test/{summary.k}_episodes"] = summary.returns.mean
+    for name, summaries in evaluation.per_name.items():
+        metrics[f"eval/success_rate/test/{name}"] = summaries[-1].success.mean
+    return metrics
+
+
+def _save(
+    config: RunConfig,
+    distribution: TaskDistribution,
+    algorithm: Algorithm,
+    run: RunDirectory,
+    iteration: int,
+    env_steps: int,
+    score: float,
+) -> None:
+    """Writes a checkpoint; its score, which picks the best, is the return on *training* tasks, for held-out ones must not
+    choose the policy that is then measured on them.
+    """
+    manifest = checkpoints.Manifest(
+        iteration=iteration,
+        env_steps=env_steps,
+        config=config.model_dump(mode="json"),
+        task_fingerprint=distribution.fingerprint,
+        versions=versions(),
+        score=score,
+    )
+    checkpoints.save(run.checkpoints, algorithm.state_dict(), manifest)
+    checkpoints.prune(run.checkpoints, config.checkpoint.keep_last)

@@ -1,0 +1,1 @@
+"""Watching: videos of held-out tasks before and after adaptation, and MuJoCo's viewer."""

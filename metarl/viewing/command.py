@@ -1,0 +1,114 @@
+"""What `metarl watch` does: films held-out tasks before and after adaptation, or shows one in MuJoCo's viewer."""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import chain, zip_longest
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from envs.core import Task, TaskDistribution, TaskVectorEnv
+from envs.errors import UserError
+from metarl.agents import Agent
+from metarl.loading import load_agent
+from metarl.runs import RunDirectory
+from metarl.viewing.gl import choose_backend
+from metarl.viewing.live import play_live
+from metarl.viewing.playing import adapt_and_play, phase
+from metarl.viewing.video import Frame, caption, frame_stride, side_by_side, write_video
+
+_SEED = 1
+
+
+def watch_run(
+    run: RunDirectory, checkpoint: Path, *, num_tasks: int = 3, adaptation_episodes: int = 10, live: bool = False
+) -> list[Path]:
+    """Films held-out tasks before and after adaptation into the run's `videos/`, or shows one of them on the screen.
+
+    Args:
+        run: The run that the checkpoint belongs to.
+        checkpoint: The checkpoint's directory.
+        num_tasks: How many tasks to film, of as many names as possible; all of them where there are fewer.
+        adaptation_episodes: How many episodes the agent may adapt on.
+        live: Whether to open MuJoCo's viewer on the first of them instead.
+
+    Returns:
+        The videos, named after the checkpoint's environment steps and the task; none where `live`.
+
+    Raises:
+        UserError: If a number is out of range, the family cannot be drawn, the checkpoint is damaged or of another
+            family, or there is nothing to draw with.
+        RunFailure: If a video cannot be written.
+    """
+    if adaptation_episodes < 1:
+        raise UserError(f"adaptation_episodes must be at least 1 to show a difference: got {adaptation_episodes}")
+    distribution = run.config.tasks.build()
+    if not distribution.renderable:
+        raise UserError(f"{distribution.name} has nothing to render")
+    tasks = pick_tasks(distribution.test_tasks, num_tasks)
+    agent, manifest = load_agent(checkpoint, run.config, distribution)
+    if live:
+        play_live(agent, distribution, tasks[0], adaptation_episodes, _SEED)
+        return []
+    paths = [run.videos / _file_name(manifest.env_steps, task) for task in tasks]
+    messages = Console(stderr=True)
+    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+        for path, task in progress.track(list(zip(paths, tasks, strict=True)), description="filming"):
+            film(path, agent, distribution, task, adaptation_episodes, _SEED)
+    return paths
+
+
+def film(path: Path, agent: Agent, distribution: TaskDistribution, task: Task, episodes: int, seed: int) -> None:
+    """Writes a video of one task, before adaptation on the left and after it on the right.
+
+    Args:
+        path: The mp4 file to write; its folder is made when missing.
+        agent: Starts anew on both sides.
+        distribution: Makes the environment.
+        task: What is played.
+        episodes: How many episodes the agent may adapt on.
+        seed: What the environment's seeds are derived from.
+
+    Raises:
+        UserError: If MuJoCo is to draw and cannot, or the family cannot be drawn.
+    """
+    # One environment, one OpenGL context at a time: MuJoCo's frames get mixed up where several are open.
+    with closing(distribution.make_env(1, render_mode="rgb_array")) as env:
+        if "mujoco" in sys.modules:  # otherwise there is nothing to choose; the choice counts from the first frame on
+            choose_backend()
+        before = list(_captioned(agent, env, task, 0, seed))
+        write_video(path, side_by_side(before, _captioned(agent, env, task, episodes, seed)))
+
+
+def _captioned(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, seed: int) -> Iterator[Frame]:
+    """Pictures of one evaluation episode after `episodes` adaptation episodes."""
+    stride = frame_stride(env.horizon)
+    for moment in adapt_and_play(agent, env, task, episodes, seed):
+        if not moment.over:
+            if moment.step % stride:
+                continue
+            (picture,) = np.asarray(env.render(), dtype=np.uint8)
+        yield caption(picture, task.name, phase(episodes), moment, env.horizon)
+
+
+def pick_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
+    """The first `count` tasks, one of each name in turn, so that a few show as many names as possible.
+
+    Raises:
+        UserError: If `count` is below 1.
+    """
+    if count < 1:
+        raise UserError(f"num_tasks must be at least 1: got {count}")
+    by_name: dict[str, list[Task]] = {}
+    for task in tasks:
+        by_name.setdefault(task.name, []).append(task)
+    rounds = chain.from_iterable(zip_longest(*by_name.values()))
+    return [task for task in rounds if task is not None][:count]
+
+
+def _file_name(env_steps: int, task: Task) -> str:
+    return f"{env_steps:012d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', task.name)}-{task.id[:6]}.mp4"

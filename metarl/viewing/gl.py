@@ -1,0 +1,75 @@
+"""Chooses how MuJoCo draws without a screen, by trying."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+
+from envs.errors import UserError, unknown
+
+HEADLESS_BACKENDS = ("egl", "osmesa")
+"""What draws without a display, fastest first."""
+
+PACKAGES = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
+"""Gives Debian and its relatives both."""
+
+_PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string(
+    "<mujoco><worldbody><light pos='0 0 2'/><geom size='.1' rgba='1 0 0 1'/></worldbody></mujoco>")
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+with mujoco.Renderer(model, 16, 16) as renderer:
+    renderer.update_scene(data)
+    assert renderer.render().any()
+"""
+
+
+def choose_backend() -> str | None:
+    """Picks an OpenGL backend that works here and sets `MUJOCO_GL` and `PYOPENGL_PLATFORM` to it.
+
+    A `MUJOCO_GL` that is already set is kept, provided that it works; otherwise EGL is tried, then OSMesa. Gymnasium
+    reads the variable at the first frame, so it is enough to call this before that.
+
+    Returns:
+        "egl", "osmesa" or "glfw"; None on systems other than Linux, where MuJoCo needs no choice.
+
+    Raises:
+        UserError: If none works, or the one that `MUJOCO_GL` asks for does not.
+    """
+    if sys.platform != "linux":
+        return None
+    wanted = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if wanted and wanted not in (*HEADLESS_BACKENDS, "glfw"):
+        raise unknown("MUJOCO_GL", wanted, (*HEADLESS_BACKENDS, "glfw"))
+    for backend in (wanted,) if wanted else HEADLESS_BACKENDS:
+        if can_draw(backend):
+            os.environ.update(_variables(backend))
+            return backend
+    if wanted:
+        raise UserError(f"MUJOCO_GL={wanted} does not draw on this machine; unset it and EGL or OSMesa will be chosen")
+    raise UserError(f"neither EGL nor OSMesa draws on this machine; on Debian or Ubuntu: {PACKAGES}")
+
+
+@cache
+def can_draw(backend: str) -> bool:
+    """Whether MuJoCo draws a red ball with this backend; tried in another process, as failing leaves traces."""
+    with tempfile.TemporaryDirectory() as folder:  # where MuJoCo may drop its log
+        try:
+            probe = subprocess.run(  # noqa: S603  (our own interpreter and text)
+                [sys.executable, "-c", _PROBE],
+                env={**os.environ, **_variables(backend)},
+                cwd=folder,
+                capture_output=True,
+                timeout=120,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return False
+    return probe.returncode == 0
+
+
+def _variables(backend: str) -> dict[str, str]:
+    """What the environment must say for MuJoCo and PyOpenGL to agree on the backend; GLFW is none of PyOpenGL's."""
+    return {"MUJOCO_GL": backend} | ({} if backend == "glfw" else {"PYOPENGL_PLATFORM": backend})

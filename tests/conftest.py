@@ -1,0 +1,28 @@
+"""What holds for every test: one torch thread, deterministic kernels, a working directory of its own."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(1)  # small tensors gain nothing from more, and sums come out the same on every machine
+torch.use_deterministic_algorithms(True)
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it the line above fails on a GPU
+
+# A slow machine must not fail a property; in CI every run tries the same examples.
+settings.register_profile(
+    "metarl",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+    database=None,
+)
+settings.load_profile("metarl")
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo drops its log in the working directory, and a run without a path would land in the checkout."""
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,90 @@
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+
+import envs
+from envs.core import TaskVectorEnv
+from envs.errors import UserError
+
+
+def make(name, **options):
+    env = gymnasium.make_vec(name, **options)
+    assert isinstance(env.unwrapped, TaskVectorEnv)
+    return env
+
+
+def test_every_family_has_both_splits():
+    ids = {name for name in gymnasium.registry if name.startswith("metarl/")}
+    families = ("ML1", "ML10", "ML25", "ML45", "Navigation", "Bandit")
+    assert ids == {f"metarl/{family}-{split}-v0" for family in families for split in ("train", "test")}
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_tasks_are_those_of_the_split_and_set_already(split):
+    env = make(f"metarl/Navigation-{split}-v0", num_envs=3)
+    family = envs.make("navigation")
+    assert set(env.unwrapped.tasks) <= set(family.train_tasks if split == "train" else family.test_tasks)
+    assert len(set(env.unwrapped.tasks)) == 3
+    observations, _ = env.reset(seed=1)
+    assert env.observation_space.contains(observations)
+    assert env.spec.id == f"metarl/Navigation-{split}-v0"
+
+
+def test_the_seed_chooses_the_tasks():
+    tasks = [make("metarl/Navigation-test-v0", num_envs=4, seed=seed).unwrapped.tasks for seed in (3, 3, 4)]
+    assert tasks[0] == tasks[1] != tasks[2]
+
+
+def test_tasks_repeat_when_there_are_more_environments():
+    counts = Counter(make("metarl/Navigation-test-v0", num_envs=50).unwrapped.tasks)
+    assert sorted(counts.values()) == [1] * 30 + [2] * 10
+
+
+def test_options_reach_the_distribution():
+    assert make("metarl/Bandit-train-v0", num_envs=2, arms=3).single_action_space.n == 3
+    assert make("metarl/Navigation-train-v0", num_envs=2, horizon=9).unwrapped.horizon == 9
+    with pytest.raises(UserError, match="unexpected keyword argument 'arm'"):
+        make("metarl/Bandit-train-v0", num_envs=2, arm=3)
+
+
+def test_gymnasium_imports_the_package_named_in_front():
+    program = "import gymnasium; print(gymnasium.make_vec('envs:metarl/Bandit-train-v0', num_envs=2))"
+    command = [sys.executable, "-W", "error", "-c", program]
+    result = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "BanditVectorEnv(metarl/Bandit-train-v0, num_envs=2)"
+
+
+def test_gymnasiums_statistics_wrapper_works_on_top():
+    env = RecordEpisodeStatistics(make("metarl/Navigation-train-v0", num_envs=3, horizon=4))
+    env.reset(seed=0)
+    goals = np.array([task.parameters for task in env.unwrapped.tasks])
+    for _ in range(8):
+        *_, infos = env.step(np.zeros((3, 2)))
+    assert infos["episode"]["l"].tolist() == [4, 4, 4]
+    np.testing.assert_allclose(infos["episode"]["r"], -4 * np.linalg.norm(goals, axis=1))
+    assert list(env.length_queue) == [4] * 6
+    env.close()
+
+
+def test_render_mode_reaches_the_environment():
+    env = make("metarl/Navigation-test-v0", num_envs=2, render_mode="rgb_array")
+    env.reset(seed=0)
+    assert len(env.render()) == 2
+
+
+def test_meta_world_by_the_name_of_its_environment():
+    env = make("metarl/ML1-test-v0", num_envs=2, env_name="push-v3", horizon=3)
+    try:
+        assert [task.name for task in env.unwrapped.tasks] == ["push-v3", "push-v3"]
+        observations, _ = env.reset(seed=0)
+        assert observations.shape == (2, 39)
+        with_end = [env.step(np.zeros((2, 4)))[3].tolist() for _ in range(3)]
+        assert with_end == [[False, False], [False, False], [True, True]]
+    finally:
+        env.close()

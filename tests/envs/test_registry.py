@@ -1,0 +1,133 @@
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from envs import registry
+from envs.bandit import Bandit
+from envs.errors import UserError
+from envs.navigation import Navigation
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch):
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+
+
+@pytest.fixture
+def plug_ins(tmp_path, monkeypatch):
+    """Installs a package whose entry points are the given lines."""
+
+    def install(**entry_points):
+        info = tmp_path / "robots-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: robots\nVersion: 1.0\n")
+        lines = [f"{name} = {value}" for name, value in entry_points.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[metarl.tasks]", *lines]))
+        (tmp_path / "robots.py").write_text(
+            "from envs.bandit import Bandit\n"
+            "def two_arms(seed: int = 1) -> Bandit:\n"
+            "    return Bandit(2, num_train_tasks=10, num_test_tasks=10, seed=seed)\n"
+        )
+        (tmp_path / "broken_robots.py").write_text("raise RuntimeError('no robot\\nhere')\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return install
+
+
+def test_makes_the_built_in_families_with_options():
+    navigation = registry.make("navigation", horizon=7, num_train_tasks=3)
+    assert isinstance(navigation, Navigation)
+    assert (navigation.horizon, len(navigation.train_tasks)) == (7, 3)
+    assert isinstance(registry.make("bandit"), Bandit)
+    assert {"navigation", "bandit", "ML1", "ML10", "ML25", "ML45", "custom"} <= registry.registered().keys()
+
+
+def test_options_are_converted_to_their_declared_types():
+    assert registry.make("navigation", horizon="7").horizon == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("navigatoin", {}, "unknown task distribution 'navigatoin'; did you mean 'navigation'?"),
+        ("bandit", {"arm": 2}, "'bandit': got an unexpected keyword argument 'arm'; it takes arms=5, num_train_tasks="),
+        ("bandit", {"arms": "two"}, "'bandit': option 'arms' is 'two': Input should be a valid integer"),
+        ("bandit", {"arms": 0}, "'bandit': option 'arms' is 0: Input should be greater than 0"),
+        ("ML1", {}, "'ML1': missing a required argument: 'task'; it takes task, horizon=500, seed=1"),
+        (
+            "ML10",
+            {"task": "reach-v3"},
+            "'ML10': got an unexpected keyword argument 'task'; it takes horizon=500, seed=1",
+        ),
+        (
+            "custom",
+            {"train": "reach-v3", "test": []},
+            "'custom': option 'train' is 'reach-v3': 'str' instances are not",
+        ),
+    ],
+)
+def test_wrong_ids_and_options_are_named_in_one_line(name, options, message):
+    with pytest.raises(UserError) as caught:
+        registry.make(name, **options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_registered_factory_is_made_and_listed():
+    def small(arms, **rest):
+        return Bandit(arms, num_train_tasks=5, num_test_tasks=5, **rest)
+
+    registry.register("small", small)
+    assert registry.make("small", arms=3, seed=4).arms == 3
+    assert registry.registered()["small"] is small
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(UserError, match="'bandit' is registered already"):
+        registry.register("bandit", Bandit)
+
+
+def test_plug_ins_are_found_by_their_entry_points(plug_ins):
+    plug_ins(**{"two-arms": "robots:two_arms"})
+    assert registry.make("two-arms", seed=3).arms == 2
+    assert "two-arms" in registry.registered()
+    with pytest.raises(UserError, match="it takes seed=1"):
+        registry.make("two-arms", sed=3)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("broken_robots:make", "RuntimeError: no robot here"),
+        ("robots:three_arms", "AttributeError: module 'robots' has no attribute 'three_arms'"),
+        ("no_robots:make", "ModuleNotFoundError: No module named 'no_robots'"),
+    ],
+)
+def test_a_broken_plug_in_hinders_nothing_but_itself(plug_ins, target, reason):
+    plug_ins(broken=target, two_arms="robots:two_arms")
+    message = rf"^task plug-in 'broken' \({target}\) does not load: {reason}$"
+    with pytest.raises(UserError, match=message):
+        registry.make("broken")
+    assert registry.make("two_arms").arms == 2
+    with pytest.warns(UserWarning, match=message):
+        names = registry.registered().keys()
+    assert "two_arms" in names
+    assert "broken" not in names
+
+
+def test_plug_ins_are_not_imported_before_they_are_needed(plug_ins):
+    plug_ins(broken="broken_robots:make")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        registry.make("bandit", num_train_tasks=5, num_test_tasks=5)
+
+
+def test_importing_envs_imports_neither_metaworld_nor_torch():
+    program = "import sys, envs; print({'metaworld', 'mujoco', 'torch', 'metarl'} & sys.modules.keys())"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

@@ -1,0 +1,282 @@
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import metarl.cli
+from envs.errors import UserError
+from metarl import checkpoints
+from metarl.checkpoints import CheckpointError, Manifest
+from metarl.cli import main
+from metarl.runs import RunDirectory
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "quick.yaml"
+    path.write_text("iterations: 5\ndevice: cpu\ntasks: {kind: navigation}\nalgorithm: {kind: maml}\n")
+    return str(path)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Replaces one function of a module by another for the commands that import it."""
+
+    def replace(module, name, function):
+        stand_in = ModuleType(module)
+        setattr(stand_in, name, function)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+
+    return replace
+
+
+@pytest.fixture
+def trained(fake):
+    """What `train` was called with."""
+    calls = []
+    fake("metarl.training", "train", lambda config, run, resume: calls.append((config, run, resume)))
+    return calls
+
+
+def save_checkpoint(run, env_steps):
+    manifest = Manifest(
+        iteration=1, env_steps=env_steps, config={}, task_fingerprint="f", versions={}, score=-env_steps
+    )
+    return checkpoints.save(run.checkpoints, {"a": torch.zeros(1)}, manifest)
+
+
+@pytest.fixture
+def run(config, trained):
+    """A finished run with two checkpoints, of which the first is the best."""
+    assert main(["train", config, "--run", "done"]) == 0
+    trained.clear()
+    run = RunDirectory.open(Path("done"))
+    save_checkpoint(run, 1)
+    save_checkpoint(run, 2)
+    return run
+
+
+def fails(capsys, code, *arguments):
+    """Runs a command that fails with one line on stderr, which is returned without its beginning."""
+    capsys.readouterr()
+    assert main(list(arguments)) == code
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("metarl: ")
+    assert "Traceback" not in captured.out + captured.err
+    return captured.err.removeprefix("metarl: ").strip()
+
+
+def test_train(config, trained, capsys):
+    assert main(["train", config, "--run", "out/a", "--iterations", "2", "--algorithm.inner-lr=0.5"]) == 0
+    [(given, run, resume)] = trained
+    assert (given.iterations, given.algorithm.inner_lr, resume) == (2, 0.5, False)
+    assert run.path == Path("out/a")
+    assert RunDirectory.open(run.path).config == given
+    assert "run directory: out/a\n" in capsys.readouterr().out
+
+
+def test_train_options_may_stand_among_overrides(config, trained):
+    assert main(["train", "--run=b", config, "--iterations", "2", "--run", "c", "--seed", "4"]) == 0
+    [(given, run, _)] = trained
+    assert (run.path, given.iterations, given.seed) == (Path("c"), 2, 4)
+
+
+def test_train_names_the_run_after_the_configuration(config, trained):
+    assert main(["train", config]) == 0
+    assert trained[0][1].path.parent == Path("runs")
+    assert trained[0][1].path.match("quick-[0-9]*-[0-9]*")
+
+
+def test_resume(run, trained):
+    assert main(["train", "--resume", "done"]) == 0
+    assert main(["train", "--resume", "done", "--iterations", "8"]) == 0
+    assert [(config.iterations, given.path, resume) for config, given, resume in trained] == [
+        (5, Path("done"), True),
+        (8, Path("done"), True),
+    ]
+    assert RunDirectory.open(run.path).config.iterations == 8
+
+
+def test_evaluate(run, fake):
+    calls = []
+
+    def evaluate_run(*args, **kwargs):
+        calls.append((*args, kwargs))
+
+    fake("metarl.evaluation.command", "evaluate_run", evaluate_run)
+    assert main(["evaluate", "done"]) == 0
+    arguments = "--checkpoint best --adaptation-episodes 0 5 --episodes 2 --tasks-per-name 4 --split train --seed 9"
+    assert main(["evaluate", "done", *arguments.split()]) == 0
+    assert [(call[0].path, call[1].name, call[2]) for call in calls] == [
+        (
+            Path("done"),
+            "000000000002",
+            {"adaptation_episodes": (0, 1, 3, 10), "episodes": 3, "tasks_per_name": None, "split": "test", "seed": 1},
+        ),
+        (
+            Path("done"),
+            "000000000001",
+            {"adaptation_episodes": [0, 5], "episodes": 2, "tasks_per_name": 4, "split": "train", "seed": 9},
+        ),
+    ]
+
+
+def test_watch(run, fake, capsys):
+    calls = []
+
+    def watch_run(*args, **kwargs):
+        calls.append((*args, kwargs))
+        return [Path("a.mp4"), Path("b.mp4")]
+
+    fake("metarl.viewing.command", "watch_run", watch_run)
+    assert main(["watch", "done", "--tasks", "2", "--adaptation-episodes", "1", "--live", "--checkpoint", "best"]) == 0
+    [(given, checkpoint, options)] = calls
+    assert (given.path, checkpoint.name) == (Path("done"), "000000000001")
+    assert options == {"num_tasks": 2, "adaptation_episodes": 1, "live": True}
+    assert capsys.readouterr().out.splitlines()[-2:] == ["video: a.mp4", "video: b.mp4"]
+
+
+def test_tasks(capsys):
+    assert main(["tasks"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("ML10", "navigation", "bandit", "pick-place-wall-v3"))
+    assert main(["tasks", "navigation"]) == 0
+    assert "navigation (40)" in capsys.readouterr().out
+    assert main(["tasks", "custom"]) == 0
+    assert "required" in capsys.readouterr().out
+    assert main(["tasks", "reach-v3"]) == 0
+    assert "benchmark: ML1, task: reach-v3" in capsys.readouterr().out
+
+
+def test_help(config, capsys):
+    for arguments in (["--help"], ["evaluate", "--help"], ["train", config, "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "--algorithm.inner-lr" in out
+    assert "Step size of the inner gradient step." in out
+    assert main(["train", "--help"]) == 0
+    assert "--resume" in capsys.readouterr().out
+    assert not Path("runs").exists()
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("metarl ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "the following arguments are required: COMMAND; see 'metarl --help'"),
+        ("trian x.yaml", "unknown command 'trian'; did you mean 'train'?"),
+        ("train", "train needs either a configuration file or --resume RUN; see 'metarl train --help'"),
+        ("train quick.yaml --resume done", "train needs either a configuration file or --resume RUN; see"),
+        ("train quick.yaml more", "unknown argument 'more'; known: --help, --resume, --run, -h"),
+        ("train none.yaml", "no configuration file 'none.yaml'"),
+        ("train quick.yaml --iteratons 3", "command line: iteratons: unknown field 'iteratons'; did you mean"),
+        ("train quick.yaml --algorithm.iner-lr 3", "command line: algorithm.iner_lr: unknown field 'iner_lr'; did you"),
+        (
+            "train quick.yaml --algorithm.inner-lr x",
+            "command line: algorithm.inner_lr: expected a valid number, got 'x'",
+        ),
+        ("train quick.yaml --tasks.kind bandt", "command line: tasks.kind: expected 'metaworld' or"),
+        ("train quick.yaml --run quick.yaml", "run directory quick.yaml already exists"),
+        ("train quick.yaml --run quick.yaml/a", "cannot make run directory quick.yaml/a: Not a directory"),
+        ("train quick.yaml --run", "argument --run: expected one argument; see 'metarl train --help'"),
+        ("train --resume none", "no run at none"),
+        ("train --resume .", ". is not a run: it has no config.yaml"),
+        ("train --resume done --seed 3", "--seed cannot go with --resume, which continues a run as it is; only"),
+        ("train --resume done --run b", "--run cannot go with --resume"),
+        ("train --resume done --iterations 0", "command line: iterations: expected greater than 0, got 0"),
+        ("evaluate", "the following arguments are required: RUN; see 'metarl evaluate --help'"),
+        ("evaluate none", "no run at none"),
+        ("evaluate done --epsodes 3", "unknown argument '--epsodes'; did you mean '--episodes'?"),
+        ("evaluate done --episodes 0", "argument --episodes: expected a whole number of at least 1, got '0'"),
+        (
+            "evaluate done --adaptation-episodes 1 x",
+            "argument --adaptation-episodes: expected a whole number of at least",
+        ),
+        ("evaluate done --split tset", "argument --split: invalid choice: 'tset'"),
+        ("evaluate done --checkpoint lst", "no checkpoint at lst; give 'last', 'best' or a directory in"),
+        ("watch none", "no run at none"),
+        ("watch done --live 3", "unknown argument '3'; known: "),
+        ("tasks navgation", "unknown task family 'navgation'; did you mean 'navigation'?"),
+        ("tasks pich-place-v3", "unknown task family 'pich-place-v3'; did you mean 'pick-place-v3'?"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(run, fake, capsys, arguments, message):
+    fake("metarl.evaluation.command", "evaluate_run", None)
+    fake("metarl.viewing.command", "watch_run", None)
+    assert fails(capsys, 2, *arguments.split()).startswith(f"error: {message}")
+
+
+def test_no_cuda(config, trained, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert fails(capsys, 2, "train", config, "--device", "cuda").startswith("error: device: 'cuda' was asked for")
+    assert not Path("runs").exists()
+
+
+def test_a_mistake_found_at_start_up_leaves_no_directory(config, fake, capsys):
+    def train(config, run, resume):
+        raise UserError("no such\ntask")
+
+    fake("metarl.training", "train", train)
+    assert fails(capsys, 2, "train", config, "--run", "a") == "error: no such task"
+    assert not Path("a").exists()
+
+
+def test_a_full_disk_is_no_fault_of_the_user(config, fake, capsys):
+    def train(config, run, resume):
+        raise CheckpointError("could not write checkpoint: No space left on device")
+
+    fake("metarl.training", "train", train)
+    assert fails(capsys, 1, "train", config, "--run", "a") == (
+        "failed: could not write checkpoint: No space left on device"
+    )
+    assert Path("a").exists()
+
+
+def test_interruption(capsys, monkeypatch):
+    def interrupt(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(metarl.cli, "_run", interrupt)
+    assert fails(capsys, 130, "tasks") == "interrupted"
+
+
+def test_faults_of_the_program_keep_their_traceback(config, fake):
+    def train(config, run, resume):
+        raise ZeroDivisionError
+
+    fake("metarl.training", "train", train)
+    with pytest.raises(ZeroDivisionError):
+        main(["train", config, "--run", "a"])
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "watch"])
+def test_scripts_do_what_the_command_does(command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [f"{command}.py", "--no-such-option"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(SCRIPTS / f"{command}.py"), run_name="__main__")
+    assert caught.value.code == 2
+    assert f"metarl {command} --help" in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_pytorch():
+    code = "import sys, metarl.cli; metarl.cli._make_parser(); print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPTS.parent, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"

@@ -1,0 +1,289 @@
+import textwrap
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from envs.errors import UserError
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.rl2.config import RL2Config
+from metarl.config import (
+    BanditTasks,
+    CheckpointConfig,
+    EvaluationConfig,
+    MetaWorldTasks,
+    NavigationTasks,
+    RegisteredTasks,
+    RunConfig,
+    dump_config,
+    load_config,
+    override_config,
+    parse_overrides,
+)
+
+MINIMAL = """
+iterations: 5
+tasks: {kind: navigation}
+algorithm: {kind: maml}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(text):
+        path = tmp_path / "run.yaml"
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    return write_file
+
+
+def complaint(call, *arguments) -> str:
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+positive = st.integers(1, 10**6)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
+    ["1e-4", "1.5", "None", "yes", "null", "~", "2024-01-01", "0x1f", "1:30", "-", "[", ".inf", "{a: 1}", "<<", "="]
+)
+numbers = st.floats(1e-300, 1e300)
+tasks = st.one_of(
+    st.builds(
+        MetaWorldTasks,
+        benchmark=st.sampled_from(["ML1", "ML10", "ML25", "ML45", "custom"]),
+        task=st.none() | text,
+        train=st.lists(text, max_size=3).map(tuple),
+        horizon=st.integers(1, 500),
+        seed=st.integers(0, 2**63),
+    ),
+    st.builds(NavigationTasks, num_train_tasks=positive, horizon=positive),
+    st.builds(BanditTasks, arms=st.integers(2, 50)),
+    st.builds(
+        RegisteredTasks,
+        id=text,
+        options=st.dictionaries(
+            text, st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text | st.none()
+        ),
+    ),
+)
+algorithms = st.one_of(
+    st.builds(
+        MAMLConfig,
+        meta_batch=positive,
+        inner_lr=numbers,
+        hidden_sizes=st.lists(positive, max_size=3).map(tuple),
+        activation=st.sampled_from(["tanh", "relu"]),
+    ),
+    st.builds(RL2Config, meta_batch=positive, discount=st.floats(0, 1)),
+)
+configs = st.builds(
+    RunConfig,
+    seed=st.integers(0, 2**63),
+    device=st.sampled_from(["auto", "cpu", "cuda"]),
+    threads=st.none() | positive,
+    iterations=positive,
+    tasks=tasks,
+    algorithm=algorithms,
+    evaluation=st.builds(
+        EvaluationConfig,
+        every=st.integers(0, 9),
+        adaptation_episodes=st.lists(st.integers(0, 20), min_size=1, max_size=4).map(tuple),
+        tasks_per_name=st.none() | positive,
+    ),
+    checkpoint=st.builds(CheckpointConfig, every=positive, keep_last=positive),
+)
+
+
+@settings(deadline=None)
+@given(config=configs)
+def test_a_dumped_config_loads_back_equal(tmp_path_factory, config):
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    path.write_text(dump_config(config), encoding="utf-8")
+    loaded = load_config(path)
+    assert loaded == config
+    assert repr(loaded) == repr(config)  # 1 and 1.0 and true are equal in Python, but not the same option
+
+
+def test_what_is_left_out_has_its_default(write):
+    config = load_config(write(MINIMAL))
+    assert config == RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig())
+    assert (config.seed, config.device, config.threads) == (1, "auto", None)
+    assert config.evaluation == EvaluationConfig(every=10, adaptation_episodes=(0, 10), episodes=1, tasks_per_name=10)
+    assert config.checkpoint == CheckpointConfig(every=10, keep_last=2)
+
+
+@pytest.mark.parametrize(("written", "value"), [("1e-4", 1e-4), ("1E5", 1e5), ("-.5e+1", -5.0), ("2.e3", 2000.0)])
+def test_numbers_in_scientific_notation(write, written, value):
+    path = write(
+        f"iterations: 1\ntasks: {{kind: registered, id: x, options: {{y: {written}}}}}\nalgorithm: {{kind: rl2}}"
+    )
+    assert load_config(path).tasks.options == {"y": value}
+
+
+def test_words_with_an_e_stay_words(write):
+    path = write(
+        "iterations: 1\ntasks: {kind: registered, id: 1e, options: {a: e5, b: 1e5x, c: '1e5'}}\nalgorithm: {kind: rl2}"
+    )
+    assert load_config(path).tasks == RegisteredTasks(id="1e", options={"a": "e5", "b": "1e5x", "c": "1e5"})
+
+
+def test_configurations_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        NavigationTasks().horizon = 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("iteratons: 3", "iteratons: unknown field 'iteratons'; did you mean 'iterations'?"),
+        ("iterations: '3'", "iterations: expected a valid integer, got '3'"),
+        ("iterations: 3.0", "iterations: expected a valid integer, got 3.0"),
+        ("iterations: true", "iterations: expected a valid integer, got True"),
+        ("iterations: 0", "iterations: expected greater than 0, got 0"),
+        ("iterations:", "iterations: expected a valid integer, got None"),
+        ("device: cuad", "device: expected 'auto', 'cpu' or 'cuda', got 'cuad'; did you mean 'cuda'?"),
+        ("tasks: {}", "tasks.kind: required, but missing"),
+        ("tasks: 3", "tasks: expected a mapping of fields, got 3"),
+        (
+            "tasks: {kind: navgation}",
+            "tasks.kind: expected 'metaworld' or 'navigation' or 'bandit' or 'registered', got 'navgation'; "
+            "did you mean 'navigation'?",
+        ),
+        (
+            "tasks: {kind: metaworld, benchmark: ML11}",
+            "tasks.benchmark: expected 'ML1', 'ML10', 'ML25', 'ML45' or 'custom', got 'ML11'; did you mean 'ML1'?",
+        ),
+        ("tasks: {kind: metaworld}", "tasks.benchmark: required, but missing"),
+        (
+            "tasks: {kind: metaworld, benchmark: ML10, horizon: 501}",
+            "tasks.horizon: expected less than or equal to 500, got 501",
+        ),
+        ("tasks: {kind: metaworld, benchmark: ML10, train: x}", "tasks.train: expected a list, got 'x'"),
+        ("tasks: {kind: metaworld, benchmark: ML10, train: [x, 3]}", "tasks.train.1: expected a valid string, got 3"),
+        (
+            "tasks: {kind: registered, id: x, options: {y: [1]}}",
+            "tasks.options.y: expected a valid boolean or a valid integer or a valid number or a valid string, got [1]",
+        ),
+        ("tasks: {kind: registered, id: x, options: 3}", "tasks.options: expected a mapping of fields, got 3"),
+        ("algorithm: {kind: mamll}", "algorithm.kind: expected 'maml' or 'rl2', got 'mamll'; did you mean 'maml'?"),
+        (
+            "algorithm: {kind: maml, iner_lr: 0.1}",
+            "algorithm.iner_lr: unknown field 'iner_lr'; did you mean 'inner_lr'?",
+        ),
+        (
+            "algorithm: {kind: maml, outer: {maxkl: 0.1}}",
+            "algorithm.outer.maxkl: unknown field 'maxkl'; did you mean 'max_kl'?",
+        ),
+        ("algorithm: {kind: maml, inner_lr: .nan}", "algorithm.inner_lr: expected a finite number, got nan"),
+        ("checkpoint: {every: 0}\nseed: -1", "seed: expected greater than or equal to 0, got -1 (and 1 more)"),
+    ],
+)
+def test_mistakes_are_named(write, change, message):
+    name = change.split(":")[0]
+    kept = "".join(line + "\n" for line in MINIMAL.split("\n") if not line.startswith(name))
+    path = write(kept + change)
+    assert complaint(load_config, path) == f"{path}: {message}"
+
+
+def test_missing_field_is_named(write):
+    path = write("tasks: {kind: navigation}\nalgorithm: {kind: maml}")
+    assert complaint(load_config, path) == f"{path}: iterations: required, but missing"
+
+
+@pytest.mark.parametrize("content", ["", "3", "[1, 2]", "text"])
+def test_not_a_mapping(write, content):
+    path = write(content)
+    assert complaint(load_config, path).startswith(f"{path}: top level: expected a mapping of fields, got ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: 1\nb: c: 2", ", line 2: not valid YAML: mapping values are not allowed here"),
+        ("a: [1,", ", line 1: not valid YAML: "),
+        ("a: !!python/object:os.system x", ", line 1: not valid YAML: could not determine a constructor"),
+        ("a: \x00", ": not valid YAML: "),
+        ("a: 2024-13-01", ": not valid YAML: month must be in 1..12"),
+    ],
+)
+def test_not_yaml(write, content, message):
+    path = write(content)
+    assert complaint(load_config, path).startswith(f"{path}{message}")
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    assert complaint(load_config, tmp_path / "none.yaml") == f"no configuration file '{tmp_path / 'none.yaml'}'"
+    assert complaint(load_config, tmp_path).startswith("cannot read configuration file")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert complaint(load_config, tmp_path / "binary.yaml").startswith("cannot read configuration file")
+
+
+def test_overrides(write):
+    overrides = "--seed=3 --algorithm.inner-lr 1e-2 --evaluation.adaptation-episodes 0 1 3 --device cpu"
+    overrides += " --threads None --iterations 2"
+    overrides += (
+        " --algorithm.hidden-sizes 32 --evaluation.tasks-per-name null --algorithm.normalize_observations false"
+    )
+    config = load_config(write(MINIMAL), overrides.split())
+    assert config == RunConfig(
+        seed=3,
+        device="cpu",
+        iterations=2,
+        tasks=NavigationTasks(),
+        algorithm=MAMLConfig(inner_lr=0.01, hidden_sizes=(32,), normalize_observations=False),
+        evaluation=EvaluationConfig(adaptation_episodes=(0, 1, 3), tasks_per_name=None),
+    )
+
+
+def test_overrides_take_lists_and_options_as_yaml():
+    config = RunConfig(iterations=1, tasks=RegisteredTasks(id="x"), algorithm=MAMLConfig())
+    changed = override_config(config, ["--algorithm.hidden-sizes", "[8, 9]", "--tasks.options.height", "1.5"])
+    assert changed.algorithm.hidden_sizes == (8, 9)
+    assert changed.tasks.options == {"height": 1.5}
+    assert override_config(config, []) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("--iteratons 3", "command line: iteratons: unknown field 'iteratons'; did you mean 'iterations'?"),
+        ("--algorithm.iner-lr 3", "command line: algorithm.iner_lr: unknown field 'iner_lr'; did you mean 'inner_lr'?"),
+        ("--algoritm.inner-lr 3", "unknown section in --algoritm.inner-lr: 'algoritm'; did you mean 'algorithm'?"),
+        ("--seed.x 3", "unknown section in --seed.x: 'seed'; known: algorithm, checkpoint, evaluation, tasks"),
+        ("--algorithm.inner-lr x", "command line: algorithm.inner_lr: expected a valid number, got 'x'"),
+        ("--seed 1 2", "command line: seed: expected a valid integer, got (1, 2)"),
+        ("--algorithm maml", "command line: algorithm: expected a mapping of fields, got 'maml'"),
+        ("--seed", "--seed needs a value, such as '--seed 1'"),
+        ("--seed --device cpu", "--seed needs a value, such as '--seed 1'"),
+        ("3 --seed 1", "unexpected argument '3'; fields are set by '--field value'"),
+        ("-- 1", "command line: top level: unknown field ''"),
+    ],
+)
+def test_mistaken_overrides_are_named(overrides, message):
+    config = RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig())
+    assert complaint(override_config, config, overrides.split()).startswith(message)
+
+
+def test_override_that_is_not_yaml():
+    config = RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig())
+    assert complaint(override_config, config, ["--seed", "[1"]).startswith("--seed, line 1: not valid YAML: ")
+
+
+def test_last_of_equal_overrides_counts():
+    assert parse_overrides(["--a.b", "1", "-2", "--c=", "--a.b", "3"]) == {"a.b": ["3"], "c": [""]}
+
+
+@pytest.mark.parametrize(
+    "config", [NavigationTasks(num_train_tasks=3, num_test_tasks=2, horizon=7), BanditTasks(arms=3)]
+)
+def test_tasks_are_built_as_configured(config):
+    distribution = config.build()
+    assert len(distribution.train_tasks) == config.num_train_tasks
+    assert len(distribution.test_tasks) == config.num_test_tasks
+    if isinstance(config, NavigationTasks):
+        assert distribution.horizon == 7

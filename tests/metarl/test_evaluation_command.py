@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from envs.errors import UserError
+from metarl import checkpoints
+from metarl.algorithms import make_algorithm
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.checkpoints import Manifest
+from metarl.config import NavigationTasks, RunConfig
+from metarl.evaluation import command
+from metarl.loading import load_agent
+from metarl.runs import RunDirectory
+
+
+class StandingStill:
+    adaptation_steps = 1
+
+    def init(self):
+        pass
+
+    def adapt_action(self, observations):
+        return np.zeros((len(observations), 2)), {}
+
+    def step(self, timestep):
+        pass
+
+    def adapt(self):
+        pass
+
+    def reset(self, env_mask):
+        pass
+
+    def eval_action(self, observations):
+        return np.zeros((len(observations), 2))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    tasks = NavigationTasks(num_train_tasks=3, num_test_tasks=4, horizon=5)
+    run = RunDirectory.create(tmp_path / "run", RunConfig(iterations=1, tasks=tasks, algorithm=MAMLConfig()))
+    fingerprint = tasks.build().fingerprint
+    manifest = Manifest(iteration=7, env_steps=1200, config={}, task_fingerprint=fingerprint, versions={})
+    monkeypatch.setattr(command, "load_agent", lambda *_: (StandingStill(), manifest))
+    return run
+
+
+def test_what_was_found_is_kept_and_printed(run, capsys):
+    path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[3, 0], episodes=2, seed=5)
+    assert path == run.evaluations / "000000001200-test-k0-3-episodes2-seed5.json"
+    found = json.loads(path.read_text())
+    assert found["checkpoint"]["env_steps"] == 1200
+    assert found["checkpoint"]["iteration"] == 7
+    assert found["split"] == "test"
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["protocol"]["seed"] == 5
+    assert np.shape([task["return"] for task in found["tasks"]]) == (4, 2, 2)
+    # Standing still at the origin costs the distance to the goal, or its square, in each step: no k changes that.
+    assert found["overall"][1]["return_gain"] == pytest.approx({"mean": 0, "low": 0, "high": 0})
+    printed = capsys.readouterr().out
+    assert "4 held-out tasks, 2 episodes each" in printed
+    assert "raises" not in printed
+    assert f"Evaluation: {path}\n" in printed
+
+
+def test_training_tasks_and_fewer_of_them(run, capsys):
+    checkpoint = run.checkpoints / "000000001200"
+    path = command.evaluate_run(run, checkpoint, split="train", tasks_per_name=2, adaptation_episodes=[0], episodes=1)
+    assert path.name == "000000001200-train-k0-episodes1-tasks2-seed1.json"
+    found = json.loads(path.read_text())
+    assert len(found["tasks"]) == 2
+    assert not found["held_out"]
+    assert "2 not held-out tasks" in capsys.readouterr().out
+
+
+def test_the_checkpoint_itself_is_evaluated(run, monkeypatch):
+    """From a real checkpoint of an untrained policy; one of another family is refused."""
+    monkeypatch.setattr(command, "load_agent", load_agent)
+    distribution = run.config.tasks.build()
+    algorithm = make_algorithm(run.config.algorithm, distribution, torch.device("cpu"))
+    manifest = Manifest(
+        iteration=0, env_steps=0, config={}, task_fingerprint=distribution.fingerprint, versions={"numpy": "2"}
+    )
+    checkpoint = checkpoints.save(run.checkpoints, algorithm.state_dict(), manifest)
+    options = {"adaptation_episodes": [0, 1], "episodes": 1}
+    path = command.evaluate_run(run, checkpoint, **options)
+    before, after = json.loads(path.read_text())["overall"]
+    assert before["return"]["mean"] != after["return"]["mean"]
+    first = path.read_bytes()
+    assert command.evaluate_run(run, checkpoint, **options).read_bytes() == first
+    other = run.config.model_copy(update={"tasks": NavigationTasks(num_test_tasks=5)})
+    with pytest.raises(UserError, match="was trained on other tasks") as caught:
+        command.evaluate_run(RunDirectory(run.path, other), checkpoint)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"adaptation_episodes": [-1]}, "adaptation_episodes"),
+        ({"adaptation_episodes": [1, 1]}, "adaptation_episodes"),
+        ({"episodes": 0}, "episodes must be at least 1"),
+        ({"tasks_per_name": 0}, "tasks_per_name must be at least 1"),
+        ({"tasks_per_name": 5}, "tasks_per_name must be at most 4"),
+        ({"seed": -3}, "seed must be at least 0"),
+    ],
+)
+def test_bad_settings_are_refused_and_leave_nothing(run, options, message):
+    with pytest.raises(UserError, match=message):
+        command.evaluate_run(run, run.checkpoints / "000000001200", **options)
+    assert list(run.evaluations.iterdir()) == []

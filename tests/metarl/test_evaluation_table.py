@@ -1,0 +1,150 @@
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from metarl.evaluation import Evaluation
+from metarl.evaluation.table import conclusions, evaluation_table
+
+
+def evaluation(names, returns, ks=(0, 10), held_out=True):
+    """An evaluation with the returns `[k][task][episode]`; an episode is solved where its return is positive."""
+    returns = np.array(returns, dtype=float)
+    success = returns > 0
+    ids = tuple(f"id{task}" for task in range(len(names)))
+    return Evaluation("ML", held_out, 500, tuple(names), ids, tuple(ks), 1, 3, success, success & False, returns)
+
+
+def rendered(found):
+    console = Console(file=io.StringIO(), width=80, no_color=True)
+    console.print(evaluation_table(found))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+    return [" ".join(line.split()) for line in lines if line.strip(" ─")]
+
+
+TWO = evaluation(["a-v3", "a-v3"], [[[-1, 1], [0, 0]], [[100, 300], [400, 600]]])
+
+
+def test_summaries_by_hand():
+    before, after = TWO.overall
+    # Two tasks: the 95 % interval of their mean spans from the one to the other.
+    assert before.success == pytest.approx((0.25, 0, 0.5))
+    assert after.success == pytest.approx((1, 1, 1))
+    assert after.success_last == pytest.approx((0, 0, 0))
+    assert before.returns == pytest.approx((0, 0, 0))
+    assert after.returns == pytest.approx((350, 200, 500))
+    assert after.return_gain == pytest.approx((350, 200, 500))
+    assert after.success_gain == pytest.approx((0.75, 0.5, 1))
+    assert before.return_gain is before.success_gain is None
+    assert TWO.per_name == {"a-v3": TWO.overall}
+
+
+def test_gain_is_paired_by_task():
+    returns = np.array([[[-500.0]] * 5 + [[700.0]] * 5, [[-497.0]] * 5 + [[703.0]] * 5])
+    gain = evaluation(["a"] * 10, returns).overall[1].return_gain
+    assert gain == pytest.approx((3, 3, 3))
+
+
+def test_intervals_follow_from_the_seed():
+    returns = np.random.default_rng(0).normal(size=(1, 30, 1))
+    first, again = (evaluation(["a"] * 30, returns, ks=[0]) for _ in range(2))
+    assert first.overall == again.overall
+    assert replace(first, seed=first.seed + 1).overall != first.overall
+
+
+def test_names_weigh_the_same():
+    found = evaluation(["a", "a", "a", "b"], [[[0]] * 3 + [[1]]], ks=[0])
+    assert found.overall[0].returns.mean == 0.5
+    assert [rows[0].returns.mean for rows in found.per_name.values()] == [0, 1]
+
+
+def test_to_dict_is_plain_json_with_every_number():
+    found = json.loads(json.dumps(TWO.to_dict(), allow_nan=False))
+    assert found["tasks"][0] == {
+        "name": "a-v3",
+        "id": "id0",
+        "success": [[False, True], [True, True]],
+        "success_last": [[False, False], [False, False]],
+        "return": [[-1, 1], [100, 300]],
+    }
+    assert found["tasks"][1]["success"] == [[False, False], [True, True]]
+    assert found["tasks"][1]["return"] == [[0, 0], [400, 600]]
+    assert found["overall"][1]["return_gain"] == pytest.approx({"mean": 350, "low": 200, "high": 500})
+    assert found["overall"] == found["per_name"]["a-v3"]
+    assert "return_gain" not in found["overall"][0]
+    assert found["held_out"] is True
+    assert found["protocol"]["seed"] == 3
+    assert found["protocol"]["adaptation_episodes"] == [0, 10]
+    assert found["protocol"]["episodes_per_task"] == 2
+
+
+def test_one_name_is_one_compact_table():
+    assert rendered(TWO) == [
+        "ML: 2 held-out tasks, 2 episodes each after k adaptation episodes.",
+        "Success = solved at any step. [95% bootstrap interval over tasks]",
+        "k success % return gain in return over k = 0",
+        "0 25 [0, 50] 0 [0, 0]",
+        "10 100 [100, 100] 350 [200, 500] +350 [+200, +500]",
+        "Adapting on 10 episodes raises return by +350 (95% interval +200 to +500):",
+        "excludes zero.",
+        "Adapting on 10 episodes raises success by +75.0 points (95% interval +50.0 to",
+        "+100.0): excludes zero.",
+    ]
+
+
+def test_several_names_come_with_every_k_and_an_overall_table():
+    ks = (0, 1, 3, 10)
+    names = ["button-press-topdown-wall-v3", "button-press-topdown-wall-v3", "b", "b"]
+    lines = rendered(evaluation(names, [[[1000 * k], [5000], [k], [k]] for k in ks], ks=ks))
+    assert "button-press-topdown-wall-v3 0 50 [0, 100] 2500 [0, 5000]" in lines
+    assert "b 0 0 [0, 0] 0 [0, 0]" in lines
+    assert sum(line.split()[0] in "13" for line in lines) == 6  # twice per name, twice overall
+    assert "All names, each with the same weight:" in lines
+
+
+def test_many_names_show_the_first_and_the_last_k_only():
+    names = [f"task-{index}" for index in range(11) for _ in range(2)]
+    lines = rendered(evaluation(names, [[[k]] * 22 for k in (0, 1, 10)], ks=(0, 1, 10)))
+    for index in range(11):
+        start = lines.index(f"task-{index} 0 0 [0, 0] 0.0 [0.0, 0.0]")
+        assert lines[start + 1] == "10 100 [100, 100] 10.0 [10.0, 10.0]"
+    assert "1 100 [100, 100] 1.0 [1.0, 1.0] +1.0 [+1.0, +1.0]" in lines  # overall, every k is shown
+
+
+@pytest.mark.parametrize(
+    ("after", "sentence"),
+    [
+        ([[1], [2]], "raises return by +1.50 (95% interval +1.00 to +2.00): excludes zero."),
+        ([[-1], [3]], "raises return by +1.00 (95% interval -1.00 to +3.00): does not exclude zero."),
+        ([[-60], [-20]], "changes return by -40.0 (95% interval -60.0 to -20.0): excludes zero."),
+        ([[0], [0]], "changes return by +0.00 (95% interval +0.00 to +0.00): does not exclude zero."),
+        ([[-0.001], [-0.001]], "changes return by +0.00 (95% interval +0.00 to +0.00): excludes zero."),
+        ([[1234], [1234]], "raises return by +1234 (95% interval +1234 to +1234): excludes zero."),
+    ],
+)
+def test_conclusions_say_whether_zero_is_excluded(after, sentence):
+    found = evaluation(["a", "a"], [[[0], [0]], after], ks=(0, 1))
+    assert conclusions(found)[0] == f"Adapting on 1 episode {sentence}"
+
+
+def test_without_zero_shot_there_is_no_conclusion():
+    found = evaluation(["a", "a"], [[[1], [2]], [[3], [4]]], ks=(1, 3))
+    assert conclusions(found) == []
+    assert all(summary.return_gain is None for summary in found.overall)
+    assert rendered(found)[-1] == "3 100 [100, 100] 3.50 [3.00, 4.00]"
+
+
+def test_a_single_task_proves_nothing():
+    (sentence,) = conclusions(evaluation(["a", "a", "b"], [[[0]] * 3, [[5]] * 3]))
+    assert sentence == "With a single task of a name there is no interval to tell a gain from chance."
+
+
+def test_training_tasks_are_not_passed_off_as_held_out():
+    assert rendered(evaluation(["a"], [[[0]]], ks=[0], held_out=False))[0] == (
+        "ML: 1 not held-out task, 1 episode each after k adaptation episodes."
+    )

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+from counting_env import Counting
+
+from metarl.errors import RunFailure
+from metarl.sampling import RandomActor, Sampler, to_environment, to_vectors
+
+CPU = torch.device("cpu")
+
+
+class RecordingActor:
+    """Does 0.1, 0.2, ... in its first component and keeps what it was shown."""
+
+    def __init__(self):
+        self.inputs = []
+
+    def act(self, inputs, generator):
+        self.inputs.append(inputs)
+        actions = torch.zeros(len(inputs.observations), 2)
+        actions[:, 0] = 0.1 * len(self.inputs)
+        return actions, torch.full((len(actions),), -float(len(self.inputs)))
+
+
+def collect(lanes, episodes, tasks=None, actor=None):
+    distribution = Counting()
+    tasks = tasks or list(distribution.train_tasks)
+    env = distribution.make_env(len(tasks) * lanes)
+    sampler = Sampler(env, tasks, (7, 2, 0), CPU)
+    actor = actor or RecordingActor()
+    return sampler.collect(actor, episodes), sampler, env, actor
+
+
+def test_episodes_one_after_the_other_land_where_they_belong():
+    trajectories, sampler, _, _ = collect(lanes=1, episodes=2)
+    assert trajectories.observations.shape == (3, 2, 4, 2)
+    # task 1 has episodes of 3 steps: its clock runs 0 1 2 in the first and 3 4 5 in the second, then padding
+    assert trajectories.observations[1, :, :, 0].tolist() == [[0, 1, 2, 0], [3, 4, 5, 0]]
+    assert trajectories.valid[1].tolist() == [[True, True, True, False]] * 2
+    expected = [[20 + step + 1e-4 * (step + 1) for step in steps] for steps in ([0, 1, 2], [3, 4, 5])]
+    torch.testing.assert_close(trajectories.rewards[1, :, :3], torch.tensor(expected))
+    assert trajectories.log_probs[1].tolist() == [[-1, -2, -3, 0], [-4, -5, -6, 0]]
+    assert trajectories.final_observations[:, :, 0].tolist() == [[2.5, 4.5], [3.5, 6.5], [4.5, 8.5]]
+    assert trajectories.terminated[0].tolist() == [[False, True, False, False]] * 2
+    assert trajectories.truncated[1].tolist() == [[False, False, True, False]] * 2
+    assert trajectories.terminated[1].sum() == trajectories.truncated[0].sum() == 0
+    assert trajectories.solved.all()
+    assert trajectories.num_steps == sampler.steps == 2 * (2 + 3 + 4)
+
+
+def test_episodes_side_by_side_are_grouped_by_task():
+    trajectories, _, env, _ = collect(lanes=2, episodes=4)
+    assert trajectories.rewards.shape == (3, 4, 4)
+    assert [task.parameters[1] for task in env.tasks] == [10, 10, 20, 20, 30, 30]
+    assert trajectories.observations[..., 0, 1].tolist() == [[10.0] * 4, [20.0] * 4, [30.0] * 4]
+
+
+def test_policy_sees_exactly_the_step_before_also_across_episodes():
+    _, _, _, actor = collect(lanes=1, episodes=2)
+    shown = actor.inputs
+    assert shown[0].previous_actions.abs().sum() == shown[0].previous_rewards.abs().sum() == 0
+    assert shown[0].episode_start.tolist() == [True, True, True]
+    # task 0's first episode ends with its second step; the third action is told that step's action and reward
+    assert shown[2].episode_start.tolist() == [True, False, False]
+    assert shown[2].previous_actions[0].tolist() == pytest.approx([0.2, 0.0])
+    assert shown[2].previous_rewards.tolist() == pytest.approx([11.0002, 21.0002, 31.0002])
+
+
+def test_environments_that_wait_for_others_are_not_recorded():
+    trajectories, _, env, _ = collect(lanes=1, episodes=1)
+    assert len(env.received) == 4
+    assert trajectories.valid.sum((1, 2)).tolist() == [2, 3, 4]
+
+
+def test_collections_differ_and_repeat():
+    def run():
+        distribution = Counting()
+        env = distribution.make_env(3)
+        sampler = Sampler(env, distribution.train_tasks, (7, 2, 0), CPU)
+        actor = RandomActor(distribution.action_space)
+        return sampler.collect(actor, 1), sampler.collect(actor, 1), env.seeds
+
+    first, second, seeds = run()
+    again, _, _ = run()
+    assert torch.equal(first.actions, again.actions)
+    assert not torch.equal(first.actions, second.actions)
+    assert len({*seeds[0], *seeds[1]}) == 6
+
+
+def test_actions_are_clipped_for_the_environment_and_recorded_as_sampled():
+    class Strong:
+        def act(self, inputs, generator):
+            return torch.full((len(inputs.observations), 2), 5.0), torch.zeros(len(inputs.observations))
+
+    trajectories, _, env, _ = collect(lanes=1, episodes=1, actor=Strong())
+    assert np.max(env.received) == 1.0
+    assert trajectories.actions[0, 0, 0].tolist() == [5.0, 5.0]
+
+
+def test_discrete_actions_are_one_hot_vectors_for_the_policy():
+    space = Counting(discrete=True).action_space
+    vectors = np.eye(3, dtype=np.float32)[[2, 0]]
+    assert to_environment(vectors, space).tolist() == [2, 0]
+    assert to_vectors(np.array([2, 0]), space).tolist() == vectors.tolist()
+
+
+def test_non_finite_actions_stop_the_run_and_name_the_place():
+    class Broken:
+        def act(self, inputs, generator):
+            actions = torch.zeros(len(inputs.observations), 2)
+            actions[1, 0] = float("nan")
+            return actions, torch.zeros(len(actions))
+
+    with pytest.raises(RunFailure, match="non-finite action in environment 1 at step 0"):
+        collect(lanes=1, episodes=1, actor=Broken())

@@ -1,0 +1,146 @@
+"""The training loop on tiny families: exact resume, stopping, and what a run leaves behind."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from envs.errors import UserError
+from metarl import checkpoints
+from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.rl2.algorithm import RL2
+from metarl.algorithms.rl2.config import PPOConfig, RL2Config
+from metarl.config import BanditTasks, CheckpointConfig, EvaluationConfig, NavigationTasks, RunConfig
+from metarl.runs import RunDirectory
+from metarl.training import train
+
+NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=6)
+MAML_CONFIG = MAMLConfig(meta_batch=2, episodes=4, parallel_episodes=2, hidden_sizes=(4,), inner_steps=2)
+RL2_CONFIG = RL2Config(meta_batch=4, episodes=3, hidden_size=4, learner=PPOConfig(epochs=2, minibatches=2))
+BANDIT = BanditTasks(num_train_tasks=20, num_test_tasks=3)
+RUNS = {"maml": (MAML_CONFIG, NAVIGATION), "rl2": (RL2_CONFIG, NAVIGATION), "rl2 bandit": (RL2_CONFIG, BANDIT)}
+ALGORITHMS = {MAMLConfig: MAML, RL2Config: RL2}
+
+
+def make_config(kind, iterations=4, **changes):
+    algorithm, tasks = RUNS[kind]
+    settings = {
+        "evaluation": EvaluationConfig(every=2, adaptation_episodes=(0, 2), tasks_per_name=2),
+        "checkpoint": CheckpointConfig(every=1, keep_last=10),
+        "threads": 1,
+    }
+    return RunConfig(iterations=iterations, tasks=tasks, algorithm=algorithm, **(settings | changes))
+
+
+def run_training(path, config):
+    run = RunDirectory.create(path, config)
+    train(config, run, resume=False)
+    return run
+
+
+def metrics(run):
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in lines]
+
+
+def stop_after(monkeypatch, config, iterations):
+    """Sends this process a SIGTERM while the given iteration is under way."""
+    algorithm = ALGORITHMS[type(config.algorithm)]
+    original = algorithm.meta_iteration
+    done = []
+
+    def interrupted(self, *arguments):
+        done.append(None)
+        if len(done) == iterations:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(algorithm, "meta_iteration", interrupted)
+
+
+@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("stops", [[1], [3], [1, 2]], ids=str)
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, capsys, kind, stops):
+    config = make_config(kind)
+    whole = run_training(tmp_path / "whole", config)
+
+    parts = RunDirectory.create(tmp_path / "parts", config)
+    for index, iterations in enumerate(stops):
+        with monkeypatch.context() as patch:
+            stop_after(patch, config, iterations)
+            capsys.readouterr()
+            train(config, parts, resume=index > 0)
+        assert f"metarl train --resume {parts.path}" in capsys.readouterr().out
+    train(config, parts, resume=True)
+
+    expected, manifest = checkpoints.load(whole.checkpoint("last"))
+    state, resumed = checkpoints.load(parts.checkpoint("last"))
+    assert state.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(state[name], tensor), name
+    assert (resumed.iteration, resumed.env_steps) == (manifest.iteration, manifest.env_steps)
+    assert metrics(parts) == metrics(whole)
+    assert len(metrics(parts)) == 4
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_training_changes_the_policy_and_leaves_finite_metrics(tmp_path, kind):
+    run = run_training(tmp_path / "run", make_config(kind, iterations=2))
+    lines = metrics(run)
+    assert all("nonfinite" not in line for line in lines)
+    assert "eval/return/test/2_episodes" in lines[1]
+    first, last = (checkpoints.load(path)[0] for path in sorted(run.checkpoints.iterdir()))
+    assert any(not torch.equal(first[name], last[name]) for name in first)
+
+
+def test_seeds_make_runs_differ(tmp_path):
+    runs = [run_training(tmp_path / str(seed), make_config("maml", 1, seed=seed)) for seed in (1, 2)]
+    first, second = (checkpoints.load(run.checkpoint("last"))[0] for run in runs)
+    assert not torch.equal(first["body.0.weight"], second["body.0.weight"])
+
+
+def test_best_checkpoint_is_chosen_by_training_tasks(tmp_path):
+    run = run_training(tmp_path / "run", make_config("maml"))
+    scores = [line["rollout/ep_rew_mean"] for line in metrics(run)]
+    best = checkpoints.load(run.checkpoint("best"))[1]
+    assert best.iteration - 1 == scores.index(max(scores))
+
+
+def test_checkpoint_of_other_tasks_is_refused(tmp_path):
+    config = make_config("maml", 1)
+    run = run_training(tmp_path / "run", config)
+    other = config.model_copy(update={"tasks": NavigationTasks(num_train_tasks=10, num_test_tasks=4, horizon=6)})
+    with pytest.raises(UserError, match="was trained on other tasks"):
+        train(other, run, resume=True)
+
+
+def test_checkpoint_of_another_architecture_is_refused(tmp_path):
+    config = make_config("maml", 1)
+    run = run_training(tmp_path / "run", config)
+    wider = config.model_copy(update={"algorithm": MAML_CONFIG.model_copy(update={"hidden_sizes": (5,)})})
+    with pytest.raises(UserError, match="does not fit"):
+        train(wider, run, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        (MAML_CONFIG.model_copy(update={"meta_batch": 11}), "meta-batch of 11 is larger than the 10 training tasks"),
+        (MAML_CONFIG.model_copy(update={"parallel_episodes": 3}), "parallel_episodes: 3 does not divide"),
+        (RL2_CONFIG.model_copy(update={"meta_batch": 1}), "minibatches: 2 is more than"),
+    ],
+)
+def test_contradictory_settings_are_named(tmp_path, algorithm, message):
+    config = make_config("maml").model_copy(update={"algorithm": algorithm})
+    with pytest.raises(UserError, match=message):
+        run_training(tmp_path / "run", config)
+
+
+def test_more_evaluation_tasks_than_there_are_is_said_before_training(tmp_path):
+    config = make_config("maml", evaluation=EvaluationConfig(tasks_per_name=4))
+    with pytest.raises(UserError, match="4"):
+        run_training(tmp_path / "run", config)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()

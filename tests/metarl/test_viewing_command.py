@@ -1,0 +1,192 @@
+"""`metarl watch`: which tasks it films, what the videos show and what it refuses."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from envs.core import Task
+from envs.errors import UserError
+from metarl import checkpoints
+from metarl.algorithms import make_algorithm
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.checkpoints import Manifest
+from metarl.config import BanditTasks, NavigationTasks, RunConfig
+from metarl.runs import RunDirectory
+from metarl.viewing import command
+from metarl.viewing.command import film, pick_tasks, watch_run
+
+HORIZON = 8
+
+
+class Seeker:
+    """Stays at the origin until it has adapted to an episode, then heads for the goal it was told."""
+
+    adaptation_steps = 1
+
+    def __init__(self, goals):
+        self.goals = iter(goals)
+
+    def init(self):
+        self.steps = 0
+
+    def adapt_action(self, observations):
+        return np.full((1, 2), 0.01), {}
+
+    def step(self, timestep):
+        self.steps += 1
+
+    def adapt(self):
+        self.goal = next(self.goals).parameters if self.steps else None
+
+    def reset(self, env_mask):
+        pass
+
+    def eval_action(self, observations):
+        return np.zeros((1, 2)) if self.goal is None else np.clip(self.goal - observations, -0.1, 0.1)
+
+
+TASKS = NavigationTasks(num_train_tasks=2, num_test_tasks=3, horizon=HORIZON)
+
+
+@pytest.fixture
+def navigation():
+    return TASKS.build()
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """A run on the given tasks."""
+
+    def make(tasks=TASKS):
+        return RunDirectory.create(tmp_path / "run", RunConfig(iterations=1, tasks=tasks, algorithm=MAMLConfig()))
+
+    return make
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """Watches a run, with the seeker for the agent in its checkpoint."""
+    monkeypatch.setattr(command, "choose_backend", lambda: None)
+
+    def load(checkpoint, config, distribution):
+        return Seeker(distribution.test_tasks), manifest(distribution, env_steps=4000)
+
+    monkeypatch.setattr(command, "load_agent", load)
+
+    def watch(run, **options):
+        return watch_run(run, run.checkpoints, **{"num_tasks": 1, "adaptation_episodes": 1} | options)
+
+    return watch
+
+
+def manifest(distribution, env_steps):
+    return Manifest(iteration=1, env_steps=env_steps, config={}, task_fingerprint=distribution.fingerprint, versions={})
+
+
+def decode(path):
+    decoder = [get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    decoded = subprocess.run(decoder, capture_output=True, check=True)
+    width, height = map(int, re.search(r" (\d{2,})x(\d+)", decoded.stderr.decode()).groups())
+    return np.frombuffer(decoded.stdout, np.uint8).reshape(-1, height, width, 3).astype(float)
+
+
+def centre(picture, colour):
+    """Where something of this colour is, in navigation's coordinates: a picture shows -0.75 to 0.75, up is up."""
+    rows, columns = np.nonzero(np.abs(picture - colour).sum(axis=-1) < 90)
+    return columns.mean() / 320 - 0.75, 0.75 - rows.mean() / 320
+
+
+def test_video_shows_before_on_the_left_and_after_on_the_right(monkeypatch, navigation, tmp_path):
+    monkeypatch.setattr(command, "choose_backend", lambda: None)
+    task = Task("navigation", [0.4, -0.2])
+    path = tmp_path / "navigation.mp4"
+    film(path, Seeker([task]), navigation, task, 2, seed=1)
+    frames = decode(path)
+    assert frames.shape == (HORIZON + 1 + 25, 480 + 96, 480 + 16 + 480, 3)  # the start, each step, a second's stay
+    before, after = frames[:, 96:, :480], frames[:, 96:, 496:]
+    point, goal = (65, 105, 225), (50, 205, 50)  # royal blue and lime green
+    way = [(0, 0), (0.1, -0.1), (0.2, -0.2), (0.3, -0.2)]
+    for step, place in enumerate(way):
+        for pane in (before, after):
+            assert centre(pane[step], goal) == pytest.approx(task.parameters, abs=0.02)
+        assert centre(before[step], point) == pytest.approx((0, 0), abs=0.01)
+        assert centre(after[step], point) == pytest.approx(place, abs=0.01)
+    # Of the last step there is no picture, as the next episode has begun by then; that of the step before stays.
+    for frame in (HORIZON, HORIZON + 25):
+        assert centre(after[frame], point) == pytest.approx(task.parameters, abs=0.01)
+    assert np.abs(frames[HORIZON, :96] - frames[HORIZON - 1, :96]).max() > 100  # but the caption counts it
+
+
+def test_one_video_per_task_named_after_steps_and_task(watch, make_run, navigation, capsys):
+    run = make_run()
+    paths = watch(run, num_tasks=2)
+    assert paths == [run.videos / f"000000004000-navigation-{task.id[:6]}.mp4" for task in navigation.test_tasks[:2]]
+    assert sorted(run.videos.iterdir()) == sorted(paths)
+    assert watch(run) == paths[:1]  # filmed again, it is replaced
+    assert capsys.readouterr().out == ""  # who calls tells where the videos are
+
+
+def test_fewer_tasks_than_asked_for_are_all_filmed(watch, make_run):
+    assert len(watch(make_run(), num_tasks=50)) == 3
+
+
+def test_the_checkpoint_itself_is_filmed(make_run, navigation):
+    """From a real checkpoint of an untrained policy; one of other tasks is refused."""
+    run = make_run()
+    algorithm = make_algorithm(run.config.algorithm, navigation, torch.device("cpu"))
+    checkpoint = checkpoints.save(run.checkpoints, algorithm.state_dict(), manifest(navigation, env_steps=12))
+    (path,) = watch_run(run, checkpoint, num_tasks=1, adaptation_episodes=2)
+    assert path.name.startswith("000000000012-navigation-")
+    assert len(decode(path)) == HORIZON + 1 + 25
+    other = run.config.model_copy(update={"tasks": NavigationTasks(num_test_tasks=5)})
+    with pytest.raises(UserError, match="was trained on other tasks"):
+        watch_run(RunDirectory(run.path, other), checkpoint)
+
+
+def test_file_names_have_no_folders_in_them():
+    task = Task("cheetah/../forward 2", [1.0])
+    assert command._file_name(7, task) == f"000000000007-cheetah-..-forward-2-{task.id[:6]}.mp4"
+
+
+def test_few_tasks_show_many_names():
+    a, b, c = (
+        [Task(name, [float(number)]) for number in range(count)] for name, count in (("a", 3), ("b", 1), ("c", 2))
+    )
+    tasks = [*a, *b, *c]
+    assert pick_tasks(tasks, 3) == [a[0], b[0], c[0]]
+    assert pick_tasks(tasks, 5) == [a[0], b[0], c[0], a[1], c[1]]
+    assert pick_tasks(tasks, 6) == [a[0], b[0], c[0], a[1], c[1], a[2]]
+
+
+def test_what_cannot_be_drawn_is_refused(watch, make_run):
+    with pytest.raises(UserError, match=r"bandit.* has nothing to render"):
+        watch(make_run(BanditTasks(num_train_tasks=2, num_test_tasks=2)))
+
+
+@pytest.mark.parametrize(("field", "value"), [("num_tasks", 0), ("adaptation_episodes", 0)])
+def test_numbers_out_of_range_are_named(watch, make_run, field, value):
+    with pytest.raises(UserError, match=f"{field} must be at least 1.*: got {value}"):
+        watch(make_run(), **{field: value})
+
+
+def test_navigation_has_no_simulator_window(watch, make_run):
+    run = make_run()
+    with pytest.raises(UserError, match="navigation cannot be opened in MuJoCo's viewer"):
+        watch(run, live=True)
+    assert list(run.videos.iterdir()) == []
+
+
+def test_backend_is_chosen_only_where_mujoco_draws(monkeypatch, watch, make_run):
+    run, chosen = make_run(), []
+    monkeypatch.setattr(command, "choose_backend", lambda: chosen.append("backend"))
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    watch(run)
+    assert chosen == []
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    watch(run)
+    assert chosen == ["backend"]

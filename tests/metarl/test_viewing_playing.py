@@ -1,0 +1,142 @@
+"""Adapting and playing one task: what the agent is told in which order, and what the moments say."""
+
+import numpy as np
+import pytest
+
+from envs.core import Task, TaskVectorEnv
+from metarl.viewing.playing import Moment, adapt_and_play
+
+GOAL = Task("line", [2.0])
+HORIZON = 4
+
+
+class Line(TaskVectorEnv):
+    """A point starts at its seed and moves along a line; the reward is minus the distance to the goal."""
+
+    def __init__(self, lands_at=None):
+        self.num_envs, self.horizon = 1, HORIZON
+        self.lands_at = lands_at
+        self.seeds = []
+
+    def set_tasks(self, tasks):
+        self.tasks = self._check_count(tasks)
+
+    def reset(self, *, seed=None, options=None):
+        self.seeds += seed
+        return self._begin(), {}
+
+    def _begin(self):
+        self.position, self.elapsed = 0, 0
+        return np.array([[self.position]])  # integers, which the agent must get as float64
+
+    def step(self, actions):
+        self.position += int(actions[0, 0])
+        self.elapsed += 1
+        distance = abs(self.position - self.tasks[0].parameters[0])
+        terminated, truncated = self.position == self.lands_at, self.elapsed == HORIZON
+        observation, infos = np.array([[self.position]]), {"success": np.array([distance == 0])}
+        if terminated or truncated:
+            infos |= {"final_obs": observation, "_final_obs": np.array([True])}
+            observation = self._begin()
+        return observation, np.array([-distance]), np.array([terminated]), np.array([truncated]), infos
+
+
+class Scripted:
+    """Stands still until it has adapted to an episode, then moves; notes every call."""
+
+    def __init__(self, adaptation_steps=1):
+        self.adaptation_steps = adaptation_steps
+        self.calls = []
+        self.told = []
+
+    def init(self):
+        self.calls.append("init")
+        self.velocity = 0.0
+
+    def adapt_action(self, observations):
+        assert observations.dtype == np.float64
+        self.calls.append("explore")
+        return np.array([[1.0]]), {"log_prob": np.array([-0.5])}
+
+    def eval_action(self, observations):
+        assert observations.dtype == np.float64
+        self.calls.append("act")
+        return np.array([[self.velocity]])
+
+    def step(self, timestep):
+        self.calls.append("step")
+        self.told.append(timestep)
+
+    def adapt(self):
+        self.calls.append("adapt")
+        self.velocity = float(bool(self.told))
+
+    def reset(self, env_mask):
+        assert env_mask.tolist() == [True]
+        self.calls.append("reset")
+
+
+def play(episodes, agent=None, env=None, seed=0):
+    return list(adapt_and_play(agent or Scripted(), env or Line(), GOAL, episodes, seed))
+
+
+def test_moments_before_adaptation():
+    assert play(0) == [
+        Moment(0, 0.0, None),
+        Moment(1, -2.0, None),
+        Moment(2, -4.0, None),
+        Moment(3, -6.0, None),
+        Moment(4, -8.0, None, over=True),
+    ]
+
+
+def test_moments_after_adaptation():
+    assert play(1) == [
+        Moment(0, 0.0, None),
+        Moment(1, -1.0, None),
+        Moment(2, -1.0, 2),
+        Moment(3, -2.0, 2),  # solved it stays, though the goal is left
+        Moment(4, -4.0, 2, over=True),
+    ]
+
+
+def test_a_terminal_state_ends_the_episode():
+    moments = play(1, env=Line(lands_at=3))
+    assert moments[-1] == Moment(3, -2.0, 2, over=True)
+
+
+@pytest.mark.parametrize(
+    ("adaptation_steps", "episodes", "rounds"),
+    [(1, 0, [0]), (3, 0, [0]), (1, 3, [3]), (2, 3, [2, 1]), (3, 6, [2, 2, 2]), (3, 2, [1, 1])],
+)
+def test_order_of_calls(adaptation_steps, episodes, rounds):
+    agent = Scripted(adaptation_steps)
+    play(episodes, agent)
+    expected = ["init"]
+    for count in rounds:
+        expected += ["explore", "step"] * (count * HORIZON) + ["adapt"]
+    assert agent.calls == [*expected, "reset", *["act", "step"] * HORIZON]
+
+
+def test_agent_is_told_what_happened():
+    agent = Scripted()
+    play(2, agent)
+    exploring, acting = agent.told[1], agent.told[-1]
+    assert exploring.observation.tolist() == [[1.0]]
+    assert exploring.action.tolist() == [[1.0]]
+    assert exploring.reward.tolist() == [0.0]
+    assert {name: value.tolist() for name, value in exploring.aux_policy_outputs.items()} == {
+        "log_prob": [-0.5],
+        "valid": [1.0],
+    }
+    assert acting.observation.tolist() == [[3.0]]
+    assert (acting.terminated.tolist(), acting.truncated.tolist()) == ([False], [True])
+
+
+def test_episodes_before_and_after_start_from_the_same_seed():
+    before, after, elsewhere = Line(), Line(), Line()
+    play(0, env=before)
+    play(5, Scripted(adaptation_steps=2), env=after)
+    play(0, env=elsewhere, seed=1)
+    assert before.seeds[-1] == after.seeds[-1] != elsewhere.seeds[-1]
+    assert len(set(after.seeds)) == 3  # two rounds of adaptation, each with a seed of its own
