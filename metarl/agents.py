@@ -30,7 +30,7 @@ class Agent(Protocol):
     def adapt_action(
         self, observations: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
-        """Exploration actions for observations `(env, obs)`, and auxiliary arrays `(env, ...)` to hand back to `step`."""
+        """Exploration actions for observations `(env, obs)`, and arrays `(env, ...)` to hand back to `step`."""
 
     def step(self, timestep: Timestep) -> None:
         """Is told what the last actions led to."""
@@ -39,7 +39,7 @@ class Agent(Protocol):
         """Adapts to the episodes told since the last `init` or `adapt`."""
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
-        """Prepares the environments in `env_mask`, shape `(env,)`, for a new evaluation episode, adapted as they are."""
+        """Prepares the environments in `env_mask`, shape `(env,)`, for a new evaluation episode."""
 
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """The adapted policy's actions for observations `(env, obs)`."""

@@ -220,7 +220,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, list[str]]:
 
 def dump_config(config: RunConfig) -> str:
     """The whole configuration as YAML that `load_config` reads back equal."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
 def _assign(fields: dict[str, Any], name: str, values: list[Any]) -> None:

@@ -65,7 +65,9 @@ class Recorder:
         for what, values in (("observation", observations), ("action", actions), ("reward", rewards)):
             if not np.isfinite(values).all():
                 env = int(np.argwhere(~np.isfinite(values))[0][0])
-                raise RunFailure(f"non-finite {what} in environment {env} at step {int(self._step[env])} of its episode")
+                raise RunFailure(
+                    f"non-finite {what} in environment {env} at step {int(self._step[env])} of its episode"
+                )
         envs = np.flatnonzero(self._episode < self.episodes)
         at = (envs, self._episode[envs], self._step[envs])
         self._observations[at] = observations[envs]

@@ -84,7 +84,8 @@ def linear_baseline(
     identity = torch.eye(design.shape[-1], dtype=design.dtype, device=design.device)
     gram = design.mT @ design + _REGULARIZATION * identity
     weights = torch.linalg.solve(gram, design.mT @ targets)
-    return (features @ weights.unsqueeze(1)).squeeze(-1).to(returns.dtype)
+    values: Tensor = (features @ weights.unsqueeze(1)).squeeze(-1)
+    return values.to(returns.dtype)
 
 
 def standardize(values: Float[Tensor, "task *b"], valid: Bool[Tensor, "task *b"]) -> Float[Tensor, "task *b"]:

@@ -55,15 +55,15 @@ class RandomActor:
 def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[Any]:
     """Action vectors `(env, action)` as the environment takes them: clipped to the box, or indices of one-hot rows."""
     if isinstance(space, gym.spaces.Discrete):
-        return actions.argmax(-1) + int(space.start)
-    return np.clip(actions, space.low, space.high).astype(space.dtype)
+        return np.asarray(actions.argmax(-1) + int(space.start))
+    return np.asarray(np.clip(actions, space.low, space.high), dtype=space.dtype)
 
 
 def to_vectors(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[np.float32]:
     """The inverse of `to_environment`: actions as float vectors `(env, action)`, discrete ones one-hot."""
     if isinstance(space, gym.spaces.Discrete):
-        return np.eye(int(space.n), dtype=np.float32)[actions - int(space.start)]
-    return actions.astype(np.float32)
+        return np.asarray(np.eye(int(space.n), dtype=np.float32)[actions - int(space.start)])
+    return np.asarray(actions, dtype=np.float32)
 
 
 class Sampler:
@@ -109,7 +109,7 @@ class Sampler:
 
         observations, _ = env.reset(seed=env_seeds)
         previous_actions = np.zeros((env.num_envs, action_size), np.float32)
-        previous_rewards = np.zeros(env.num_envs, np.float32)
+        previous_rewards = np.zeros(env.num_envs)
         episode_start = np.ones(env.num_envs, np.bool_)
         while not recorder.full:
             inputs = RecurrentInput(

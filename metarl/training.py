@@ -125,8 +125,10 @@ def _save(
     env_steps: int,
     score: float,
 ) -> None:
-    """Writes a checkpoint; its score, which picks the best, is the return on *training* tasks, for held-out ones must not
-    choose the policy that is then measured on them.
+    """Writes a checkpoint.
+
+    Its score, which picks the best, is the return on *training* tasks: held-out ones must not choose the policy that is
+    then measured on them.
     """
     manifest = checkpoints.Manifest(
         iteration=iteration,

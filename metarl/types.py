@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Episodes of several tasks. Steps behind an episode's end are padding: `valid` is false there and all else is zero.
+    """Episodes of several tasks; steps behind an episode's end are padding, `valid` being false and all else zero.
 
     Discrete actions are stored one-hot, so that `actions` is always a float tensor.
     """

@@ -3,7 +3,7 @@
 import torch
 
 from envs.core import TaskDistribution
-from metarl.algorithms.base import Algorithm
+from metarl.algorithms.base import Algorithm as Algorithm
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2

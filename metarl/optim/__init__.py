@@ -1,0 +1,1 @@
+"""Conjugate gradients and trust regions on flat parameter vectors."""

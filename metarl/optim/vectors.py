@@ -16,5 +16,5 @@ def flatten(parameters: Parameters) -> Float[Tensor, "n"]:
 
 def unflatten(vector: Float[Tensor, "n"], like: Parameters) -> Parameters:
     """The inverse of `flatten`, with names and shapes taken from `like`."""
-    parts = vector.split([tensor.numel() for tensor in like.values()])
+    parts = torch.split(vector, [tensor.numel() for tensor in like.values()])
     return {name: part.reshape(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}

@@ -1,0 +1,1 @@
+"""Networks from what a policy sees to a distribution over actions."""

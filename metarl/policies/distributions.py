@@ -39,7 +39,9 @@ class ActionDistribution(Protocol):
     def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
         """Draws one action for each parameter vector."""
 
-    def fisher_product(self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+    def fisher_product(
+        self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]
+    ) -> Float[Tensor, "*b p"]:
         """The Fisher information matrix of the parameter vector times a tangent: the Hessian of `kl` at old = new."""
 
 
@@ -80,7 +82,9 @@ class Gaussian:
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=generator.device)
         return mean + torch.exp(log_std) * noise.to(mean.device)
 
-    def fisher_product(self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+    def fisher_product(
+        self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]
+    ) -> Float[Tensor, "*b p"]:
         """Diagonal: 1/sigma² for the mean, 2 for the log standard deviation."""
         _, log_std = parameters.chunk(2, dim=-1)
         mean_tangent, log_std_tangent = tangent.chunk(2, dim=-1)
@@ -120,7 +124,9 @@ class Categorical:
         choices = torch.multinomial(probabilities, 1, generator=generator).to(parameters.device)
         return self._one_hot(choices.reshape(parameters.shape[:-1]), parameters.dtype)
 
-    def fisher_product(self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+    def fisher_product(
+        self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]
+    ) -> Float[Tensor, "*b p"]:
         """diag(p) - p pᵀ, p being the probabilities."""
         probabilities = parameters.softmax(-1)
         return probabilities * (tangent - (probabilities * tangent).sum(-1, keepdim=True))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -66,7 +67,7 @@ class MLPPolicy(nn.Module):
         super().__init__()
         self.normalizer = Normalizer(observation_size)
         sizes = [observation_size, *hidden_sizes]
-        layers = [(nn.Linear(n, m), ACTIVATIONS[activation]()) for n, m in zip(sizes[:-1], sizes[1:], strict=True)]
+        layers = [(nn.Linear(n, m), ACTIVATIONS[activation]()) for n, m in pairwise(sizes)]
         self.body = nn.Sequential(*(module for layer in layers for module in layer))
         self.head = ActionHead(sizes[-1], distribution, init_std, min_std)
         for module in self.modules():

@@ -81,6 +81,8 @@ class RecurrentPolicy(nn.Module):
         observations = self.observation_normalizer(inputs.observations)
         rewards = self.reward_normalizer(inputs.previous_rewards.unsqueeze(-1))
         start = inputs.episode_start.unsqueeze(-1).to(observations.dtype)
-        hidden, last = self.core(torch.cat([observations, inputs.previous_actions, rewards, start], dim=-1), state.unsqueeze(0))
+        hidden, last = self.core(
+            torch.cat([observations, inputs.previous_actions, rewards, start], dim=-1), state.unsqueeze(0)
+        )
         features = torch.cat([hidden, observations], dim=-1) if self.observation_to_head else hidden
         return self.head(features), last.squeeze(0)

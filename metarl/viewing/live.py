@@ -1,9 +1,10 @@
 """Plays a held-out task in MuJoCo's own viewer, in real time, where there is a display."""
 
+import threading
 import time
 import warnings
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from itertools import cycle
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +14,8 @@ from envs.core import Task, TaskDistribution
 from envs.errors import UserError
 from metarl.agents import Agent
 from metarl.viewing.playing import Moment, adapt_and_play, phase
+
+_SECONDS_TO_CLOSE = 10.0
 
 
 @runtime_checkable
@@ -47,19 +50,27 @@ def play_live(agent: Agent, distribution: TaskDistribution, task: Task, adaptati
         env.set_tasks([task])
         env.reset(seed=[seed])
         model, data = env.mujoco_handles()
-
-        from mujoco.viewer import launch_passive  # loads GLFW, which nothing else needs
-
-        with (
-            suppress(KeyboardInterrupt),
-            launch_passive(model, data, show_left_ui=False, show_right_ui=False) as viewer,
-        ):
+        with suppress(KeyboardInterrupt), _window(model, data) as viewer:
             env.arrange_viewer(viewer)
             for episodes in cycle((0, adaptation_episodes)):
                 print(f"{task.name} {phase(episodes)}: ", end="", flush=True)
                 print(follow(viewer, data, adapt_and_play(agent, env, task, episodes, seed)))
                 if not viewer.is_running():
                     return
+
+
+@contextmanager
+def _window(model: Any, data: Any) -> Iterator[Any]:
+    """Opens MuJoCo's viewer, and waits for its thread when it is closed: without its model, that would crash."""
+    from mujoco.viewer import launch_passive  # loads GLFW, which nothing else needs
+
+    others = set(threading.enumerate())
+    try:
+        with launch_passive(model, data, show_left_ui=False, show_right_ui=False) as viewer:
+            yield viewer
+    finally:
+        for thread in set(threading.enumerate()) - others:
+            thread.join(_SECONDS_TO_CLOSE)
 
 
 def follow(viewer: Any, data: Any, moments: Iterable[Moment]) -> Moment:

@@ -44,7 +44,8 @@ def test_success_is_within_a_hundredth_and_does_not_end_the_episode():
     _, _, terminated, truncated, infos = env.step(np.zeros((2, 2)))
     assert not terminated.any()
     assert not truncated.any()
-    _, _, terminated, truncated, infos = env.step(np.zeros((2, 2)))
+    positions, _, terminated, truncated, infos = env.step(np.zeros((2, 2)))
+    assert positions.tolist() == [[0.0, 0.0], [0.0, 0.0]]  # the next episode has begun
     assert truncated.all()
     assert not terminated.any()
     np.testing.assert_allclose(infos["final_obs"], [[0.0905, 0.0], [0.0895, 0.0]])

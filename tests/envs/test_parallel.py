@@ -36,8 +36,12 @@ def apply_gravity(env, task):
     env.unwrapped.g = env.unwrapped.gravity = task.parameters[0]
 
 
-pendulums = partial(WrappedVectorEnv, make_pendulum, apply_gravity, horizon=7)
-cartpoles = partial(WrappedVectorEnv, make_cartpole, apply_gravity, horizon=50)
+def on_the_right(env, info):
+    return bool(env.unwrapped.state[0] > 0)
+
+
+pendulums = partial(WrappedVectorEnv, make_pendulum, apply_gravity, horizon=7, success=on_the_right)
+cartpoles = partial(WrappedVectorEnv, make_cartpole, apply_gravity, horizon=50, success=on_the_right)
 
 
 def tasks_for(count):

@@ -77,9 +77,11 @@ def test_files_stand_as_documented(tmp_path):
     assert names(tmp_path) == ["000000000100"]
 
 
-def test_non_finite_score_is_refused():
+def test_what_json_cannot_hold_is_refused(tmp_path):
     with pytest.raises(ValueError, match="finite"):
         manifest(score=float("nan"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        checkpoints.save(tmp_path, STATE, manifest(progress={"best": float("-inf")}))
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "state.safetensors", "SHA256SUMS"])
@@ -177,13 +179,13 @@ def test_latest_and_best_and_pruning(tmp_path):
     checkpoints.save(tmp_path, STATE, manifest(0))
     with pytest.raises(UserError, match="evaluated"):
         checkpoints.best(tmp_path)
-    for env_steps, score in ((100, 0.5), (200, 0.9), (300, None), (1_000_000_000_000, 0.9), (400, 0.2)):
+    for env_steps, score in ((100, 0.5), (200, 0.9), (300, None), (1_000_000_000_000, 0.9), (999_999_999_999, 0.2)):
         checkpoints.save(tmp_path, STATE, manifest(env_steps, score))
     (tmp_path / "notes").mkdir()
     assert checkpoints.latest(tmp_path).name == "1000000000000"
     assert checkpoints.best(tmp_path).name == "000000000200"
     checkpoints.prune(tmp_path, keep_last=2)
-    assert names(tmp_path) == ["000000000200", "000000000400", "1000000000000", "notes"]
+    assert names(tmp_path) == ["000000000200", "1000000000000", "999999999999", "notes"]
     checkpoints.prune(tmp_path, keep_last=9)
     assert len(names(tmp_path)) == 4
 

@@ -42,9 +42,7 @@ def test_trust_region_step_is_the_natural_gradient_scaled_to_the_bound():
     def evaluate(x):
         return (gradient @ x).item(), (x @ fisher @ x / 2).item() * (1 - 1e-9)
 
-    step = trust_region_step(
-        torch.zeros(2).double(), 0.0, gradient, lambda v: fisher @ v, evaluate, **SETTINGS
-    )
+    step = trust_region_step(torch.zeros(2).double(), 0.0, gradient, lambda v: fisher @ v, evaluate, **SETTINGS)
     direction = torch.tensor([0.5, 1.0]).double()  # F⁻¹g, and gF⁻¹g = 2
     torch.testing.assert_close(step.vector, -((2 * 0.01 / 2) ** 0.5) * direction)
     assert (step.accepted, step.tried) == (True, 1)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -164,6 +164,7 @@ def test_a_resumed_run_replaces_what_it_logs_anew(run):
 
 @settings(deadline=None, max_examples=30)
 @given(count=st.integers(0, 5), iteration=st.integers(0, 7), cut=st.integers(0, 20))
+@example(count=2, iteration=5, cut=1)
 def test_rewinding_keeps_whole_lines_before_the_iteration(tmp_path_factory, count, iteration, cut):
     path = tmp_path_factory.mktemp("run")
     lines = [f'{{"iteration": {i}, "env_steps": {i}, "a": 0.1}}\n' for i in range(count)]

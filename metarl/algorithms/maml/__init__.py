@@ -1,0 +1,1 @@
+"""MAML: gradient steps from learned initial parameters."""

@@ -46,7 +46,9 @@ class MAMLAgent:
         self._steps: list[Timestep] = []
         self._exploring = True
 
-    def adapt_action(self, observations: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
+    def adapt_action(
+        self, observations: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """See `Agent`."""
         actions = self._act(observations, explore=True)
         return to_environment(actions, self._maml.action_space), {UNCLIPPED: actions.astype(np.float64)}

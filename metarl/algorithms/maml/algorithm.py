@@ -45,7 +45,8 @@ class MAML:
     ) -> None:
         if config.episodes % config.parallel_episodes:
             raise UserError(
-                f"algorithm.parallel_episodes: {config.parallel_episodes} does not divide algorithm.episodes = {config.episodes}"
+                f"algorithm.parallel_episodes: {config.parallel_episodes} does not divide algorithm.episodes ="
+                f" {config.episodes}"
             )
         self.config = config
         self.device = device
@@ -73,7 +74,7 @@ class MAML:
             self.policy.normalizer.update(trajectories.observations, trajectories.valid)
 
     def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> dict[str, float]:
-        """Collects, adapts, collects again and takes the outer step (algorithm 3), which draws nothing from `generator`.
+        """Collects, adapts, collects again and takes the outer step (algorithm 3); draws nothing from `generator`.
 
         Returns:
             Metrics: returns and success before and after adaptation, and what the outer step came to.
@@ -109,8 +110,8 @@ class MAML:
     def outer_step(self, theta: Parameters, supports: Sequence[Batch], query: Batch) -> TrustRegionStep:
         """TRPO on the surrogate loss of the adapted policies, within a bound on their KL divergence.
 
-        The curvature of the mean divergence at theta is JᵀFJ / tasks: J is the Jacobian of the adapted policies' outputs
-        on the query states with respect to theta, through the adaptation, and F the Fisher matrix of the outputs.
+        The curvature of the mean divergence at theta is JᵀFJ: J is the Jacobian of the adapted policies' outputs on the
+        query states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs.
 
         Raises:
             RunFailure: If the loss or its gradient is not finite.
@@ -120,7 +121,7 @@ class MAML:
             return self._adapted_outputs(unflatten(vector, theta), supports, query.observations)
 
         vector = flatten(theta)
-        old_outputs, pull_back = vjp(outputs, vector)
+        old_outputs, pull_back = vjp(outputs, vector)  # type: ignore[misc]
         gradient_of_outputs, loss = torch.func.grad_and_value(
             lambda new: surrogate(self.distribution, new, old_outputs, query)
         )(old_outputs)
@@ -129,9 +130,9 @@ class MAML:
             raise RunFailure("the meta-gradient is not finite; lower algorithm.inner_lr or check the task's rewards")
 
         def curvature_product(tangent: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-            _, moved = jvp(outputs, (vector,), (tangent,))
+            _, moved = jvp(outputs, (vector,), (tangent,))  # type: ignore[misc]
             fisher = self.distribution.fisher_product(old_outputs, moved)
-            (product,) = pull_back(query.weights.unsqueeze(-1) * fisher / len(query.weights))
+            product: Tensor = pull_back(query.weights.unsqueeze(-1) * fisher / len(query.weights))[0]
             return product
 
         @torch.no_grad()
@@ -152,9 +153,7 @@ class MAML:
         """The same parameters for each task, with a leading axis `task`."""
         return {name: value.expand(tasks, *value.shape) for name, value in parameters.items()}
 
-    def outputs(
-        self, adapted: Parameters, observations: Float[Tensor, "task *b obs"]
-    ) -> Float[Tensor, "task *b p"]:
+    def outputs(self, adapted: Parameters, observations: Float[Tensor, "task *b obs"]) -> Float[Tensor, "task *b p"]:
         """Distribution parameters of each task's own policy for its own observations."""
         return vmap(self._policy)(adapted, observations)
 
@@ -201,7 +200,7 @@ class AdaptedActor:
         self, inputs: RecurrentInput, generator: torch.Generator
     ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env"]]:
         """See `metarl.sampling.Actor`."""
-        observations = inputs.observations.unflatten(0, (self._tasks, -1))
+        observations = inputs.observations.reshape(self._tasks, -1, inputs.observations.shape[-1])
         outputs = self._maml.outputs(self._adapted, observations).flatten(0, 1)
         actions = self._maml.distribution.sample(outputs, generator)
         return actions, self._maml.distribution.log_prob(outputs, actions)

@@ -66,7 +66,9 @@ class RL2Agent:
         self._before_action: Memory | None = None
         self._adapted: Memory | None = None
 
-    def adapt_action(self, observations: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
+    def adapt_action(
+        self, observations: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """See `Agent`."""
         return self._act(observations, explore=True), {}
 
@@ -76,7 +78,8 @@ class RL2Agent:
 
     def step(self, timestep: Timestep) -> None:
         """See `Agent`."""
-        assert self._memory is not None and self._before_action is not None
+        assert self._memory is not None
+        assert self._before_action is not None
         played = self._memory._replace(
             previous_rewards=self._tensor(timestep.reward),
             episode_start=torch.as_tensor(timestep.terminated | timestep.truncated, device=self._device),
@@ -102,7 +105,9 @@ class RL2Agent:
         outputs, state = self._policy.step(inputs, memory.state)
         actions = self._distribution.sample(outputs, self._generator) if explore else self._distribution.mode(outputs)
         self._before_action = memory
-        self._memory = Memory(state, actions, torch.zeros_like(memory.previous_rewards), torch.zeros_like(memory.episode_start))
+        self._memory = Memory(
+            state, actions, torch.zeros_like(memory.previous_rewards), torch.zeros_like(memory.episode_start)
+        )
         return to_environment(actions.cpu().numpy(), self._action_space)
 
     def _fresh(self, num_envs: int) -> Memory:

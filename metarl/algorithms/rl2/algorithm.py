@@ -107,12 +107,12 @@ class RL2:
                     raise RunFailure("the gradient is not finite; lower algorithm.learner.learning_rate")
                 self.optimizer.step()
                 history.append(PPOTerms(*(term.detach() for term in terms)))
-        means = PPOTerms(*(torch.stack(values).mean().item() for values in zip(*history, strict=True)))
+        means = PPOTerms(*(torch.stack(values).mean() for values in zip(*history, strict=True)))
         return {
-            "train/loss": means.policy_loss,
-            "train/entropy": means.entropy,
-            "train/approx_kl": means.approximate_kl,
-            "train/clip_fraction": means.clip_fraction,
+            "train/loss": means.policy_loss.item(),
+            "train/entropy": means.entropy.item(),
+            "train/approx_kl": means.approximate_kl.item(),
+            "train/clip_fraction": means.clip_fraction.item(),
         }
 
     def make_agent(self, seed: int) -> RL2Agent:

@@ -52,6 +52,6 @@ class RL2Config(StrictModel):
     min_std: Positive = 1e-6
     """Floor of that standard deviation."""
     normalize_inputs: bool = True
-    """Standardise observations and the reward input by running statistics; the rewards learned from stay as they are."""
+    """Standardise observations and the reward input by running statistics; the rewards learned from stay raw."""
     learner: PPOConfig = PPOConfig()
     """The learner."""

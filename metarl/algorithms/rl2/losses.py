@@ -69,7 +69,9 @@ class PPOTerms(NamedTuple):
     clip_fraction: Float[Tensor, ""]
 
 
-def ppo_terms(distribution: ActionDistribution, outputs: Float[Tensor, "task time p"], trials: Trials, clip: float) -> PPOTerms:
+def ppo_terms(
+    distribution: ActionDistribution, outputs: Float[Tensor, "task time p"], trials: Trials, clip: float
+) -> PPOTerms:
     """PPO's clipped surrogate (Schulman et al. 2017, equation 7), as means over valid steps.
 
     Args:

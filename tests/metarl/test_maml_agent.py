@@ -1,0 +1,126 @@
+"""MAML outside of training."""
+
+import numpy as np
+import pytest
+import torch
+from counting_env import Counting
+
+from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.maml.losses import make_batch
+from metarl.evaluation.protocol import evaluate
+from metarl.types import Timestep, Trajectories
+
+OBSERVATIONS = np.array([[0.0, 20.0], [1.0, -3.0]])
+NOTHING = np.zeros(2, bool)
+
+
+def make_maml(distribution=None, **settings):
+    torch.manual_seed(0)
+    distribution = distribution or Counting()
+    config = MAMLConfig(meta_batch=2, hidden_sizes=(4,), inner_lr=0.5, **settings)
+    return MAML(config, distribution.observation_space, distribution.action_space, torch.device("cpu"))
+
+
+def tell_episodes(agent, lengths, seed=0):
+    """Plays one episode after another in two environments, which end together; returns what was played."""
+    rng = np.random.default_rng(seed)
+    steps = []
+    for length in lengths:
+        for index in range(length):
+            observations = rng.normal(size=(2, 2))
+            actions, auxiliary = agent.adapt_action(observations)
+            ended = np.full(2, index == length - 1)
+            steps.append(Timestep(observations, actions, rng.normal(size=2), NOTHING, ended, auxiliary))
+            agent.step(steps[-1])
+    return steps
+
+
+def to_trajectories(steps, length):
+    """Steps of two environments with episodes of one length, as a record, by plain reshaping."""
+    episodes = len(steps) // length
+
+    def record(values):
+        array = np.stack(values, axis=1).astype(np.float32)
+        return torch.from_numpy(array.reshape(2, episodes, length, *array.shape[2:]))
+
+    rewards = record([step.reward for step in steps])
+    valid = torch.ones(2, episodes, length, dtype=torch.bool)
+    return Trajectories(
+        record([step.observation for step in steps]),
+        record([step.aux_policy_outputs["unclipped_action"] for step in steps]),
+        rewards,
+        torch.zeros_like(rewards),
+        ~valid,
+        ~valid,
+        ~valid,
+        valid,
+        torch.zeros(2, episodes, 2),
+    )
+
+
+def test_adapting_is_the_inner_step_of_training():
+    maml = make_maml()
+    agent = maml.make_agent(seed=1)
+    steps = tell_episodes(agent, [5, 5, 5])
+    agent.adapt()
+    batch = make_batch(to_trajectories(steps, 5), maml.config.discount, maml.config.gae_lambda)
+    adapted = maml.adapt(maml.replicate(maml.parameters, 2), [batch])
+    means = maml.distribution.mode(maml.outputs(adapted, torch.tensor(OBSERVATIONS).float()))
+    np.testing.assert_allclose(agent.eval_action(OBSERVATIONS), np.clip(means.numpy(), -1, 1), atol=1e-5)
+
+
+def test_each_environment_has_a_policy_of_its_own():
+    maml = make_maml()
+    agent = maml.make_agent(seed=1)
+    same = np.array([[0.5, 0.5], [0.5, 0.5]])
+    before = agent.eval_action(same)
+    np.testing.assert_allclose(before[0], before[1])
+    tell_episodes(agent, [5, 5])
+    agent.adapt()
+    after = agent.eval_action(same)
+    assert not np.allclose(after[0], after[1], atol=1e-4)
+
+
+def test_evaluation_episodes_are_not_learned_from():
+    maml = make_maml()
+    agent = maml.make_agent(seed=1)
+    tell_episodes(agent, [5])
+    agent.adapt()
+    expected = agent.eval_action(OBSERVATIONS)
+    for _ in range(3):
+        actions = agent.eval_action(OBSERVATIONS)
+        agent.step(Timestep(OBSERVATIONS, actions, np.full(2, 1e3), NOTHING, ~NOTHING, {}))
+    agent.adapt()
+    assert np.array_equal(agent.eval_action(OBSERVATIONS), expected)
+
+
+def test_zero_shot_is_the_initial_policy_and_init_returns_to_it():
+    agent = make_maml().make_agent(seed=1)
+    agent.adapt()
+    zero_shot = agent.eval_action(OBSERVATIONS)
+    tell_episodes(agent, [5, 5])
+    agent.adapt()
+    assert not np.allclose(agent.eval_action(OBSERVATIONS), zero_shot)
+    agent.init()
+    assert np.array_equal(agent.eval_action(OBSERVATIONS), zero_shot)
+
+
+def test_a_second_round_adapts_further_with_the_adapted_policy():
+    agent = make_maml(inner_steps=2).make_agent(seed=1)
+    assert agent.adaptation_steps == 2
+    tell_episodes(agent, [5])
+    agent.adapt()
+    once = agent.eval_action(OBSERVATIONS)
+    tell_episodes(agent, [5], seed=1)
+    agent.adapt()
+    assert not np.allclose(agent.eval_action(OBSERVATIONS), once)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_agent_runs_under_the_evaluator_with_episodes_of_different_lengths(discrete):
+    distribution = Counting(test=((2, 40), (3, 50), (4, 60)), discrete=discrete)
+    agent = make_maml(distribution).make_agent(seed=1)
+    evaluation = evaluate(agent, distribution, distribution.test_tasks, adaptation_episodes=(0, 2), episodes=2, seed=1)
+    assert evaluation.success.all()
+    assert evaluation.returns.shape == (2, 3, 2)

@@ -1,0 +1,48 @@
+"""Every preset parses and runs a short iteration; sizes are cut, structure is kept."""
+
+from pathlib import Path
+
+import pytest
+
+from metarl.config import MetaWorldTasks, RunConfig, dump_config, load_config
+from metarl.runs import RunDirectory
+from metarl.training import train
+
+PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def shorten(config: RunConfig) -> RunConfig:
+    tasks = config.tasks.model_dump()
+    if isinstance(config.tasks, MetaWorldTasks):
+        tasks["horizon"] = 4
+    algorithm = config.algorithm.model_dump() | {"meta_batch": 2, "episodes": 2}
+    if config.algorithm.kind == "maml":
+        algorithm |= {"parallel_episodes": min(config.algorithm.parallel_episodes, 2)}
+    else:
+        algorithm["learner"] |= {"minibatches": min(config.algorithm.learner.minibatches, 2)}
+    evaluation = {"every": 1, "adaptation_episodes": [0, 1], "episodes": 1, "tasks_per_name": 1}
+    fields = config.model_dump() | {"tasks": tasks, "algorithm": algorithm, "evaluation": evaluation}
+    return RunConfig.model_validate(fields | {"iterations": 1, "threads": 1})
+
+
+def test_the_families_and_algorithms_that_users_ask_for_have_presets():
+    names = {path.stem for path in PRESETS}
+    families = ("ml1-reach", "ml1-push", "ml1-pick-place", "ml10", "ml45", "navigation", "bandit")
+    assert names >= {f"{family}-{algorithm}" for family in families for algorithm in ("maml", "rl2")}
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_preset_runs_a_short_iteration(path, tmp_path):
+    config = load_config(path)
+    assert path.read_text().startswith("#")  # says where its numbers come from
+    run = RunDirectory.create(tmp_path / "run", shorten(config))
+    train(run.config, run, resume=False)
+    assert run.checkpoint("last").is_dir()
+    assert (run.path / "metrics.jsonl").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_preset_survives_a_round_trip(path, tmp_path):
+    config = load_config(path)
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "config.yaml") == config

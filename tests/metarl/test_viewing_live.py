@@ -1,0 +1,217 @@
+"""MuJoCo's viewer: what is shown when, and what happens where it cannot be opened."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import mujoco
+import numpy as np
+import pytest
+
+from envs.errors import UserError
+from envs.metaworld import MetaWorld
+from envs.navigation import Navigation
+from metarl.viewing import live
+from metarl.viewing.live import follow, has_display, play_live
+from metarl.viewing.playing import Moment
+
+HORIZON = 3
+
+_IN_A_WINDOW = """
+import sys
+sys.path[:0] = {path!r}
+from test_viewing_live import Still
+from mujoco import viewer
+from envs.metaworld import MetaWorld
+from metarl.viewing.live import play_live
+
+launch, shown = viewer.launch_passive, []
+
+def launch_and_close_soon(*arguments, **options):
+    handle = launch(*arguments, **options)
+    sync = handle.sync
+    handle.sync = lambda: (sync(), shown.append(handle.cam.distance), len(shown) == 7 and handle.close())
+    return handle
+
+viewer.launch_passive = launch_and_close_soon
+distribution = MetaWorld("ML1", task="reach-v3", horizon=3)
+play_live(Still(), distribution, distribution.test_tasks[0], 1, seed=1)
+print(len(shown), set(shown))
+"""
+
+
+class Still:
+    """Never moves."""
+
+    adaptation_steps = 1
+
+    def init(self):
+        pass
+
+    def adapt_action(self, observations):
+        return np.zeros((1, 4)), {}
+
+    def step(self, timestep):
+        pass
+
+    def adapt(self):
+        pass
+
+    def reset(self, env_mask):
+        pass
+
+    def eval_action(self, observations):
+        return np.zeros((1, 4))
+
+
+class Viewer:
+    """Stands in for the handle that MuJoCo gives, and is closed after some pictures."""
+
+    def __init__(self, model, data, closes_after):
+        self.model, self.data, self.closes_after = model, data, closes_after
+        self.cam, self.opt, self.user_scn = mujoco.MjvCamera(), mujoco.MjvOption(), mujoco.MjvScene(model, 5)
+        self.shown = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.left = True
+
+    def lock(self):
+        return nullcontext()
+
+    def is_running(self):
+        return len(self.shown) < self.closes_after
+
+    def sync(self):
+        self.shown.append(self.data.time)
+
+
+@pytest.fixture(scope="module")
+def reach():
+    return MetaWorld("ML1", task="reach-v3", horizon=HORIZON)
+
+
+@pytest.fixture
+def viewer(monkeypatch):
+    """Opens a viewer that is no window and that is closed after nine pictures."""
+    from mujoco import viewer
+
+    opened = []
+
+    def launch(model, data, **options):
+        opened.append(Viewer(model, data, closes_after=9))
+        return opened[-1]
+
+    monkeypatch.setattr(live, "has_display", lambda: True)
+    monkeypatch.setattr(viewer, "launch_passive", launch)
+    return opened
+
+
+def test_before_and_after_take_turns_until_the_window_is_closed(reach, viewer, capsys):
+    task = reach.test_tasks[0]
+    play_live(Still(), reach, task, 2, seed=1)
+    (opened,) = viewer
+    assert len(opened.shown) == 9  # three pictures an episode: the start and each step but the last
+    assert opened.left
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "reach-v3 before adaptation",
+        "reach-v3 after 2 adaptation episodes",
+        "reach-v3 before adaptation",
+    ]
+    assert all(": step 3, return " in line and line.endswith("not solved") for line in lines)
+
+
+def test_the_goal_is_marked(reach, viewer):
+    task = reach.test_tasks[0]
+    play_live(Still(), reach, task, 1, seed=1)
+    scene = viewer[0].user_scn
+    assert scene.ngeom == 1
+    assert scene.geoms[0].pos == pytest.approx(task.parameters[-3:], abs=1e-6)  # reach's rand_vec ends with the goal
+    assert not viewer[0].opt.sitegroup.any()  # Meta-World's own marks are in wrong places
+
+
+def test_interrupting_closes_the_window(reach, viewer, monkeypatch):
+    monkeypatch.setattr(Viewer, "sync", lambda self: os.kill(os.getpid(), 2))  # Ctrl-C
+    play_live(Still(), reach, reach.test_tasks[0], 1, seed=1)
+    assert viewer[0].left
+
+
+def test_real_time_starts_after_adaptation(monkeypatch):
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+    data, shown = SimpleNamespace(time=70.0), []
+    viewer = SimpleNamespace(is_running=lambda: True, sync=lambda: shown.append((data.time, clock.now)))
+
+    def episode():
+        clock.now, data.time = 1030.0, 5.0  # adaptation took half a minute and the simulation has begun anew
+        yield Moment(0, 0.0, None)
+        data.time, clock.now = 5.25, clock.now + 0.125  # a step of a quarter second, computed in half of that
+        yield Moment(1, 1.0, None)
+        data.time, clock.now = 5.5, clock.now + 2.0  # a slow one: the next is shown at once
+        yield Moment(2, 2.0, None)
+        data.time = 5.0
+        yield Moment(3, 3.0, 3, over=True)
+
+    assert follow(viewer, data, episode()) == Moment(3, 3.0, 3, over=True)
+    assert shown == [(5.0, 1030.0), (5.25, 1030.25), (5.5, 1032.25)]
+
+
+def test_without_a_display_one_line_says_so(reach, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(UserError, match="--live needs a display") as error:
+        play_live(Still(), reach, reach.test_tasks[0], 1, seed=1)
+    assert "\n" not in str(error.value)
+
+
+def test_a_display_that_is_not_there_is_none(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":4711")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert not has_display()
+
+
+def test_other_simulators_are_refused():
+    navigation = Navigation(num_train_tasks=1, num_test_tasks=1)
+    with pytest.raises(UserError, match="navigation cannot be opened in MuJoCo's viewer"):
+        play_live(Still(), navigation, navigation.test_tasks[0], 1, seed=1)
+
+
+@pytest.fixture
+def display():
+    """A display, of our own where the machine has none."""
+    if "DISPLAY" in os.environ:
+        yield os.environ["DISPLAY"]
+        return
+    if shutil.which("Xvfb") is None:
+        pytest.skip("there is no display, and no Xvfb to make one")
+    read, write = os.pipe()
+    command = ["Xvfb", "-noreset", "-displayfd", str(write), "-screen", "0", "320x240x24"]
+    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
+        os.close(write)
+        with open(read) as ready:
+            number = ready.readline().strip()
+        yield f":{number}"
+        server.terminate()
+
+
+def test_a_real_window(display, tmp_path):
+    path = [os.path.dirname(__file__), *(entry for entry in sys.path if entry)]
+    script = _IN_A_WINDOW.format(path=path)
+    environ = os.environ | {"DISPLAY": display}
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    *lines, count = ran.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == [
+        "reach-v3 before adaptation",
+        "reach-v3 after 1 adaptation episode",
+    ]
+    assert count == "7 {1.6}"
