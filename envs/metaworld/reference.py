@@ -119,7 +119,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
                 self._add_env(task.name)
             env = self._pool[task.name][taken[task.name]]
             taken[task.name] += 1
-            env.set_task(_encode(task))
+            env.set_task(encode(task))
             self._playing.append(env)
         return self._begin_episodes(), {}
 
@@ -141,7 +141,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
         observations = np.empty((self.num_envs, *OBSERVATION_SPACE.shape))
         rewards = np.empty(self.num_envs)
         success = np.empty(self.num_envs, dtype=np.bool_)
-        for i, (env, action) in enumerate(zip(self._playing, np.asarray(actions, dtype=np.float32), strict=True)):
+        for i, (env, action) in enumerate(zip(self._playing, np.asarray(actions, dtype=np.float64), strict=True)):
             observations[i], rewards[i], _, _, info = env.step(action)
             success[i] = info["success"]
         self._elapsed += 1
@@ -207,7 +207,8 @@ def check_horizon(horizon: int) -> None:
         raise UserError(f"horizon must be 1 to {MAX_HORIZON} steps in Meta-World, not {horizon}")
 
 
-def _encode(task: Task) -> metaworld.types.Task:
+def encode(task: Task) -> metaworld.types.Task:
+    """The task as Meta-World's environment objects take it, with the goal hidden."""
     env_class = ALL_V3_ENVIRONMENTS[task.name]
     data = {"rand_vec": task.parameters, "env_cls": env_class, "partially_observable": True}
     return metaworld._encode_task(task.name, data)

@@ -1,0 +1,90 @@
+"""What Meta-World's rewards are built of, for whole batches, in the array API standard.
+
+Every function takes arrays with a leading axis `env` and works for NumPy arrays and PyTorch tensors alike. The forms are
+those of Meta-World 3.1.1 (`metaworld.utils.reward_utils` and `SawyerXYZEnv._gripper_caging_reward`), to the last bit
+where floating point allows.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from array_api_compat import array_namespace
+
+Array = Any
+"""A NumPy array or a PyTorch tensor, float64, with a leading axis `env`."""
+
+_VALUE_AT_MARGIN = 0.1
+
+
+def norm(x: Array) -> Array:
+    """Euclidean length of vectors `(env, n)`: `(env,)`."""
+    xp = array_namespace(x)
+    return xp.sqrt(xp.sum(x * x, axis=-1))
+
+
+def long_tail(x: Array, low: float | Array, high: float | Array, margin: float | Array) -> Array:
+    """1 within [low, high], falling like 1 / (1 + 9 d²) outside, d being the distance from the bounds in margins.
+
+    A margin of 0 gives 0 outside of the bounds.
+    """
+    xp = array_namespace(x)
+    scale_squared = 1 / _VALUE_AT_MARGIN - 1
+    distance, inside, sharp = _distance(xp, x, low, high, margin)
+    return xp.where(inside, 1.0, xp.where(sharp, 0.0, 1 / (distance * distance * scale_squared + 1)))
+
+
+def gaussian(x: Array, low: float | Array, high: float | Array, margin: float | Array) -> Array:
+    """The same with exp(-d² log 10): 0.1 at one margin from the bounds."""
+    xp = array_namespace(x)
+    scale = (-2 * xp.log(xp.asarray(_VALUE_AT_MARGIN, dtype=x.dtype))) ** 0.5
+    distance, inside, sharp = _distance(xp, x, low, high, margin)
+    return xp.where(inside, 1.0, xp.where(sharp, 0.0, xp.exp(-0.5 * (distance * scale) ** 2)))
+
+
+def _distance(
+    xp: ModuleType, x: Array, low: float | Array, high: float | Array, margin: float | Array
+) -> tuple[Array, Array, Array]:
+    """Distance from the bounds in margins, whether x is within them, and whether the margin is 0."""
+    margin = margin + xp.zeros_like(x)
+    sharp = margin == 0
+    inside = (x >= low) & (x <= high)
+    distance = xp.where(x < low, low - x, x - high) / xp.where(sharp, 1.0, margin)
+    return distance, inside, sharp
+
+
+def hamacher_product(a: Array, b: Array) -> Array:
+    """a b / (a + b - a b), and 0 where both are 0: a soft "and" of values in [0, 1]."""
+    xp = array_namespace(a)
+    denominator = a + b - a * b
+    positive = denominator > 0
+    return xp.where(positive, a * b / xp.where(positive, denominator, 1.0), 0.0)
+
+
+def quaternion(matrix: Array) -> Array:
+    """Unit quaternions (x, y, z, w) of rotation matrices `(env, 3, 3)`, w's sign as SciPy's `Rotation` chooses it.
+
+    The largest of the four components is found first, which keeps the others accurate (Shepperd 1978).
+    """
+    xp = array_namespace(matrix)
+    m = matrix
+    diagonal = [m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]]
+    trace = diagonal[0] + diagonal[1] + diagonal[2]
+    choice = xp.argmax(xp.stack([*diagonal, trace], axis=-1), axis=-1)
+    candidates = []
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        parts: list[Array] = [None] * 4
+        parts[i] = 1 - trace + 2 * diagonal[i]
+        parts[j] = m[:, j, i] + m[:, i, j]
+        parts[k] = m[:, k, i] + m[:, i, k]
+        parts[3] = m[:, k, j] - m[:, j, k]
+        candidates.append(xp.stack(parts, axis=-1))
+    candidates.append(
+        xp.stack([m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1], 1 + trace], axis=-1)
+    )
+    result = candidates[3]
+    for i in range(3):
+        result = xp.where((choice == i)[:, None], candidates[i], result)
+    return result / norm(result)[:, None]

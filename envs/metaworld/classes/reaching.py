@@ -1,0 +1,35 @@
+"""Reaching: the hand goes to a goal that nothing shows."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from envs.metaworld.bricks import Array, long_tail, norm, quaternion
+from envs.metaworld.snapshot import Snapshot
+from envs.metaworld.task_class import Outcome, TaskClass
+
+
+class Reach(TaskClass):
+    """Reach a point in free space."""
+
+    name: ClassVar[str] = "reach-v3"
+    arrays: ClassVar[tuple[str, ...]] = ("xpos", "site_xpos", "geom_xmat")
+    constants: ClassVar[tuple[str, ...]] = ("_target_pos", "hand_init_pos")
+
+    def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
+        """The puck, which is of no use."""
+        return ((s.body("obj"), quaternion(s.geom_matrix("objGeom"))),)
+
+    def outcome(self, s: Snapshot) -> Outcome:
+        """Nearness of the tool centre point to the goal."""
+        target = s.constant("_target_pos")
+        distance = norm(s.tcp - target)
+        in_place = long_tail(distance, 0.0, 0.05, norm(s.constant("hand_init_pos") - target))
+        return Outcome(
+            reward=10 * in_place,
+            success=distance <= 0.05,
+            near_object=distance,
+            grasp_reward=distance,
+            in_place_reward=in_place,
+            obj_to_target=distance,
+        )

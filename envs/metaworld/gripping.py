@@ -1,0 +1,60 @@
+"""How well the gripper holds an object: the part that most of Meta-World's manipulation rewards share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from array_api_compat import array_namespace
+
+from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm
+from envs.metaworld.snapshot import Snapshot
+
+
+def gripper_caging(
+    s: Snapshot,
+    object_position: Array,
+    *,
+    obj_radius: float,
+    pad_success_thresh: float,
+    object_reach_radius: float,
+    xz_thresh: float,
+    desired_gripper_effort: float = 1.0,
+    density: Literal["low", "medium", "high"] = "low",
+) -> Array:
+    """How far the object is caged between the pads and gripped, 0 to 1 (`SawyerXYZEnv._gripper_caging_reward`).
+
+    Reads the constants `obj_init_pos` and `init_tcp`.
+
+    Args:
+        s: The environments.
+        object_position: Where the object is, `(env, 3)`.
+        obj_radius: Half the object's width along y, in metres.
+        pad_success_thresh: Distance along y at which a pad is close enough.
+        object_reach_radius: Distance at which the tool centre point is close enough ("medium" only).
+        xz_thresh: Distance in the xz-plane at which the tool centre point is close enough.
+        desired_gripper_effort: Effort that counts as closed.
+        density: "high" averages with caging alone, "medium" with nearness.
+    """
+    xp = array_namespace(object_position)
+    initial = s.constant("obj_init_pos")
+    sides = []
+    for pad in ("leftpad", "rightpad"):
+        y = s.body(pad)[:, 1]
+        margin = xp.abs(xp.abs(y - initial[:, 1]) - pad_success_thresh)
+        sides.append(long_tail(xp.abs(y - object_position[:, 1]), obj_radius, pad_success_thresh, margin))
+    caging_y = hamacher_product(*sides)
+
+    init_tcp = s.constant("init_tcp")
+    xz_margin = norm((initial - init_tcp)[:, [0, 2]]) - xz_thresh
+    caging_xz = long_tail(norm((s.tcp - object_position)[:, [0, 2]]), 0.0, xz_thresh, xz_margin)
+
+    closed = xp.clip(s.actions[:, 3], 0.0, desired_gripper_effort) / desired_gripper_effort
+    caging = hamacher_product(caging_y, caging_xz)
+    gripping = xp.where(caging > 0.97, closed, 0.0)
+    result = hamacher_product(caging, gripping)
+    if density == "high":
+        return (result + caging) / 2
+    if density == "medium":
+        margin = xp.abs(norm(initial - init_tcp) - object_reach_radius)
+        return (result + long_tail(norm(object_position - s.tcp), 0.0, object_reach_radius, margin)) / 2
+    return result
