@@ -16,9 +16,7 @@ from envs.errors import UserError, unknown
 from envs.metaworld.classes import TASK_CLASSES
 from envs.metaworld.reference import encode
 from envs.metaworld.snapshot import Names
-
-STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-"""Everything that the next step depends on, the solver's warm start included."""
+from envs.simulation import STATE, Fields, SharedModel
 
 BASE_ARRAYS = ("xpos", "site_xpos")
 """MuJoCo's arrays that every class reads."""
@@ -33,7 +31,7 @@ class TaskState:
 
     state: FloatArray
     """MuJoCo's integration state after the reset."""
-    fields: Mapping[str, FloatArray]
+    fields: Fields
     """Fields of the model in which the task differs from its class."""
     constants: Mapping[str, FloatArray]
     """Attributes of Meta-World's environment object that rewards read."""
@@ -70,12 +68,17 @@ class Blueprint:
         self.frame_skip = self._env.frame_skip
         self._states: dict[str, TaskState] = {}
 
-    def copy_model(self) -> mujoco.MjModel:
+    @property
+    def model(self) -> mujoco.MjModel:
+        """A model of the class, with whatever task was read off last."""
+        return self._env.model
+
+    def copy_model(self) -> SharedModel:
         """A model for one thread to step with, 20 to 30 MB."""
         model = copy.copy(self._env.model)
         for field, values in self.pristine.items():
             getattr(model, field)[:] = values
-        return model
+        return SharedModel(model, self.pristine)
 
     def task_state(self, task: Task) -> TaskState:
         """How episodes of this task begin; 6 to 8 ms the first time.
@@ -103,6 +106,9 @@ class Blueprint:
             if not np.array_equal(getattr(env.model, field), pristine)
         }
         constants = {name: _constant(env, name) for name in self.task_class.constants}
+        if self.task_class.late_constants:
+            env.step(np.zeros(4, dtype=np.float32))
+            constants |= {name: _constant(env, name) for name in self.task_class.late_constants}
         return TaskState(state, changed, constants, observation.copy())
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gymnasium as gym
@@ -15,9 +13,9 @@ from gymnasium.vector.utils import batch_space
 
 from envs.core import FloatArray, StepResult, Task, TaskVectorEnv
 from envs.metaworld.blueprints import Blueprint
-from envs.metaworld.chunk import Chunk, Simulation, ThreadModel
+from envs.metaworld.chunk import ArmSimulation, Chunk
 from envs.metaworld.reference import ACTION_SPACE, MAX_HORIZON, OBSERVATION_SPACE, check_horizon
-from envs.parallel import available_cores
+from envs.simulation import Workers
 
 _CHUNK = 25
 """Environments of one class, at most, that a thread steps and whose rewards it then computes together."""
@@ -46,10 +44,9 @@ class MetaWorldEngine(TaskVectorEnv):
         self.single_observation_space, self.single_action_space = OBSERVATION_SPACE, ACTION_SPACE
         self.observation_space = batch_space(OBSERVATION_SPACE, num_envs)
         self.action_space = batch_space(ACTION_SPACE, num_envs)
-        self._threads = ThreadPoolExecutor(threads or available_cores())
-        self._local = threading.local()
+        self._workers = Workers(lambda name: self._blueprints[name].copy_model(), threads)
         self._blueprints: dict[str, Blueprint] = {}
-        self._simulations: defaultdict[str, list[Simulation]] = defaultdict(list)
+        self._simulations: defaultdict[str, list[ArmSimulation]] = defaultdict(list)
         self._chunks: list[Chunk] = []
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
 
@@ -80,7 +77,7 @@ class MetaWorldEngine(TaskVectorEnv):
         for name, envs in by_name.items():
             blueprint, simulations = self._blueprints[name], self._simulations[name]
             while len(simulations) < len(envs):
-                simulations.append(Simulation(self._model(blueprint).model, blueprint.arrays))
+                simulations.append(ArmSimulation(blueprint.model, blueprint.arrays))
             parts = np.array_split(np.array(envs), -(-len(envs) // _CHUNK))
             for part in parts:
                 states = [blueprint.task_state(self.tasks[env]) for env in part]
@@ -88,24 +85,16 @@ class MetaWorldEngine(TaskVectorEnv):
                 chunks.append(Chunk(blueprint, part, states, simulations[start : start + len(part)]))
         return chunks
 
-    def _model(self, blueprint: Blueprint) -> ThreadModel:
-        """The calling thread's own model of a class."""
-        models: dict[str, ThreadModel] = self._local.__dict__.setdefault("models", {})
-        name = blueprint.task_class.name
-        if name not in models:
-            models[name] = ThreadModel(blueprint)
-        return models[name]
-
     def _restore(self, which: npt.NDArray[np.bool_]) -> FloatArray:
         """Begins new episodes in the environments of a mask; their first observations, others undefined."""
         observations = np.empty((self.num_envs, *OBSERVATION_SPACE.shape))
 
         def work(chunk: Chunk) -> None:
             members = np.flatnonzero(which[chunk.envs])
-            chunk.restore(self._model(chunk.blueprint), members)
+            chunk.restore(self._workers.model(chunk.name), members)
             observations[chunk.envs[members]] = chunk.first_observations[members]
 
-        list(self._threads.map(work, self._chunks))
+        self._workers.run(work, self._chunks)
         return observations
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
@@ -119,14 +108,14 @@ class MetaWorldEngine(TaskVectorEnv):
 
         def work(chunk: Chunk) -> None:
             step = chunk.step(
-                self._model(chunk.blueprint), actions[chunk.envs], OBSERVATION_SPACE.low, OBSERVATION_SPACE.high
+                self._workers.model(chunk.name), actions[chunk.envs], OBSERVATION_SPACE.low, OBSERVATION_SPACE.high
             )
             observations[chunk.envs] = step.observations
             for row, values in zip(outcome, step.outcome, strict=True):
                 row[chunk.envs] = values
             diverged[chunk.envs] = step.diverged
 
-        list(self._threads.map(work, self._chunks))
+        self._workers.run(work, self._chunks)
         self._elapsed += 1
         rewards, success, *details = outcome
         names = ("near_object", "grasp_reward", "in_place_reward", "obj_to_target")
@@ -141,7 +130,7 @@ class MetaWorldEngine(TaskVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the threads and frees the simulators."""
-        self._threads.shutdown()
+        self._workers.close()
         self._chunks = []
         self._simulations.clear()
         self._blueprints.clear()

@@ -20,10 +20,11 @@ def gripper_caging(
     xz_thresh: float,
     desired_gripper_effort: float = 1.0,
     density: Literal["low", "medium", "high"] = "low",
+    initial_position: str = "obj_init_pos",
 ) -> Array:
     """How far the object is caged between the pads and gripped, 0 to 1 (`SawyerXYZEnv._gripper_caging_reward`).
 
-    Reads the constants `obj_init_pos` and `init_tcp`.
+    Reads the constants `init_tcp` and `initial_position`.
 
     Args:
         s: The environments.
@@ -34,9 +35,10 @@ def gripper_caging(
         xz_thresh: Distance in the xz-plane at which the tool centre point is close enough.
         desired_gripper_effort: Effort that counts as closed.
         density: "high" averages with caging alone, "medium" with nearness.
+        initial_position: Constant that says where the object was at first.
     """
     xp = array_namespace(object_position)
-    initial = s.constant("obj_init_pos")
+    initial = s.constant(initial_position)
     sides = []
     for pad in ("leftpad", "rightpad"):
         y = s.body(pad)[:, 1]
@@ -58,3 +60,10 @@ def gripper_caging(
         margin = xp.abs(norm(initial - init_tcp) - object_reach_radius)
         return (result + long_tail(norm(object_position - s.tcp), 0.0, object_reach_radius, margin)) / 2
     return result
+
+
+def nearest_on_handle(s: Snapshot, position: Array, half_length: float) -> Array:
+    """Where to grip a long handle along x: the object's position, or beside the hand if that is on the handle."""
+    xp = array_namespace(position)
+    hand_x, x = s.observations[:, :1], position[:, :1]
+    return xp.concat([xp.where(xp.abs(x - hand_x) < half_length, hand_x, x), position[:, 1:]], axis=1)

@@ -37,6 +37,8 @@ class Snapshot:
     """`(env, 4)`, as given, not clipped."""
     observations: Any = None
     """`(env, 39)`; not there yet while the observation is being made."""
+    touching: Any = None
+    """`(env,)`, whether both pads press on the class's `main_object`; only if it has one."""
 
     def constant(self, name: str) -> Array:
         """An attribute that Meta-World's environment object has after its reset: `(env,)` or `(env, n)`."""

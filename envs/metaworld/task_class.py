@@ -32,6 +32,11 @@ class TaskClass(ABC):
     """Which of MuJoCo's arrays `objects` and `outcome` read; `xpos` and `site_xpos` always."""
     constants: ClassVar[tuple[str, ...]] = ("_target_pos", "obj_init_pos", "init_tcp")
     """Which attributes of Meta-World's environment object they read."""
+    late_constants: ClassVar[tuple[str, ...]] = ()
+    """More of them, which it sets in an episode's first step, to values that no action can change."""
+
+    main_object: ClassVar[str | None] = None
+    """A geom: `Snapshot.touching` says whether both of the gripper's pads press on it."""
 
     @abstractmethod
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:

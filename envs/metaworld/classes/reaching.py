@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from array_api_compat import array_namespace
+
 from envs.metaworld.bricks import Array, long_tail, norm, quaternion
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -33,3 +35,15 @@ class Reach(TaskClass):
             in_place_reward=in_place,
             obj_to_target=distance,
         )
+
+
+class ReachWall(Reach):
+    """Reach a point behind a wall."""
+
+    name: ClassVar[str] = "reach-wall-v3"
+
+    def outcome(self, s: Snapshot) -> Outcome:
+        """As without the wall, but for what `info` says of the puck."""
+        outcome = super().outcome(s)
+        nothing = array_namespace(s.actions).zeros_like(outcome.reward)
+        return outcome._replace(near_object=nothing, grasp_reward=nothing)

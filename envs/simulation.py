@@ -1,0 +1,113 @@
+"""MuJoCo stepped in process by threads: what every engine of ours is built on.
+
+MuJoCo releases Python's lock while it computes, so threads use all cores. A compiled model is large and is shared by all
+environments that one thread steps; what a task changes in it is written in before a step. What an environment owns is
+its `MjData`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import mujoco
+import numpy as np
+
+from envs.core import FloatArray
+from envs.parallel import available_cores
+
+Fields = Mapping[str, FloatArray]
+"""Fields of a model by name, whole arrays."""
+
+STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+"""Everything that the next step depends on, the solver's warm start included."""
+
+_BAD = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADCTRL) + 1)
+"""The warnings after which MuJoCo has put the model's defaults in the place of the state, or zero in that of controls."""
+
+_Item = TypeVar("_Item")
+_log = logging.getLogger(__name__)
+mujoco.set_mju_user_warning(_log.debug)  # else MuJoCo leaves a MUJOCO_LOG.TXT in the working directory
+
+
+class Simulation:
+    """One environment's physics, with views into MuJoCo's memory that last as long as it does.
+
+    Args:
+        model: Any model of the environment's class.
+        arrays: Names of the arrays of `MjData` to keep views of.
+    """
+
+    def __init__(self, model: mujoco.MjModel, arrays: Sequence[str]) -> None:
+        self.data = mujoco.MjData(model)
+        self.control: FloatArray = self.data.ctrl
+        self.views = tuple(getattr(self.data, array) for array in arrays)
+        self._warnings = self.data.warning.number
+
+    def step(self, model: mujoco.MjModel, substeps: int) -> None:
+        """Makes some physics steps under the current controls; afterwards `diverged` tells how that went."""
+        self._warnings[_BAD] = 0  # MuJoCo zeroes all counts at its reset, so "more than before" would miss a second one
+        mujoco.mj_step(model, self.data, substeps)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the state was not finite, or huge, in the last `step` or what followed it."""
+        return bool(self._warnings[_BAD].any())
+
+
+class SharedModel:
+    """A thread's model of one class, which takes on the task of whichever environment is stepped next.
+
+    Args:
+        model: The model, which nobody else uses.
+        pristine: The fields that tasks may change, as they are in no task's model.
+    """
+
+    def __init__(self, model: mujoco.MjModel, pristine: Fields) -> None:
+        self.model = model
+        self._pristine = pristine
+        self._fields = {name: getattr(model, name) for name in pristine}
+        self._current: Fields = {}
+
+    def become(self, changes: Fields) -> mujoco.MjModel:
+        """The model with these fields, and all others as they were."""
+        if changes is not self._current:
+            for name in self._current.keys() - changes.keys():
+                self._fields[name][:] = self._pristine[name]
+            for name, values in changes.items():
+                self._fields[name][:] = values
+            self._current = changes
+        return self.model
+
+
+class Workers:
+    """A pool of threads, each with a model of its own for every class it has met.
+
+    Args:
+        make_model: Makes a model of the class with this name for one thread.
+        threads: How many threads; None is one per core.
+    """
+
+    def __init__(self, make_model: Callable[[str], SharedModel], threads: int | None = None) -> None:
+        self._make_model = make_model
+        self._pool = ThreadPoolExecutor(threads or available_cores())
+        self._local = threading.local()
+
+    def model(self, name: str) -> SharedModel:
+        """The calling thread's own model of a class."""
+        models: dict[str, SharedModel] = self._local.__dict__.setdefault("models", {})
+        if name not in models:
+            models[name] = self._make_model(name)
+        return models[name]
+
+    def run(self, work: Callable[[_Item], None], items: Iterable[_Item]) -> None:
+        """Calls `work` for each item, on all threads, and waits; the first exception is raised."""
+        for _ in self._pool.map(work, items):
+            pass
+
+    def close(self) -> None:
+        """Ends the threads, and with them their models."""
+        self._pool.shutdown()
