@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from array_api_compat import array_namespace
 
-from envs.metaworld.bricks import Array, gaussian, hamacher_product, long_tail, norm, quaternion
+from envs.metaworld.bricks import Array, clamp, gaussian, hamacher_product, long_tail, norm, quaternion
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -31,7 +31,7 @@ class DoorOpen(_Door):
         """Being behind the handle with the gripper closed, then the angle of the door."""
         xp = array_namespace(s.actions)
         handle = s.observations[:, 4:7]
-        effort = (xp.clip(s.actions[:, 3], -1.0, 1.0) + 1.0) / 2.0
+        effort = (clamp(s.actions[:, 3], -1.0, 1.0) + 1.0) / 2.0
         ready, opened = self._ready(s, handle), self._opened(s)
         success = xp.abs(handle[:, 0] - s.constant("_target_pos")[:, 0]) <= 0.08
         return Outcome(

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from array_api_compat import array_namespace
 
-from envs.metaworld.bricks import Array, gaussian, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import Array, clamp, gaussian, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -61,7 +61,7 @@ class DrawerClose(TaskClass):
         to_target, tcp_to_handle = norm(handle - target), norm(handle - s.tcp)
         in_place = long_tail(to_target, 0.0, radius, xp.abs(norm(initial - target) - radius))
         reach_margin = xp.abs(norm(initial - s.constant("init_tcp")) - touch)
-        closed = xp.clip(s.actions[:, 3], 0.0, 1.0)
+        closed = clamp(s.actions[:, 3], 0.0, 1.0)
         reach = hamacher_product(gaussian(tcp_to_handle, 0.0, touch, reach_margin), closed)
         success = to_target <= radius + 0.015
         return Outcome(

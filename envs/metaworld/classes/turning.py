@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from array_api_compat import array_namespace
 
-from envs.metaworld.bricks import Array, gaussian, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import Array, clamp, gaussian, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -82,7 +82,7 @@ class DialTurn(TaskClass):
         to_target, to_push = norm(tip - target), norm(tip + s.vector(0.05, 0.02, 0.09) - s.tcp)
         in_place = long_tail(to_target, 0.0, radius, xp.abs(norm(initial_push - target) - radius))
         reach_margin = xp.abs(norm(initial_push - s.constant("init_tcp")) - touch)
-        closed = xp.clip(s.actions[:, 3], 0.0, 1.0)
+        closed = clamp(s.actions[:, 3], 0.0, 1.0)
         reach = hamacher_product(gaussian(to_push, 0.0, touch, reach_margin), closed)
         return Outcome(
             reward=10 * hamacher_product(reach, in_place),
