@@ -124,7 +124,7 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
             raise UserError(f"set_tasks needs one task per environment: got {len(tasks)} for {self.num_envs}")
         return tuple(tasks)
 
-    def _in_action_space(self, actions: npt.ArrayLike) -> npt.NDArray[Any]:
+    def _in_action_space(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Actions with the action space's dtype, clipped to its bounds; their shape is checked, not broadcast."""
         space = self.single_action_space
         array = np.asarray(actions, dtype=space.dtype)

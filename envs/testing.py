@@ -187,13 +187,14 @@ def _check_equal(expected: list[_Step], found: list[_Step], when: str) -> None:
     for number, (one, other) in enumerate(zip(expected, found, strict=True)):
         for name in ("observations", "rewards", "terminated", "truncated"):
             _require(
-                np.array_equal(getattr(one, name), getattr(other, name)), f"step {number}: {name} differ when {when}"
+                np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True),
+                f"step {number}: {name} differ when {when}",
             )
         _require(one.infos.keys() == other.infos.keys(), f"step {number}: the keys of infos differ when {when}")
         rows = one.infos.get("_final_obs", slice(None))
         for key in one.infos:
             a, b = one.infos[key], other.infos[key]
-            same = np.array_equal(a[rows], b[rows]) if key == "final_obs" else np.array_equal(a, b)
+            same = np.array_equal(a[rows], b[rows], equal_nan=True) if key == "final_obs" else np.array_equal(a, b)
             _require(same, f"step {number}: infos['{key}'] differs when {when}")
 
 
