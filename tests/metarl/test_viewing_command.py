@@ -155,6 +155,12 @@ def test_one_video_per_task_named_after_steps_and_task(watch, make_run, navigati
     assert capsys.readouterr().out == ""  # who calls tells where the videos are
 
 
+def test_a_long_episode_is_shown_in_strides_and_with_its_end(monkeypatch, watch, make_run):
+    monkeypatch.setattr(command, "frame_stride", lambda horizon: 3)
+    (path,) = watch(make_run())
+    assert len(decode(path)) == len([0, 3, 6, HORIZON]) + 25
+
+
 def test_fewer_tasks_than_asked_for_are_all_filmed(watch, make_run):
     assert len(watch(make_run(), num_tasks=50)) == 3
 
