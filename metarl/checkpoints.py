@@ -58,7 +58,7 @@ class Manifest(StrictModel):
     score: float | None = None
     """How good the policy was at this point; the higher the better, None if that was not measured."""
     progress: dict[str, JsonValue] = Field(default={})
-    """Whatever else the training loop needs to go on."""
+    """Whatever else the training loop needs to go on; numbers are finite."""
 
 
 def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> Path:
@@ -81,7 +81,7 @@ def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> 
         STATE: safetensors.torch.save(
             {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         ),
-        MANIFEST: json.dumps(manifest.model_dump(), indent=2, allow_nan=False).encode(),
+        MANIFEST: json.dumps(manifest.model_dump(), indent=2).encode(),
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -220,6 +220,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, list[str]]:
 
 def dump_config(config: RunConfig) -> str:
     """The whole configuration as YAML that `load_config` reads back equal."""
+    # Characters beyond ASCII are escaped, as PyYAML does not read all of them back as it writes them.
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 

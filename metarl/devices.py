@@ -1,5 +1,7 @@
 """Where tensors live."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -19,3 +21,14 @@ def resolve_device(name: DeviceName) -> torch.device:
     if name == "cuda" and not available:
         raise UserError("device: 'cuda' was asked for, but PyTorch finds no CUDA device; use 'cpu' or 'auto'")
     return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Leaves the cores to the simulator while a policy acts: PyTorch's idle threads would spin on them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

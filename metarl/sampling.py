@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.core import Task, TaskVectorEnv
+from metarl.devices import one_torch_thread
 from metarl.policies.distributions import action_distribution
 from metarl.policies.recurrent import RecurrentInput
 from metarl.recording import Recorder
@@ -89,6 +90,7 @@ class Sampler:
         """Environment steps collected so far."""
         env.set_tasks([task for task in tasks for _ in range(self._lanes)])
 
+    @one_torch_thread()
     def collect(self, actor: Actor, episodes: int) -> Trajectories:
         """Plays `episodes` episodes of each task, in as many environments at once as each task has.
 

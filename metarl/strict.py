@@ -26,6 +26,7 @@ class StrictModel(BaseModel):
             return data
         for name in data:
             if name not in cls.model_fields:  # pydantic's own error would not suggest the nearest field
-                context = {"field": str(name), "problem": str(unknown("field", str(name), cls.model_fields))}
+                field = repr(str(name))[1:-1]  # a line break in it would make two lines of the message
+                context = {"field": field, "problem": str(unknown("field", field, cls.model_fields))}
                 raise PydanticCustomError("unknown_field", "{problem}", context)
         return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import closing
 
 import torch
 
 from envs.core import Task, TaskDistribution, TaskVectorEnv
+from envs.parallel import available_cores
 from metarl import checkpoints
 from metarl.algorithms import Algorithm, make_algorithm
 from metarl.config import RunConfig
@@ -38,7 +38,7 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
         UserError: If settings contradict each other, or the checkpoint does not belong to these tasks.
         RunFailure: If the run cannot go on; what was checkpointed stays.
     """
-    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(config.threads or available_cores())
     torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
     distribution = config.tasks.build()
     held_out = select_tasks(distribution.test_tasks, config.evaluation.tasks_per_name)

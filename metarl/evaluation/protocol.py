@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 from envs.core import Task, TaskDistribution, TaskVectorEnv
 from envs.errors import UserError
 from metarl.agents import Agent
+from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
 from metarl.evaluation.result import Evaluation
 from metarl.seeding import Stream, derive_seeds
@@ -144,6 +145,7 @@ class _Protocol:
                 self.agent.adapt()
         return self._play_episodes(self.episodes, seeds(0), bar, adapting=False)
 
+    @one_torch_thread()
     def _play_episodes(self, count: int, seeds: list[int], bar: TaskID | None, *, adapting: bool) -> _Outcome:
         """Plays `count` episodes in every environment; what one does while it only waits for others is not counted."""
         agent, env = self.agent, self.env

@@ -11,7 +11,7 @@ from envs.errors import UserError, unknown
 HEADLESS_BACKENDS = ("egl", "osmesa")
 """What draws without a display, fastest first."""
 
-PACKAGES = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
+PACKAGES = "apt-get install libegl1 libgl1-mesa-dri libopengl0"
 """Gives Debian and its relatives both."""
 
 _PROBE = """

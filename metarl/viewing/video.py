@@ -148,4 +148,4 @@ def _encode(path: Path, frame: Frame) -> list[str]:
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FRAMES_PER_SECOND), "-i", "-"]
     # Faststart puts the index first, so that a browser can begin before it has the whole file.
     mp4 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4"]
-    return [get_ffmpeg_exe(), "-y", "-loglevel", "error", *raw, *mp4, str(path)]
+    return [get_ffmpeg_exe(), "-y", "-loglevel", "error", *raw, *mp4, f"file:{path}"]

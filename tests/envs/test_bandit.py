@@ -107,7 +107,7 @@ def mean_baseline(name, arms, pulls):
 
 @pytest.mark.parametrize(
     ("name", "arms", "pulls", "published"),
-    [  # table 1 of Duan et al. 2016, over 1000 bandits each: its own standard error is 0.07 at 10 pulls and 0.5 at 100
+    [  # what we recall of table 1 of Duan et al. 2016 (over 1000 bandits: standard error 0.07 at 10 pulls, 0.5 at 100)
         ("random", 5, 10, 5.0),
         ("random", 5, 100, 49.9),
         ("thompson", 5, 10, 5.7),

@@ -55,7 +55,7 @@ def test_task_id_is_the_documented_hash():
 
 
 def test_parameters_of_the_same_numbers_but_another_shape_are_another_task():
-    assert Task("a", [1.0, 2.0]) != Task("a", [[1.0, 2.0]])
+    assert Task("a", [1.0, 2.0]) != Task("a", np.array([[1.0, 2.0]]))
     assert Task("a", [1.0]) != "a"
 
 

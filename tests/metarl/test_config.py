@@ -49,7 +49,25 @@ def complaint(call, *arguments) -> str:
 
 positive = st.integers(1, 10**6)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
-    ["1e-4", "1.5", "None", "yes", "null", "~", "2024-01-01", "0x1f", "1:30", "-", "[", ".inf", "{a: 1}", "<<", "="]
+    [
+        "1e-4",
+        "1.5",
+        "None",
+        "\x85",
+        "é",
+        "yes",
+        "null",
+        "~",
+        "2024-01-01",
+        "0x1f",
+        "1:30",
+        "-",
+        "[",
+        ".inf",
+        "{a: 1}",
+        "<<",
+        "=",
+    ]
 )
 numbers = st.floats(1e-300, 1e300)
 tasks = st.one_of(

@@ -40,6 +40,9 @@ def test_commit_of_a_checkout(tmp_path, monkeypatch):
     assert versions()["commit"] == commit
     (tmp_path / "file").write_text("b")
     assert versions()["commit"] == f"{commit}-dirty"
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "vendored" / "metarl" / "versions.py"))
+    (tmp_path / "vendored").mkdir()
+    assert "commit" not in versions()  # the commit is not metarl's
 
 
 def test_no_git(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from envs.core import Task
 from envs.errors import UserError
+from envs.metaworld import MetaWorld
 from metarl import checkpoints
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.config import MAMLConfig
@@ -19,6 +20,7 @@ from metarl.config import BanditTasks, NavigationTasks, RunConfig
 from metarl.runs import RunDirectory
 from metarl.viewing import command
 from metarl.viewing.command import film, pick_tasks, watch_run
+from metarl.viewing.gl import HEADLESS_BACKENDS, can_draw
 
 HORIZON = 8
 
@@ -28,14 +30,15 @@ class Seeker:
 
     adaptation_steps = 1
 
-    def __init__(self, goals):
+    def __init__(self, goals, actions=2):
         self.goals = iter(goals)
+        self.shape = 1, actions
 
     def init(self):
         self.steps = 0
 
     def adapt_action(self, observations):
-        return np.full((1, 2), 0.01), {}
+        return np.full(self.shape, 0.01), {}
 
     def step(self, timestep):
         self.steps += 1
@@ -47,7 +50,9 @@ class Seeker:
         pass
 
     def eval_action(self, observations):
-        return np.zeros((1, 2)) if self.goal is None else np.clip(self.goal - observations, -0.1, 0.1)
+        if self.goal is None:
+            return np.zeros(self.shape)
+        return np.clip(self.goal - observations[:, : self.shape[1]], -0.1, 0.1)
 
 
 TASKS = NavigationTasks(num_train_tasks=2, num_test_tasks=3, horizon=HORIZON)
@@ -122,6 +127,25 @@ def test_video_shows_before_on_the_left_and_after_on_the_right(monkeypatch, navi
     assert np.abs(frames[HORIZON, :96] - frames[HORIZON - 1, :96]).max() > 100  # but the caption counts it
 
 
+def test_metaworld_is_filmed_right_side_up_with_its_goal(monkeypatch, tmp_path):
+    backend = next(filter(can_draw, HEADLESS_BACKENDS), None)
+    if backend is None:
+        pytest.skip("neither EGL nor OSMesa draws on this machine")
+    for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM"):
+        monkeypatch.setenv(name, backend)
+    distribution = MetaWorld("ML1", task="reach-v3", horizon=2)
+    task = distribution.test_tasks[0]
+    path = tmp_path / "reach.mp4"
+    film(path, Seeker([Task("reach-v3", np.zeros(4))], actions=4), distribution, task, 1, seed=1)
+    frames = decode(path)
+    assert len(frames) == 2 + 1 + 25
+    for pane in (frames[0, 96:, :480], frames[0, 96:, 496:]):
+        red, green, blue = pane.transpose(2, 0, 1)
+        assert 20 < ((green > red + 60) & (green > blue + 60)).sum() < 5000  # the goal is a green ball
+        assert np.abs(red - blue)[:20].mean() < 10  # above there is a grey wall
+        assert (red - blue)[-60:, 200:400].mean() > 20  # below there is a wooden table
+
+
 def test_one_video_per_task_named_after_steps_and_task(watch, make_run, navigation, capsys):
     run = make_run()
     paths = watch(run, num_tasks=2)
@@ -129,6 +153,12 @@ def test_one_video_per_task_named_after_steps_and_task(watch, make_run, navigati
     assert sorted(run.videos.iterdir()) == sorted(paths)
     assert watch(run) == paths[:1]  # filmed again, it is replaced
     assert capsys.readouterr().out == ""  # who calls tells where the videos are
+
+
+def test_a_long_episode_is_shown_in_strides_and_with_its_end(monkeypatch, watch, make_run):
+    monkeypatch.setattr(command, "frame_stride", lambda horizon: 3)
+    (path,) = watch(make_run())
+    assert len(decode(path)) == len([0, 3, 6, HORIZON]) + 25
 
 
 def test_fewer_tasks_than_asked_for_are_all_filmed(watch, make_run):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from envs.core import Task, TaskVectorEnv
-from metarl.viewing.playing import Moment, adapt_and_play
+from envs.navigation import Navigation
+from metarl.evaluation import evaluate
+from metarl.viewing.playing import Moment, Step, adapt_and_play
 
 GOAL = Task("line", [2.0])
 HORIZON = 4
@@ -100,6 +102,12 @@ def test_moments_after_adaptation():
     ]
 
 
+def test_the_first_success_counts():
+    moment = Moment(4, 1.5, None).after(Step(reward=0.5, solved=True, ended=False))
+    assert moment == Moment(5, 2.0, 5)
+    assert moment.after(Step(reward=1.0, solved=True, ended=True)) == Moment(6, 3.0, 5, over=True)
+
+
 def test_a_terminal_state_ends_the_episode():
     moments = play(1, env=Line(lands_at=3))
     assert moments[-1] == Moment(3, -2.0, 2, over=True)
@@ -116,6 +124,14 @@ def test_order_of_calls(adaptation_steps, episodes, rounds):
     for count in rounds:
         expected += ["explore", "step"] * (count * HORIZON) + ["adapt"]
     assert agent.calls == [*expected, "reset", *["act", "step"] * HORIZON]
+
+
+@pytest.mark.parametrize(("adaptation_steps", "episodes"), [(1, 0), (2, 0), (1, 3), (2, 3), (3, 2)])
+def test_what_is_watched_is_what_is_measured(adaptation_steps, episodes):
+    watched, measured = Scripted(adaptation_steps), Scripted(adaptation_steps)
+    play(episodes, watched)
+    evaluate(measured, Navigation(1, 1), [GOAL], adaptation_episodes=[episodes], episodes=1, seed=0, env=Line())
+    assert measured.calls == [*watched.calls, "reset"]
 
 
 def test_agent_is_told_what_happened():

@@ -116,7 +116,7 @@ def decode(path):
 
 
 def test_video_plays_back(tmp_path):
-    path = tmp_path / "videos" / "flags.mp4"
+    path = tmp_path / "run: 50%d" / "flags.mp4"
     write_video(path, side_by_side([flag(96, 64)] * 3, [flag(96, 64, top=BLUE, bottom=RED)] * 3))
     frames, about = decode(path)
     assert frames.shape == (3 + 25, 96, 144, 3)  # the last picture stays for a second

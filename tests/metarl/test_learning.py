@@ -1,0 +1,82 @@
+"""Both algorithms learn to adapt, on problems whose optimum is known; under a minute each."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from envs.bandit import Bandit, baseline_returns
+from envs.navigation import Navigation
+from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
+from metarl.algorithms.rl2.config import PPOConfig, RL2Config
+from metarl.evaluation.protocol import evaluate
+from metarl.sampling import Sampler
+from metarl.seeding import Stream, generator
+
+pytestmark = pytest.mark.learning
+CPU = torch.device("cpu")
+
+
+def learn(algorithm, distribution, iterations):
+    env = distribution.make_env(algorithm.num_envs)
+    for iteration in range(iterations):
+        tasks = distribution.sample(algorithm.config.meta_batch, generator(1, Stream.TASKS, iteration))
+        sampler = Sampler(env, tasks, (1, Stream.SAMPLING, iteration), CPU)
+        algorithm.meta_iteration(sampler, torch.Generator().manual_seed(iteration))
+
+
+def test_maml_finds_goals_that_no_single_policy_finds():
+    torch.manual_seed(0)
+    distribution = Navigation(num_test_tasks=40, horizon=50)
+    config = MAMLConfig(
+        meta_batch=10, episodes=20, parallel_episodes=20, inner_lr=0.1, hidden_sizes=(64,), normalize_observations=False
+    )
+    maml = MAML(config, distribution.observation_space, distribution.action_space, CPU)
+    learn(maml, distribution, iterations=60)
+    tasks = distribution.test_tasks
+    evaluation = evaluate(maml.make_agent(seed=1), distribution, tasks, adaptation_episodes=(0, 20), episodes=1, seed=1)
+    adapted = evaluation.overall[1]
+    # Standing still in the middle is the best that a policy can do without knowing the goal.
+    standing_still = -50 * np.mean([np.linalg.norm(task.parameters) for task in tasks])
+    assert adapted.return_gain.low > 0
+    assert adapted.returns.low > 0.7 * standing_still
+
+
+@cache
+def bayes_optimal(arms: tuple[tuple[int, int], ...], pulls: int) -> float:
+    """Expected reward of the best strategy, arms having so many (successes, failures) so far: dynamic programming."""
+    if pulls == 0:
+        return 0.0
+    best = 0.0
+    for index, (successes, failures) in enumerate(arms):
+        others = arms[:index] + arms[index + 1 :]
+        chance = (successes + 1) / (successes + failures + 2)
+        won = bayes_optimal(tuple(sorted((*others, (successes + 1, failures)))), pulls - 1)
+        lost = bayes_optimal(tuple(sorted((*others, (successes, failures + 1)))), pulls - 1)
+        best = max(best, chance * (1 + won) + (1 - chance) * lost)
+    return best
+
+
+def test_rl2_plays_bandits_nearly_as_well_as_possible():
+    torch.manual_seed(0)
+    pulls, distribution = 10, Bandit(arms=2, num_test_tasks=5000)
+    config = RL2Config(
+        meta_batch=1000,
+        episodes=pulls,
+        hidden_size=32,
+        gae_lambda=0.3,
+        normalize_inputs=False,
+        learner=PPOConfig(learning_rate=2e-3, epochs=5, minibatches=2),
+    )
+    rl2 = RL2(config, distribution.observation_space, distribution.action_space, CPU)
+    learn(rl2, distribution, iterations=60)
+    tasks = distribution.test_tasks
+    sampler = Sampler(distribution.make_env(len(tasks)), tasks, (1, Stream.EVALUATION), CPU)
+    reward = sampler.collect(RecurrentActor(rl2, len(tasks)), pulls).rewards.sum((1, 2)).mean().item()
+    thompson = baseline_returns("thompson", tasks, pulls, np.random.default_rng(0)).mean()
+    assert bayes_optimal(((0, 0), (0, 0)), pulls) == pytest.approx(6.02, abs=0.01)
+    assert reward > 0.97 * 6.02
+    assert reward > thompson
