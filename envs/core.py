@@ -59,6 +59,9 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
       where the mask `infos["_final_obs"]`, shape `(env,)`, is true. Both keys are there only when an episode ended.
     - `infos["success"]`, a boolean array `(env,)`, tells of the step just made whether the task was solved in it.
       Success does not end an episode; the horizon does, by truncation.
+    - `infos["diverged"]`, `(env,)`, where a physics engine checks itself: the state became huge or not finite in the
+      step just made. The episode is truncated there, `final_obs` is the last good observation, and
+      `infos["divergences"]` lists an `envs.divergence.Divergence` for each. Such a step is not to be learned from.
     - `reset(seed=[...])` takes one seed per sub-environment and makes all that follows reproducible.
     - `render` returns one `(height, width, 3)` uint8 frame per sub-environment, where `render_mode` is "rgb_array".
 
@@ -148,6 +151,9 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
 class TaskDistribution(ABC):
     """A family of tasks split into training tasks and held-out test tasks that do not overlap.
 
+    A family of a few tasks in all, all of them trained on, has none to hold out; it says so by `held_out=False`, and
+    evaluation does not call its test tasks held-out.
+
     Args:
         name: What results call it, such as "ML1-reach-v3".
         train_tasks: The tasks that meta-training draws from.
@@ -155,9 +161,10 @@ class TaskDistribution(ABC):
         observation_space: Of a single environment; flat.
         action_space: Of a single environment; a flat `Box` or a `Discrete`.
         horizon: Steps per episode.
+        held_out: Whether the splits are kept apart.
 
     Raises:
-        UserError: If a split is empty or a task is in both.
+        UserError: If a split is empty, or a task is in both although they are to be kept apart.
     """
 
     renderable: ClassVar[bool] = True
@@ -171,11 +178,12 @@ class TaskDistribution(ABC):
         observation_space: gym.spaces.Box,
         action_space: gym.spaces.Box | gym.spaces.Discrete,
         horizon: int,
+        held_out: bool = True,
     ) -> None:
         if not train_tasks or not test_tasks:
             raise UserError(f"{name}: needs at least one training task and one test task")
         shared = set(train_tasks) & set(test_tasks)
-        if shared:
+        if shared and held_out:
             raise UserError(
                 f"{name}: {len(shared)} tasks are both in training and in test, such as {min(shared, key=str)}"
             )
@@ -185,6 +193,7 @@ class TaskDistribution(ABC):
         self.observation_space = observation_space
         self.action_space = action_space
         self.horizon = horizon
+        self.held_out = held_out
 
     @abstractmethod
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:

@@ -1,8 +1,8 @@
 """MuJoCo stepped in process by threads: what every engine of ours is built on.
 
-MuJoCo releases Python's lock while it computes, so threads use all cores. A compiled model is large and is shared by all
-environments that one thread steps; what a task changes in it is written in before a step. What an environment owns is
-its `MjData`.
+MuJoCo releases Python's lock while it computes, so threads use all cores. A compiled model is large and is shared by
+all environments that one thread steps; what a task changes in it is written in before a step. What an environment owns
+is its `MjData`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import mujoco
-import numpy as np
 
 from envs.core import FloatArray
 from envs.parallel import available_cores
@@ -26,7 +25,7 @@ STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 """Everything that the next step depends on, the solver's warm start included."""
 
 _BAD = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADCTRL) + 1)
-"""The warnings after which MuJoCo has put the model's defaults in the place of the state, or zero in that of controls."""
+"""The warnings after which MuJoCo has replaced the state by the model's defaults, or the controls by zero."""
 
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)

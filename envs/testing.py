@@ -73,7 +73,7 @@ def _check_splits(distribution: TaskDistribution) -> None:
     train, test = distribution.train_tasks, distribution.test_tasks
     _require(len(set(train)) == len(train), "a task is twice in train_tasks")
     _require(len(set(test)) == len(test), "a task is twice in test_tasks")
-    _require(not set(train) & set(test), "a task is both in train_tasks and in test_tasks")
+    _require(not set(train) & set(test) or not distribution.held_out, "a task is both in train_tasks and in test_tasks")
     _require(distribution.horizon >= 1, "horizon is below 1")
 
 

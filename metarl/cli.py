@@ -201,7 +201,8 @@ def _describe_family(name: str, factory: Callable[..., TaskDistribution]) -> Non
     if any(option.default is option.empty for option in options):
         return
     distribution = factory()
-    for split, tasks in (("training", distribution.train_tasks), ("held-out", distribution.test_tasks)):
+    test = "held-out" if distribution.held_out else "test"
+    for split, tasks in (("training", distribution.train_tasks), (test, distribution.test_tasks)):
         counts = Counter(task.name for task in tasks)
         print(_listing(f"{split} tasks", [f"{task} ({count})" for task, count in counts.items()]))
 

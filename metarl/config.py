@@ -41,6 +41,8 @@ class MetaWorldTasks(StrictModel):
     """Length of an episode in steps, at most Meta-World's 500."""
     seed: NonNegativeInt = 1
     """What the goals are drawn from."""
+    engine: Literal["native", "reference"] = "native"
+    """What steps the environments: the fast engine, or Meta-World's own classes for comparison."""
 
     def build(self) -> TaskDistribution:
         """The task distribution that these settings describe.

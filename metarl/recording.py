@@ -56,8 +56,11 @@ class Recorder:
         terminated: Array,
         truncated: Array,
         final_observations: Array | None,
+        diverged: Array | None = None,
     ) -> None:
         """Takes in one step of all environments; `final_observations` is needed where an episode ends.
+
+        A step in which the simulation diverged becomes padding.
 
         Raises:
             RunFailure: If a number is not finite.
@@ -68,7 +71,9 @@ class Recorder:
                 raise RunFailure(
                     f"non-finite {what} in environment {env} at step {int(self._step[env])} of its episode"
                 )
-        envs = np.flatnonzero(self._episode < self.episodes)
+        playing = self._episode < self.episodes
+        ended = np.flatnonzero(playing & (terminated | truncated))
+        envs = np.flatnonzero(playing if diverged is None else playing & ~diverged)
         at = (envs, self._episode[envs], self._step[envs])
         self._observations[at] = observations[envs]
         self._actions[at] = actions[envs]
@@ -78,7 +83,6 @@ class Recorder:
         self._terminated[at] = terminated[envs]
         self._truncated[at] = truncated[envs]
         self._valid[at] = True
-        ended = envs[(terminated | truncated)[envs]]
         self._step[envs] += 1
         if len(ended) > 0:
             assert final_observations is not None

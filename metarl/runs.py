@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.divergence import Divergence
 from envs.errors import UserError
 from metarl import checkpoints
 from metarl.config import RunConfig, dump_config, load_config
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 _CONFIG = "config.yaml"
+_MAX_EVIDENCE = 10
 
 
 class RunDirectory:
@@ -32,7 +34,7 @@ class RunDirectory:
         metrics.jsonl       one line per iteration
         events.out.*        the same for TensorBoard
         checkpoints/        see `metarl.checkpoints`
-        evaluations/*.json  videos/
+        evaluations/*.json  videos/  divergences/*.npz
 
     Attributes:
         path: The directory.
@@ -40,6 +42,7 @@ class RunDirectory:
         checkpoints: Where checkpoints are kept.
         evaluations: Where evaluations are kept.
         videos: Where videos are kept.
+        divergences: Where episodes are kept in which the simulation diverged, the first few of them.
     """
 
     def __init__(self, path: Path, config: RunConfig) -> None:
@@ -48,6 +51,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.evaluations = path / "evaluations"
         self.videos = path / "videos"
+        self.divergences = path / "divergences"
         self._metrics = path / "metrics.jsonl"
         self._tensorboard: SummaryWriter | None = None
 
@@ -144,6 +148,19 @@ class RunDirectory:
             for name, value in metrics.items():
                 writer.add_scalar(name, value, env_steps)
             writer.flush()
+
+    def keep_evidence(self, iteration: int, divergences: Sequence[Divergence]) -> int:
+        """Writes the first few simulations that diverged to `divergences/`; returns how many there were in all.
+
+        Raises:
+            RunFailure: If they cannot be written.
+        """
+        room = max(0, _MAX_EVIDENCE - sum(1 for _ in self.divergences.glob("*.npz")))
+        for number, divergence in enumerate(divergences[:room]):
+            with _writing(self.divergences / f"{iteration:06d}-{number}.npz") as path:
+                path.parent.mkdir(exist_ok=True)
+                divergence.save(path)
+        return len(divergences)
 
     def rewind(self, iteration: int) -> None:
         """Forgets what was logged from `iteration` on, so that a resumed run logs it anew; also a line cut short.

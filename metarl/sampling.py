@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.core import Task, TaskVectorEnv
+from envs.divergence import Divergence
 from metarl.devices import one_torch_thread
 from metarl.policies.distributions import action_distribution
 from metarl.policies.recurrent import RecurrentInput
@@ -88,6 +89,8 @@ class Sampler:
         self._device = device
         self.steps = 0
         """Environment steps collected so far."""
+        self.divergences: list[Divergence] = []
+        """Simulations that blew up so far; their last steps are not in the trajectories."""
         env.set_tasks([task for task in tasks for _ in range(self._lanes)])
 
     @one_torch_thread()
@@ -133,7 +136,9 @@ class Sampler:
                 terminated,
                 truncated,
                 infos.get("final_obs"),
+                infos.get("diverged"),
             )
+            self.divergences += infos.get("divergences", [])
             observations, previous_actions, previous_rewards = next_observations, actions, rewards
             episode_start = terminated | truncated
         trajectories = recorder.trajectories(self._num_tasks)

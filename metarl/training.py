@@ -13,6 +13,7 @@ from metarl import checkpoints
 from metarl.algorithms import Algorithm, make_algorithm
 from metarl.config import RunConfig
 from metarl.devices import resolve_device
+from metarl.errors import RunFailure
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.tasks import select_tasks
 from metarl.loading import restore
@@ -21,6 +22,9 @@ from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
 from metarl.seeding import Stream, derive_seeds, generator
 from metarl.versions import versions
+
+_MAX_DIVERGENCE_RATE = 0.001
+"""Of the steps of an iteration; a run whose simulation diverges more often stops."""
 
 
 def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
@@ -58,6 +62,8 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
             seed = derive_seeds(config.seed, Stream.LEARNING, iteration, count=1)[0]
             metrics = algorithm.meta_iteration(sampler, torch.Generator().manual_seed(seed))
             env_steps += sampler.steps
+            metrics["env/divergences"] = float(run.keep_evidence(iteration, sampler.divergences))
+            _check_simulation(sampler)
             metrics |= reporter.timing(sampler.steps)
             iteration += 1
 
@@ -82,6 +88,15 @@ def _sampler(
     rng = generator(config.seed, Stream.TASKS, stream, iteration)
     tasks = distribution.sample(config.algorithm.meta_batch, rng)
     return Sampler(env, tasks, (config.seed, stream, iteration), algorithm.device)
+
+
+def _check_simulation(sampler: Sampler) -> None:
+    count = len(sampler.divergences)
+    if count > _MAX_DIVERGENCE_RATE * sampler.steps:
+        raise RunFailure(
+            f"the simulation diverged in {count} of {sampler.steps} steps, more than {_MAX_DIVERGENCE_RATE:.1%}; the"
+            " episodes are in the run's divergences/, and the last checkpoint is as it was"
+        )
 
 
 def _is_due(iteration: int, every: int, iterations: int) -> bool:

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal, get_args
 
 import metaworld
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from envs.core import TaskDistribution, TaskVectorEnv
 from envs.errors import UserError, unknown
+from envs.metaworld.engine import MetaWorldEngine
 from envs.metaworld.goals import benchmark_tasks
 from envs.metaworld.reference import ACTION_SPACE, MAX_HORIZON, OBSERVATION_SPACE, ReferenceVectorEnv, check_horizon
 from envs.parallel import ParallelVectorEnv
@@ -18,6 +20,10 @@ TASK_NAMES: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
 
 BENCHMARKS = ("ML1", "ML10", "ML25", "ML45", "custom")
 """What `MetaWorld` offers."""
+
+Engine = Literal["native", "reference"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+"""What steps the environments."""
 
 _MAX_SEED = 2**32 - 2  # NumPy's limit, less one because ML1 draws its test goals with the seed's successor
 
@@ -44,6 +50,8 @@ class MetaWorld(TaskDistribution):
         test: For "custom", and only there: the held-out classes.
         horizon: Steps per episode, 1 to 500; Meta-World's is 500.
         seed: Chooses the goals.
+        engine: "native" steps with `MetaWorldEngine`, "reference" with Meta-World's own environment classes, which are
+            several times slower; trajectories are the same.
 
     Raises:
         UserError: If an argument is missing, superfluous, unknown or out of its range.
@@ -57,11 +65,15 @@ class MetaWorld(TaskDistribution):
         test: Sequence[str] = (),
         horizon: int = MAX_HORIZON,
         seed: int = 1,
+        engine: Engine = "native",
     ) -> None:
         make = _benchmark_class(benchmark, task, train, test)
         check_horizon(horizon)
         if not 0 <= seed <= _MAX_SEED:
             raise UserError(f"seed must be 0 to {_MAX_SEED}, not {seed}")
+        if engine not in ENGINES:
+            raise unknown("engine", engine, ENGINES)
+        self._engine = engine
         key = {"benchmark": benchmark, "task": task, "train": list(train), "test": list(test), "seed": seed}
         train_tasks, test_tasks = benchmark_tasks(partial(make, seed=seed), key)
         trained = set() if benchmark == "ML1" else {task.name for task in train_tasks}
@@ -78,9 +90,11 @@ class MetaWorld(TaskDistribution):
         )
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
-        """A vector of environments, in parallel processes unless it renders; then `num_envs` must be 1."""
+        """A vector of environments on all cores; with a `render_mode`, Meta-World's own, and `num_envs` must be 1."""
         if render_mode is not None:
             return ReferenceVectorEnv(num_envs, self.horizon, render_mode)
+        if self._engine == "native":
+            return MetaWorldEngine(num_envs, self.horizon)
         return ParallelVectorEnv(partial(ReferenceVectorEnv, horizon=self.horizon), num_envs)
 
 

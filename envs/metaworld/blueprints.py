@@ -90,7 +90,9 @@ class Blueprint:
             space = self._env._random_reset_space
             assert space is not None  # each class sets its own
             if not space.contains(task.parameters):
-                raise UserError(f"{task} is out of Meta-World's range: its rand_vec lies in {space.low} to {space.high}")
+                raise UserError(
+                    f"{task} is out of Meta-World's range: its rand_vec lies in {space.low} to {space.high}"
+                )
             self._states[task.id] = self._build(task)
         return self._states[task.id]
 

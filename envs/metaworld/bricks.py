@@ -1,8 +1,7 @@
 """What Meta-World's rewards are built of, for whole batches, in the array API standard.
 
-Every function takes arrays with a leading axis `env` and works for NumPy arrays and PyTorch tensors alike. The forms are
-those of Meta-World 3.1.1 (`metaworld.utils.reward_utils` and `SawyerXYZEnv._gripper_caging_reward`), to the last bit
-where floating point allows.
+Every function takes arrays with a leading axis `env` and works for NumPy arrays and PyTorch tensors alike. The forms
+are those of Meta-World 3.1.1's `metaworld.utils.reward_utils`.
 """
 
 from __future__ import annotations

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
 from envs.core import FloatArray, StepResult, Task, TaskVectorEnv
+from envs.divergence import Divergence
 from envs.metaworld.blueprints import Blueprint
 from envs.metaworld.chunk import ArmSimulation, Chunk
 from envs.metaworld.reference import ACTION_SPACE, MAX_HORIZON, OBSERVATION_SPACE, check_horizon
@@ -49,6 +51,8 @@ class MetaWorldEngine(TaskVectorEnv):
         self._simulations: defaultdict[str, list[ArmSimulation]] = defaultdict(list)
         self._chunks: list[Chunk] = []
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
+        self._actions = np.empty((horizon, num_envs, 4))
+        """Of the episodes that are being played."""
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """See `TaskVectorEnv`."""
@@ -66,7 +70,8 @@ class MetaWorldEngine(TaskVectorEnv):
         self._seed_each(seed)
         self._chunks = self._arrange()
         self._elapsed[:] = 0
-        return self._restore(np.ones(self.num_envs, dtype=np.bool_)), {}
+        self._observations = self._restore(np.ones(self.num_envs, dtype=np.bool_))
+        return self._observations.copy(), {}
 
     def _arrange(self) -> list[Chunk]:
         """Groups the environments by class, in chunks of even size."""
@@ -102,6 +107,7 @@ class MetaWorldEngine(TaskVectorEnv):
         if not self._chunks:
             raise gym.error.ResetNeeded("call reset before step")
         actions = np.asarray(actions, dtype=np.float64)
+        self._actions[self._elapsed, np.arange(self.num_envs)] = actions
         observations = np.empty((self.num_envs, *OBSERVATION_SPACE.shape))
         outcome = np.empty((6, self.num_envs))
         diverged = np.zeros(self.num_envs, dtype=np.bool_)
@@ -121,12 +127,30 @@ class MetaWorldEngine(TaskVectorEnv):
         names = ("near_object", "grasp_reward", "in_place_reward", "obj_to_target")
         infos: dict[str, Any] = {"success": success != 0, **dict(zip(names, details, strict=True))}
         infos["unscaled_reward"] = rewards
+        infos["diverged"] = diverged
+        if diverged.any():
+            infos["divergences"] = [self._evidence(int(env)) for env in np.flatnonzero(diverged)]
+            observations[diverged], rewards[diverged] = self._observations[diverged], 0.0
+            infos["success"] &= ~diverged
         truncated = (self._elapsed == self.horizon) | diverged
         if truncated.any():
             infos |= {"final_obs": observations, "_final_obs": truncated.copy()}
             observations = np.where(truncated[:, None], self._restore(truncated), observations)
             self._elapsed[truncated] = 0
-        return observations, rewards, np.zeros(self.num_envs, dtype=np.bool_), truncated, infos
+        self._observations = observations
+        return observations.copy(), rewards, np.zeros(self.num_envs, dtype=np.bool_), truncated, infos
+
+    def simulation(self, env: int) -> mujoco.MjData:
+        """The simulator's data of one environment, for a look inside."""
+        for chunk in self._chunks:
+            for index in np.flatnonzero(chunk.envs == env):
+                return chunk.simulations[int(index)].data
+        raise gym.error.ResetNeeded("call reset before looking")
+
+    def _evidence(self, env: int) -> Divergence:
+        task = self.tasks[env]
+        state = self._blueprints[task.name].task_state(task).state
+        return Divergence(task, state, self._actions[: self._elapsed[env], env].copy())
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the threads and frees the simulators."""

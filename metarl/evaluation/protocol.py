@@ -60,20 +60,23 @@ def evaluate(
     if env is None:
         batches = math.ceil(len(tasks) / num_envs)
         with closing(distribution.make_env(math.ceil(len(tasks) / batches))) as own:
-            outcome = _Protocol(agent, own, episodes, seed, progress).play(tasks, ks)
+            protocol = _Protocol(agent, own, episodes, seed, progress)
+            outcome = protocol.play(tasks, ks)
     else:
-        outcome = _Protocol(agent, env, episodes, seed, progress).play(tasks, ks)
+        protocol = _Protocol(agent, env, episodes, seed, progress)
+        outcome = protocol.play(tasks, ks)
     if not np.isfinite(outcome.returns).all():
         raise RunFailure(f"evaluation on {distribution.name} gave returns that are not finite numbers")
     return Evaluation(
         distribution=distribution.name,
-        held_out=set(tasks) <= set(distribution.test_tasks),
+        held_out=set(tasks) <= set(distribution.test_tasks) - set(distribution.train_tasks),
         horizon=distribution.horizon,
         task_names=tuple(task.name for task in tasks),
         task_ids=tuple(task.id for task in tasks),
         adaptation_episodes=ks,
         adaptation_steps=agent.adaptation_steps,
         seed=seed,
+        divergences=protocol.divergences,
         success=outcome.success,
         success_last=outcome.success_last,
         returns=outcome.returns,
@@ -106,7 +109,7 @@ class _Outcome(NamedTuple):
         return _Outcome(np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool), np.zeros(shape))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Protocol:
     """The parts that stay the same while tasks and numbers of adaptation episodes change."""
 
@@ -115,6 +118,7 @@ class _Protocol:
     episodes: int
     seed: int
     progress: Progress | None
+    divergences: int = 0
 
     def play(self, tasks: Sequence[Task], ks: tuple[int, ...]) -> _Outcome:
         """Outcomes `(k, task, episode)`, as many tasks at a time as there are environments."""
@@ -159,6 +163,7 @@ class _Protocol:
             actions, auxiliary = agent.adapt_action(observations) if adapting else (agent.eval_action(observations), {})
             following, rewards, terminated, truncated, infos = env.step(actions)
             valid = played < count
+            self.divergences += int((infos.get("diverged", ~valid) & valid).sum())
             auxiliary = {**auxiliary, "valid": valid.astype(np.float64)}
             agent.step(Timestep(observations, actions, rewards, terminated, truncated, auxiliary))
 

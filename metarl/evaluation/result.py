@@ -76,6 +76,8 @@ class Evaluation:
     """Whether the task was solved at the episode's last step."""
     returns: Float[np.ndarray, "k task episode"]
     """Undiscounted return of the full episode."""
+    divergences: int = 0
+    """Episodes, of adaptation too, that ended early because the simulation diverged."""
 
     @property
     def episodes(self) -> int:
@@ -130,6 +132,7 @@ class Evaluation:
                 "episodes_per_task": self.episodes,
                 "horizon": self.horizon,
                 "seed": self.seed,
+                "divergences": self.divergences,
                 "interval_level": LEVEL,
                 "interval_resamples": RESAMPLES,
             },

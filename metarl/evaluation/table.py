@@ -22,6 +22,8 @@ def evaluation_table(evaluation: Evaluation) -> RenderableType:
     parts: list[RenderableType] = [Text(_heading(evaluation))]
     if names > 1:
         parts += [_names_table(evaluation), Text("All names, each with the same weight:")]
+    if evaluation.divergences:
+        parts.append(Text(f"The simulation diverged in {evaluation.divergences} episodes, which ended there."))
     parts += [_gain_table(evaluation.overall), Text("\n".join(conclusions(evaluation)))]
     return Group(*parts)
 

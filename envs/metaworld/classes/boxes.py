@@ -129,7 +129,7 @@ class BoxClose(TaskClass):
         effort = (clamp(s.actions[:, 3], -1.0, 1.0) + 1.0) / 2.0
 
         error = norm((target - handle) * s.vector(1.0, 1.0, 3.0))
-        lifted = xp.where(handle[:, 2] > 0.04, 0.2, 0.0) + 0.8 * long_tail(error, 0.0, 0.05, 0.25)
+        lifted = 0.2 * xp.astype(handle[:, 2] > 0.04, error.dtype) + 0.8 * long_tail(error, 0.0, 0.05, 0.25)
         success = norm(lid - target) < 0.08
         reward = xp.where(success, 10.0, 2.0 * hamacher_product(effort, ready) + 8.0 * lifted)
         tilt = norm(s.observations[:, 7:11] - s.vector(0.707, 0.0, 0.0, 0.707))

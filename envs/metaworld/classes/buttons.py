@@ -80,7 +80,7 @@ class ButtonPress(_FrontButton):
 
     def reward(self, opening: Array, distance: Array, near: Array, pressed: Array) -> Array:
         """See `_Button`."""
-        return _reach_then_press(2, opening, near, 8, pressed, distance <= 0.05)
+        return _reach_then_press(2.0, opening, near, 8.0, pressed, distance <= 0.05)
 
 
 class ButtonPressWall(_FrontButton):
@@ -104,7 +104,7 @@ class ButtonPressTopdown(_TopButton):
 
     def reward(self, opening: Array, distance: Array, near: Array, pressed: Array) -> Array:
         """See `_Button`."""
-        return _reach_then_press(5, 1 - opening, near, 5, pressed, distance <= 0.03)
+        return _reach_then_press(5.0, 1 - opening, near, 5.0, pressed, distance <= 0.03)
 
 
 class ButtonPressTopdownWall(_TopButton):
@@ -114,7 +114,7 @@ class ButtonPressTopdownWall(_TopButton):
 
     def reward(self, opening: Array, distance: Array, near: Array, pressed: Array) -> Array:
         """See `_Button`; unlike without the wall, the gripper is to be open."""
-        return _reach_then_press(5, opening, near, 5, pressed, distance <= 0.03)
+        return _reach_then_press(5.0, opening, near, 5.0, pressed, distance <= 0.03)
 
 
 class CoffeeButton(_Button):
@@ -134,7 +134,7 @@ class CoffeeButton(_Button):
 
     def reward(self, opening: Array, distance: Array, near: Array, pressed: Array) -> Array:
         """See `_Button`."""
-        return _reach_then_press(2, opening, near, 8, pressed, distance <= 0.05)
+        return _reach_then_press(2.0, opening, near, 8.0, pressed, distance <= 0.05)
 
 
 def _reach_then_press(

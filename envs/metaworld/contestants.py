@@ -1,0 +1,192 @@
+"""What a benchmark of simulation speed compares: our engine, Meta-World's own vectors, and the physics alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Literal
+
+import metaworld
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import VectorEnv
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+
+from envs.core import FloatArray, Task
+from envs.metaworld.chunk import Chunk
+from envs.metaworld.engine import MetaWorldEngine
+
+_SEED = 1
+
+Actions = npt.NDArray[np.float32]
+"""Those of one episode, `(step, env, 4)`."""
+
+
+class EngineContestant:
+    """Our engine, with the episode statistics that Meta-World's environments keep too.
+
+    Args:
+        tasks: One per environment.
+        actions: Those of an episode, which is as long as they are.
+        threads: Threads that step.
+
+    Attributes:
+        engine: The engine.
+    """
+
+    def __init__(self, tasks: Sequence[Task], actions: Actions, threads: int) -> None:
+        self.steps = len(actions) * len(tasks)
+        self.engine = MetaWorldEngine(len(tasks), horizon=len(actions), threads=threads)
+        self.engine.set_tasks(tasks)
+        self._env: VectorEnv[Any, Any, Any] = RecordEpisodeStatistics(self.engine)
+        self._actions = actions
+        self._dissect = threads == 1  # on more threads the parts run at the same time
+
+    def play(self) -> dict[str, float]:
+        """Plays an episode in each environment, and the reset that follows.
+
+        Returns:
+            The seconds that took, as `all`. Those on one thread have two parts: `chunks` is what the engine does
+            environment by environment and class by class, and `simulate`, in turn, is what comes in that before the
+            observation.
+        """
+        self._env.reset()
+        parts: dict[str, float] = {}
+        if self._dissect:
+            for chunk in self.engine._chunks:
+                _take_time(chunk, "step", parts, "chunks")
+                _take_time(chunk, "_simulate", parts, "simulate")
+        return {"all": _play(self._env, self._actions), **parts}
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._env.close()
+
+
+class PhysicsContestant:
+    """The physics of an engine's episodes with nothing around: the limit for whatever makes the same calls of MuJoCo.
+
+    In the engine's own simulations, on its threads, mocap and controls are written and `mj_step` and `mj_forward`
+    called: the states are the engine's, bit for bit. The controls are worked out beforehand, nothing is read, and no
+    thread waits for another before the end of the episode.
+
+    Args:
+        engine: The engine, with its tasks set.
+        actions: Those of an episode.
+        threads: The engine's.
+    """
+
+    def __init__(self, engine: MetaWorldEngine, actions: Actions, threads: int) -> None:
+        self.steps = len(actions) * engine.num_envs
+        self._engine = engine
+        self._threads = threads
+        engine.reset()
+        self._efforts = np.stack([actions[:, :, 3], -actions[:, :, 3]], axis=2).astype(np.float64)
+        self._positions = np.empty((*actions.shape[:2], 3))
+        for chunk in engine._chunks:
+            self._positions[:, chunk.envs] = _mocap_positions(chunk, actions[:, chunk.envs].astype(np.float64))
+
+    def play(self) -> dict[str, float]:
+        """Plays an episode in each environment; the seconds that took, as `all`."""
+        self._engine.reset()
+        members = [(chunk, i) for chunk in self._engine._chunks for i in range(len(chunk.envs))]
+        shares = [members[thread :: self._threads] for thread in range(self._threads)]  # some of every class
+        start = perf_counter()
+        self._engine._workers.run(self._simulate, shares)
+        return {"all": perf_counter() - start}
+
+    def _simulate(self, members: Sequence[tuple[Chunk, int]]) -> None:
+        prepared = []
+        for chunk, i in members:
+            simulation, env = chunk.simulations[i], chunk.envs[i]
+            model, quaternion = self._engine._workers.model(chunk.name), simulation.mocap_quaternion.copy()
+            inputs = self._positions[:, env], self._efforts[:, env]
+            prepared.append((model, chunk.tasks[i].fields, simulation, quaternion, chunk.blueprint.frame_skip, *inputs))
+        for step in range(len(self._positions)):
+            for model, fields, simulation, quaternion, substeps, positions, efforts in prepared:
+                task_model, data = model.become(fields), simulation.data
+                simulation.mocap_position[:] = positions[step]
+                simulation.mocap_quaternion[:] = quaternion
+                simulation.control[:] = efforts[step]
+                mujoco.mj_step(task_model, data, substeps)
+                mujoco.mj_forward(task_model, data)
+
+    def close(self) -> None:
+        """Leaves the engine as it is."""
+
+
+class OriginalContestant:
+    """Meta-World's own vector of environments, as `metaworld.make_ml_envs_train` makes it.
+
+    Args:
+        benchmark: "ML10", or the task of an ML1 such as "push-v3".
+        actions: Those of an episode, which is as long as they are; of its environments, as many as this has.
+        strategy: One environment after the other, or a process for each.
+    """
+
+    def __init__(self, benchmark: str, actions: Actions, strategy: Literal["sync", "async"]) -> None:
+        steps, num_envs, _ = actions.shape
+        self.steps = steps * num_envs
+        self._actions = actions
+        with _quiet():
+            self._env: VectorEnv[Any, Any, Any] = metaworld.make_ml_envs_train(
+                benchmark,
+                seed=_SEED,
+                meta_batch_size=num_envs,
+                vector_strategy=strategy,
+                max_episode_steps=steps,
+            )
+            self._env.call("sample_tasks")
+
+    def play(self) -> dict[str, float]:
+        """Plays an episode in each environment, and the reset that follows; the seconds that took, as `all`."""
+        with _quiet():
+            self._env.reset()
+            return {"all": _play(self._env, self._actions)}
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._env.close()
+
+
+def _play(env: VectorEnv[Any, Any, Any], actions: Actions) -> float:
+    start = perf_counter()
+    for action in actions:
+        env.step(action)
+    return perf_counter() - start
+
+
+def _mocap_positions(chunk: Chunk, actions: FloatArray) -> FloatArray:
+    """Where the chunk's hands are sent in each step, `(step, env, 3)`."""
+    blueprint = chunk.blueprint
+    positions = np.empty((*actions.shape[:2], 3))
+    position = np.stack([simulation.mocap_position for simulation in chunk.simulations])
+    for step, moves in enumerate(np.clip(actions[:, :, :3], -1, 1) * blueprint.action_scale):
+        position = np.minimum(np.maximum(position + moves, blueprint.mocap_low), blueprint.mocap_high)
+        positions[step] = position
+    return positions
+
+
+def _take_time(owner: object, method: str, parts: dict[str, float], name: str) -> None:
+    """Makes an object add the seconds that one of its methods takes to `parts[name]`."""
+    inner = getattr(owner, method)
+    parts.setdefault(name, 0.0)
+
+    def timed(*args: Any) -> Any:
+        start = perf_counter()
+        result = inner(*args)
+        parts[name] += perf_counter() - start
+        return result
+
+    setattr(owner, method, timed)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps to itself what Meta-World and Gymnasium have to say about Meta-World's environments."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
