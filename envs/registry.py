@@ -136,6 +136,34 @@ def _custom(
     return _metaworld("custom", train=train, test=test, horizon=horizon, seed=seed)
 
 
+LOCOMOTION = {
+    "HalfCheetahDir": "A half-cheetah runs forwards or backwards (Finn et al. 2017).",
+    "HalfCheetahVel": "A half-cheetah runs at a certain speed (Finn et al. 2017).",
+    "AntDir": "An ant runs in one of all directions (Rakelly et al. 2019).",
+    "AntGoal": "An ant goes to a place in a disc (Rothfuss et al. 2019).",
+    "HumanoidDir": "A humanoid walks in one of all directions (Rakelly et al. 2019).",
+    "Walker2dVel": "A biped walks at a certain speed (Rothfuss et al. 2019).",
+    "HopperRandParams": "A hopper of random masses, inertias, damping and friction (Rakelly et al. 2019).",
+    "Walker2dRandParams": "A biped of random masses, inertias, damping and friction (Rakelly et al. 2019).",
+}
+"""The families of `envs.locomotion` and what they are."""
+
+
+def _locomotion(family: str) -> Factory:
+    def factory(
+        num_train_tasks: PositiveInt | None = None,
+        num_test_tasks: PositiveInt | None = None,
+        horizon: PositiveInt | None = None,
+        seed: NonNegativeInt = 1,
+    ) -> TaskDistribution:
+        from envs.locomotion import Locomotion  # imports MuJoCo
+
+        return Locomotion(family, num_train_tasks, num_test_tasks, horizon, seed)
+
+    factory.__doc__ = LOCOMOTION[family]
+    return factory
+
+
 _FACTORIES: dict[str, Factory] = {
     "navigation": Navigation,
     "bandit": Bandit,
@@ -144,4 +172,5 @@ _FACTORIES: dict[str, Factory] = {
     "ML25": _ml("ML25"),
     "ML45": _ml("ML45"),
     "custom": _custom,
+    **{family: _locomotion(family) for family in LOCOMOTION},
 }

@@ -179,8 +179,9 @@ def _tasks(arguments: argparse.Namespace) -> None:
     families = registry.registered()
     if arguments.id is None:
         print("Task families:")
+        width = max(map(len, families)) + 2
         for name, factory in families.items():
-            print(f"  {name:<12}{_summary(factory)}")
+            print(f"  {name:<{width}}{_summary(factory)}")
         print(_listing("Meta-World's tasks, for ML1 and custom", TASK_NAMES))
         print("More about one: metarl tasks ID")
     elif arguments.id in families:

@@ -97,6 +97,42 @@ class BanditTasks(StrictModel):
         return Bandit(**self.model_dump(exclude={"kind"}))
 
 
+class LocomotionTasks(StrictModel):
+    """Running, walking and hopping robots of Gymnasium's, simulated by MuJoCo."""
+
+    kind: Literal["locomotion"] = "locomotion"
+    """Which family of tasks."""
+    family: Literal[
+        "HalfCheetahDir",
+        "HalfCheetahVel",
+        "AntDir",
+        "AntGoal",
+        "HumanoidDir",
+        "Walker2dVel",
+        "HopperRandParams",
+        "Walker2dRandParams",
+    ]
+    """Which robot, and what varies."""
+    num_train_tasks: PositiveInt | None = None
+    """Tasks to train on; None is 1000. HalfCheetahDir always has its two."""
+    num_test_tasks: PositiveInt | None = None
+    """Held-out tasks; None is 40. HalfCheetahDir has none: it is tested on what it is trained on."""
+    horizon: PositiveInt | None = None
+    """Length of an episode in steps; None is the published one, 100 for the half-cheetah, 200 for the others."""
+    seed: NonNegativeInt = 1
+    """What the tasks are drawn from."""
+
+    def build(self) -> TaskDistribution:
+        """The task distribution that these settings describe.
+
+        Raises:
+            UserError: If a number of tasks is given for HalfCheetahDir.
+        """
+        from envs.locomotion import Locomotion
+
+        return Locomotion(**self.model_dump(exclude={"kind"}))
+
+
 class RegisteredTasks(StrictModel):
     """A family registered by `envs.registry.register` or by a plug-in."""
 
@@ -151,7 +187,9 @@ class RunConfig(StrictModel):
     """Threads of PyTorch on the CPU; None is one per core."""
     iterations: PositiveInt
     """Meta-iterations (outer steps) to train for."""
-    tasks: Annotated[MetaWorldTasks | NavigationTasks | BanditTasks | RegisteredTasks, Field(discriminator="kind")]
+    tasks: Annotated[
+        MetaWorldTasks | LocomotionTasks | NavigationTasks | BanditTasks | RegisteredTasks, Field(discriminator="kind")
+    ]
     """What to train on."""
     algorithm: Annotated[MAMLConfig | RL2Config, Field(discriminator="kind")]
     """What to train with."""

@@ -54,17 +54,21 @@ class AntDir(_Ant):
     name = "AntDir"
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
+        """Angles."""
         return rng.uniform(0.0, 2 * np.pi, (count, 1))
 
     def reward(self, motion: Motion) -> Array:
+        """Velocity in the direction asked for, less the costs, and a bonus for being alive."""
         costs = 0.5 * squares(motion.actions) + _CONTACT_COST * squares(_forces(motion.simulation))
         return along(motion.tasks[:, 0], motion.velocity) - costs + 1.0
 
     def terminated(self, simulation: Arrays) -> Array:
+        """Whether it lies on its belly or has jumped too high."""
         height = simulation["qpos"][:, 2]
         return ~((height >= 0.2) & (height <= 1.0))
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
+        """Whether it came far enough in the right direction."""
         return along(tasks[:, 0], velocity) >= SUCCESS_SPEED
 
 
@@ -80,19 +84,23 @@ class AntGoal(_Ant):
     _hidden = 0
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
+        """Goals."""
         angles, shares = rng.uniform(0.0, 2 * np.pi, count), rng.random(count)
         radii = _GOAL_RANGE * np.sqrt(shares)
         return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
 
     def reward(self, motion: Motion) -> Array:
+        """How far the goal is, and the costs."""
         xp = array_namespace(motion.position)
         distance = xp.sum(xp.abs(motion.position - motion.tasks), axis=1)
         return -distance - 0.1 * squares(motion.actions) - _CONTACT_COST * squares(_forces(motion.simulation))
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
+        """Whether it ended near the goal."""
         return squares(position - tasks) <= SUCCESS_DISTANCE**2
 
     def landmark(self, parameters: FloatArray) -> FloatArray:
+        """The goal, on the floor."""
         return np.append(parameters, 0.0)
 
 

@@ -62,7 +62,10 @@ class Locomotion(TaskDistribution):
         if not self.family.held_out and (num_train_tasks, num_test_tasks) != (None, None):
             raise UserError(f"{family} always has the same few tasks: leave out num_train_tasks and num_test_tasks")
         streams = np.random.SeedSequence(seed).spawn(2)
-        counts = num_train_tasks or _NUM_TRAIN_TASKS, num_test_tasks or _NUM_TEST_TASKS
+        counts = (
+            _NUM_TRAIN_TASKS if num_train_tasks is None else num_train_tasks,
+            _NUM_TEST_TASKS if num_test_tasks is None else num_test_tasks,
+        )
         train, test = (
             [Task(family, parameters) for parameters in self.family.draw(np.random.default_rng(stream), count)]
             for stream, count in zip(streams, counts, strict=True)
@@ -73,7 +76,7 @@ class Locomotion(TaskDistribution):
             test_tasks=test,
             observation_space=self.family.observation_space,
             action_space=self.family.action_space,
-            horizon=horizon or self.family.horizon,
+            horizon=self.family.horizon if horizon is None else horizon,
             held_out=self.family.held_out,
         )
 

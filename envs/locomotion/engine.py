@@ -14,8 +14,8 @@ from gymnasium.vector.utils import batch_space
 from envs.core import BoolArray, FloatArray, StepResult, Task, TaskVectorEnv
 from envs.divergence import Divergence
 from envs.errors import UserError
-from envs.locomotion.family import Arrays, Family, Motion
-from envs.locomotion.rendering import TrackingCamera
+from envs.locomotion.family import Family, Motion
+from envs.locomotion.rendering import RobotCamera
 from envs.parallel import available_cores
 from envs.simulation import STATE, Fields, Simulation, Workers
 
@@ -59,17 +59,17 @@ class LocomotionVectorEnv(TaskVectorEnv):
         views = zip(family.arrays, self._simulations[0].views, strict=True)
         self._arrays = {name: np.empty((num_envs, *view.shape)) for name, view in views}
         self._generators = [np.random.default_rng() for _ in range(num_envs)]
-        self._parameters: FloatArray | None = None
-        """Of the tasks being played, `(env, parameter)`; None before the first reset."""
+        self._playing: tuple[Task, ...] = ()
+        """The tasks of the last reset; `tasks` may be those of the next."""
         self._fields: list[Fields] = []
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
-        self._observations = np.empty(self.observation_space.shape)
+        self._observations = np.empty((num_envs, *family.observation_space.shape))
         self._position, self._start = np.empty((2, num_envs, *family.position(self._arrays).shape[1:]))
         self._states = np.empty((num_envs, mujoco.mj_stateSize(family.model, STATE)))
         """Those that the episodes being played began in."""
-        self._actions = np.empty((horizon, *self.action_space.shape))
-        """Theirs."""
-        self._camera: TrackingCamera | None = None
+        self._actions = np.empty((horizon, num_envs, *family.action_space.shape))
+        """Of those episodes."""
+        self._camera: RobotCamera | None = None
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """See `TaskVectorEnv`."""
@@ -86,9 +86,10 @@ class LocomotionVectorEnv(TaskVectorEnv):
         for env, number in enumerate(self._seed_each(seed)):
             if number is not None:
                 self._generators[env] = np.random.default_rng(number)
-        self._parameters = np.stack([task.parameters for task in self.tasks])
-        fields = {task: self.family.fields(task.parameters) for task in set(self.tasks)}
-        self._fields = [fields[task] for task in self.tasks]
+        self._playing = self.tasks
+        self._parameters = np.stack([task.parameters for task in self._playing])
+        fields = {task: self.family.fields(task.parameters) for task in set(self._playing)}
+        self._fields = [fields[task] for task in self._playing]
         self._begin(np.ones(self.num_envs, dtype=np.bool_))
         return self._observations.copy(), {}
 
@@ -121,15 +122,16 @@ class LocomotionVectorEnv(TaskVectorEnv):
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """See `TaskVectorEnv`; actions are torques as Gymnasium's robots take them, clipped to their limits."""
-        if self._parameters is None:
+        if not self._playing:
             raise gym.error.ResetNeeded("call reset before step")
         controls = self._in_action_space(actions).astype(np.float64)
         self._actions[self._elapsed, np.arange(self.num_envs)] = controls
         diverged = self._advance(controls)
         self._elapsed += 1
-        observations = self.family.observe(self._arrays)
+        with np.errstate(over="ignore", invalid="ignore"):  # in environments that diverged
+            observations = self.family.observe(self._arrays)
+            rewards, terminated = self._judge(controls)
         diverged |= ~np.isfinite(observations).all(axis=1)  # what MuJoCo would find in the next step
-        rewards, terminated = self._judge(self._arrays, controls)
         at_horizon = self._elapsed == self.horizon
         truncated = at_horizon | diverged
         infos: dict[str, Any] = {"success": self._succeeded(at_horizon & ~diverged & ~terminated), "diverged": diverged}
@@ -158,13 +160,13 @@ class LocomotionVectorEnv(TaskVectorEnv):
         self._simulate(advance, np.ones(self.num_envs, dtype=np.bool_))
         return diverged
 
-    def _judge(self, arrays: Arrays, controls: FloatArray) -> tuple[FloatArray, BoolArray]:
+    def _judge(self, controls: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Rewards and terminations of the step to where the robots are now."""
-        position = np.array(self.family.position(arrays))
+        position = np.array(self.family.position(self._arrays))
         velocity = (position - self._position) / self.family.step_duration
         self._position = position
-        motion = Motion(arrays, velocity, position, controls, self._parameters)
-        return self.family.reward(motion), self.family.terminated(arrays)
+        motion = Motion(self._arrays, velocity, position, controls, self._parameters)
+        return self.family.reward(motion), self.family.terminated(self._arrays)
 
     def _succeeded(self, finished: BoolArray) -> BoolArray:
         """Which of the environments of a mask, all of them at the horizon, have solved their tasks."""
@@ -175,24 +177,25 @@ class LocomotionVectorEnv(TaskVectorEnv):
         return success
 
     def _evidence(self, env: int) -> Divergence:
-        return Divergence(self.tasks[env], self._states[env].copy(), self._actions[: self._elapsed[env], env].copy())
+        """What it takes to play an environment's episode again."""
+        return Divergence(self._playing[env], self._states[env].copy(), self._actions[: self._elapsed[env], env].copy())
 
     def simulation(self, env: int) -> mujoco.MjData:
         """The simulator's data of one environment, for a look inside."""
         return self._simulations[env].data
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
-        """One frame `(480, 480, 3)` per environment, from a camera that keeps up with the robot.
+        """One frame `(480, 480, 3)` per environment, with the robot, and where it should go if there is such a place.
 
         Raises:
             UserError: If the environments were not made to render.
         """
         if self.render_mode is None:
             return super().render()
-        if self._parameters is None:
+        if not self._playing:
             raise gym.error.ResetNeeded("call reset before looking")
         if self._camera is None:
-            self._camera = TrackingCamera(self.family.model, self._simulations[0].data)
+            self._camera = RobotCamera(self.family.model, self._simulations[0].data)
         places = map(self.family.landmark, self._parameters)
         pairs = zip(self._simulations, places, strict=True)
         return tuple(self._camera.draw(simulation.data, place) for simulation, place in pairs)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import mujoco
 import numpy as np
 from array_api_compat import array_namespace
@@ -74,10 +75,12 @@ class Family(ABC):
     """Whether joint speeds at the reset are normally distributed, not uniformly."""
 
     def __init__(self) -> None:
-        robot = self._make_robot()
+        robot: Any = self._make_robot()
         self.model: mujoco.MjModel = robot.model
-        self.observation_space, self.action_space = robot.observation_space, robot.action_space
-        self.frame_skip, self.step_duration = robot.frame_skip, float(robot.dt)
+        self.observation_space: gym.spaces.Box = robot.observation_space
+        self.action_space: gym.spaces.Box = robot.action_space
+        self.frame_skip: int = robot.frame_skip
+        self.step_duration = float(robot.dt)
         self._initial: tuple[FloatArray, FloatArray] = robot.init_qpos, robot.init_qvel
         self._noise: float = robot._reset_noise_scale
         self._pristine = {field: np.array(getattr(self.model, field)) for field in self.changes}
@@ -106,11 +109,13 @@ class Family(ABC):
 
     def begin(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Begins an episode as Gymnasium's `reset` does: the robot at rest in its first posture, but for some noise."""
-        position, speed = self._initial
-        noise, nv = self._noise, model.nv
+        (position, speed), noise = self._initial, self._noise
         mujoco.mj_resetData(model, data)
         data.qpos[:] = position + rng.uniform(-noise, noise, model.nq)
-        data.qvel[:] = speed + (noise * rng.standard_normal(nv) if self.normal_speeds else rng.uniform(-noise, noise, nv))
+        if self.normal_speeds:
+            data.qvel[:] = speed + noise * rng.standard_normal(model.nv)
+        else:
+            data.qvel[:] = speed + rng.uniform(-noise, noise, model.nv)
         mujoco.mj_forward(model, data)
 
     @abstractmethod

@@ -42,12 +42,15 @@ class HalfCheetahDir(_HalfCheetah):
     held_out = False
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
+        """The two directions."""
         return np.array([[1.0], [-1.0]])
 
     def reward(self, motion: Motion) -> Array:
+        """Velocity in the direction asked for, less the cost of control."""
         return motion.tasks[:, 0] * motion.velocity[:, 0] - _CONTROL_COST * squares(motion.actions)
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
+        """Whether it came far enough in the right direction."""
         return tasks[:, 0] * velocity[:, 0] >= SUCCESS_SPEED
 
 
@@ -61,11 +64,14 @@ class HalfCheetahVel(_HalfCheetah):
     name = "HalfCheetahVel"
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
+        """Speeds."""
         return rng.uniform(0.0, 2.0, (count, 1))
 
     def reward(self, motion: Motion) -> Array:
+        """How far the velocity is off, and the cost of control."""
         xp = array_namespace(motion.velocity)
         return -xp.abs(motion.velocity[:, 0] - motion.tasks[:, 0]) - _CONTROL_COST * squares(motion.actions)
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
+        """Whether its average speed was about right."""
         return keeps_to(tasks[:, 0], velocity[:, 0])

@@ -36,9 +36,11 @@ class HumanoidDir(Family):
         return HumanoidEnv()
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
+        """Angles."""
         return rng.uniform(0.0, 2 * np.pi, (count, 1))
 
     def observe(self, simulation: Arrays) -> Array:
+        """What Humanoid-v5 does: joints, inertias and velocities of bodies, actuators, contact forces."""
         xp = array_namespace(simulation["qpos"])
         envs = simulation["qpos"].shape[0]
         bodies = [xp.reshape(simulation[name][:, 1:], (envs, -1)) for name in (*_BODIES, "cfrc_ext")]
@@ -47,19 +49,23 @@ class HumanoidDir(Family):
         return xp.concat([*joints, *bodies[:2], actuators, bodies[2]], axis=1)
 
     def position(self, simulation: Arrays) -> Array:
+        """The centre of mass."""
         places = simulation["xipos"][:, :, :2]
         xp = array_namespace(places)
         shares = xp.asarray(self._mass_shares, device=device(places))
         return xp.sum(shares[None, :, None] * places, axis=1)
 
     def reward(self, motion: Motion) -> Array:
+        """Velocity in the direction asked for, less the costs, and a bonus for being alive."""
         xp = array_namespace(motion.velocity)
         impact = xp.clip(5e-7 * squares(motion.simulation["cfrc_ext"]), None, 10.0)
         return 1.25 * along(motion.tasks[:, 0], motion.velocity) - 0.1 * squares(motion.actions) - impact + 5.0
 
     def terminated(self, simulation: Arrays) -> Array:
+        """Whether it has fallen, or jumped too high."""
         height = simulation["qpos"][:, 2]
         return ~((height >= 1.0) & (height <= 2.0))
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
+        """Whether it came far enough in the right direction."""
         return along(tasks[:, 0], velocity) >= SUCCESS_SPEED

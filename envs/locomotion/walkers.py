@@ -1,4 +1,4 @@
-"""Robots that walk or hop in a plane: at a certain speed, or whatever they are made of (Rothfuss, Rakelly et al. 2019)."""
+"""Robots that walk or hop in a plane: at a certain speed (ProMP), or whatever they are made of (ProMP and PEARL)."""
 
 from __future__ import annotations
 
@@ -62,14 +62,17 @@ class Walker2dVel(_Walker2d):
     name = "Walker2dVel"
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
+        """Speeds."""
         return rng.uniform(0.0, 10.0, (count, 1))
 
     def reward(self, motion: Motion) -> Array:
+        """How far the velocity is off, the cost of control, and a bonus for being alive."""
         xp = array_namespace(motion.velocity)
         missed = xp.abs(motion.velocity[:, 0] - motion.tasks[:, 0])
         return -missed - _CONTROL_COST * squares(motion.actions) + 15.0
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
+        """Whether its average speed was about right."""
         return keeps_to(tasks[:, 0], velocity[:, 0])
 
 

@@ -5,6 +5,15 @@ from envs.metaworld.versions import check_versions, installed_versions
 check_versions()  # before `metaworld` is imported: another release has other physics, if it can be imported at all
 
 from envs.metaworld.benchmarks import BENCHMARKS, TASK_NAMES, MetaWorld  # noqa: E402
+from envs.metaworld.own import add_class  # noqa: E402
 from envs.metaworld.reference import ReferenceVectorEnv  # noqa: E402
 
-__all__ = ["BENCHMARKS", "TASK_NAMES", "MetaWorld", "ReferenceVectorEnv", "check_versions", "installed_versions"]
+__all__ = [
+    "BENCHMARKS",
+    "TASK_NAMES",
+    "MetaWorld",
+    "ReferenceVectorEnv",
+    "add_class",
+    "check_versions",
+    "installed_versions",
+]

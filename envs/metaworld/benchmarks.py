@@ -105,8 +105,8 @@ def _benchmark_class(
     if benchmark not in BENCHMARKS:
         raise unknown("Meta-World benchmark", benchmark, BENCHMARKS)
     for name in (*([] if task is None else [task]), *train, *test):
-        if name not in TASK_NAMES:
-            raise unknown("Meta-World task", name, TASK_NAMES)
+        if name not in ALL_V3_ENVIRONMENTS:
+            raise unknown("Meta-World task", name, ALL_V3_ENVIRONMENTS)
     if benchmark == "ML1" and task is None:
         raise UserError("ML1 needs a task, such as task='reach-v3'")
     if benchmark != "ML1" and task is not None:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import metaworld
 import mujoco
@@ -124,10 +124,10 @@ class OriginalContestant:
     Args:
         benchmark: "ML10", or the task of an ML1 such as "push-v3".
         actions: Those of an episode, which is as long as they are; of its environments, as many as this has.
-        strategy: One environment after the other, or a process for each.
+        asynchronous: Whether each environment has a process of its own; else one is stepped after the other.
     """
 
-    def __init__(self, benchmark: str, actions: Actions, strategy: Literal["sync", "async"]) -> None:
+    def __init__(self, benchmark: str, actions: Actions, asynchronous: bool) -> None:
         steps, num_envs, _ = actions.shape
         self.steps = steps * num_envs
         self._actions = actions
@@ -136,7 +136,7 @@ class OriginalContestant:
                 benchmark,
                 seed=_SEED,
                 meta_batch_size=num_envs,
-                vector_strategy=strategy,
+                vector_strategy="async" if asynchronous else "sync",
                 max_episode_steps=steps,
             )
             self._env.call("sample_tasks")

@@ -1,0 +1,1 @@
+"""Speed, always as a ratio of things measured in one run."""

@@ -1,0 +1,41 @@
+"""The 51st class of the documentation works as printed there."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ENV_CLS_MAP, ML1_ARGS_KWARGS
+
+from envs.errors import UserError
+from envs.metaworld import MetaWorld, add_class
+from envs.metaworld.classes import TASK_CLASSES
+from envs.testing import check_distribution
+
+PAGE = Path(__file__).parents[2] / "docs" / "metaworld-task-of-your-own.md"
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    for known in (ALL_V3_ENVIRONMENTS, ENV_CLS_MAP, ML1_ARGS_KWARGS, TASK_CLASSES):
+        monkeypatch.delitem(known, "hover-v3", raising=False)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL))
+    (tmp_path / "hover_page.py").write_text(code)  # a module, since Meta-World pickles the class with its tasks
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("hover_page")  # the code asserts what it claims
+    sys.modules.pop("hover_page")
+    for known in (ALL_V3_ENVIRONMENTS, ENV_CLS_MAP, ML1_ARGS_KWARGS, TASK_CLASSES):
+        known.pop("hover-v3", None)
+
+
+def test_a_class_of_ones_own_plays_in_both_engines(page):
+    check_distribution(page.hover(horizon=8))
+    assert {task.name for task in page.hover().train_tasks} == {"hover-v3"}
+    custom = MetaWorld("custom", train=["hover-v3", "push-v3"], test=["reach-v3"], horizon=8)
+    assert custom.make_env(2).num_envs == 2
+
+
+def test_names_are_taken_once(page):
+    with pytest.raises(UserError, match="there is a Meta-World class 'hover-v3' already"):
+        add_class(page.HoverEnv, page.Hover)
