@@ -172,6 +172,12 @@ def _watch(arguments: argparse.Namespace) -> None:
         print(f"video: {path}")
 
 
+def _benchmark(arguments: argparse.Namespace) -> None:
+    from metarl.benchmark.command import run_benchmark
+
+    run_benchmark(arguments.suite, seconds=arguments.seconds, rounds=arguments.rounds, output=arguments.output)
+
+
 def _tasks(arguments: argparse.Namespace) -> None:
     from envs import registry
     from envs.metaworld import TASK_NAMES
@@ -273,6 +279,23 @@ def _make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     )
     watch.add_argument("--live", action="store_true", help="show the simulation in a window")
 
+    benchmark = commands.add_parser(
+        "benchmark", help="measure how fast Meta-World is simulated here", allow_abbrev=False
+    )
+    benchmark.set_defaults(run_command=_benchmark)
+    benchmark.add_argument(
+        "--suite", metavar="NAME", default="meta-world", help="'meta-world' or the short 'quick' (meta-world)"
+    )
+    benchmark.add_argument(
+        "--seconds", metavar="S", type=_seconds, default=3.0, help="how long a turn lasts, at least (3)"
+    )
+    benchmark.add_argument(
+        "--rounds", metavar="N", type=_at_least(1), default=5, help="how often each has its turn (5)"
+    )
+    benchmark.add_argument(
+        "--output", metavar="FILE", type=Path, help="where to write what was measured (runs/benchmark-TIME.json)"
+    )
+
     tasks = commands.add_parser("tasks", help="list task families", allow_abbrev=False)
     tasks.set_defaults(run_command=_tasks)
     tasks.add_argument("id", metavar="ID", nargs="?", help="show this family's tasks")
@@ -295,3 +318,13 @@ def _at_least(minimum: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got '{text}'")
+    return value

@@ -54,7 +54,8 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
     run.rewind(iteration)
 
     env = distribution.make_env(algorithm.num_envs)
-    with closing(env), closing(run), StopSignal() as stop, Reporter(config.iterations, iteration) as reporter:
+    test_env = distribution.make_env(min(algorithm.num_envs, len(held_out)))
+    with closing(env), closing(test_env), closing(run), StopSignal() as stop, Reporter(config.iterations, iteration) as reporter:
         if not resume:
             algorithm.warm_up(_sampler(config, distribution, algorithm, env, Stream.WARM_UP, 0))
         while iteration < config.iterations and not stop.requested:
@@ -68,7 +69,7 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
             iteration += 1
 
             if _is_due(iteration, config.evaluation.every, config.iterations):
-                metrics |= _evaluate(config, distribution, algorithm, env, held_out, iteration)
+                metrics |= _evaluate(config, distribution, algorithm, test_env, held_out, iteration)
             run.log(metrics, iteration - 1, env_steps)
             reporter.show(iteration, env_steps, metrics)
             if stop.requested or _is_due(iteration, config.checkpoint.every, config.iterations):

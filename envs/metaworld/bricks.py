@@ -6,6 +6,7 @@ are those of Meta-World 3.1.1's `metaworld.utils.reward_utils`.
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 from typing import Any
 
@@ -37,7 +38,7 @@ def long_tail(x: Array, low: float | Array, high: float | Array, margin: float |
 def gaussian(x: Array, low: float | Array, high: float | Array, margin: float | Array) -> Array:
     """The same with exp(-d² log 10): 0.1 at one margin from the bounds."""
     xp = array_namespace(x)
-    scale = (-2 * xp.log(xp.asarray(_VALUE_AT_MARGIN, dtype=x.dtype))) ** 0.5
+    scale = math.sqrt(-2 * math.log(_VALUE_AT_MARGIN))
     distance, inside, sharp = _distance(xp, x, low, high, margin)
     return xp.where(inside, 1.0, xp.where(sharp, 0.0, xp.exp(-0.5 * (distance * scale) ** 2)))
 

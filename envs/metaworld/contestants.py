@@ -132,7 +132,7 @@ class OriginalContestant:
         self.steps = steps * num_envs
         self._actions = actions
         with _quiet():
-            self._env: VectorEnv[Any, Any, Any] = metaworld.make_ml_envs_train(
+            self._env: Any = metaworld.make_ml_envs_train(
                 benchmark,
                 seed=_SEED,
                 meta_batch_size=num_envs,

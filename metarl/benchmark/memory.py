@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
-from envs.metaworld.contestants import EngineContestant
-from envs.parallel import available_cores
-from metarl.benchmark.simulation import Comparison
+from envs.core import Task
+from envs.metaworld.contestants import Actions, EngineContestant
 
 
-def engine_memory(comparison: Comparison) -> int | None:
-    """Peak memory in bytes, the interpreter included, of a process in which the engine plays an episode on all cores.
+def engine_memory(tasks: Sequence[Task], actions: Actions, threads: int) -> int | None:
+    """Peak memory in bytes, the interpreter included, of a process in which the engine plays an episode.
 
-    None where the system does not say (it is Linux that does).
+    None where the system does not say; Linux does.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_play, comparison).result()
+        return pool.submit(_play, tasks, actions, threads).result()
 
 
-def _play(comparison: Comparison) -> int | None:
-    contestant = EngineContestant(comparison.tasks, comparison.actions, available_cores())
+def _play(tasks: Sequence[Task], actions: Actions, threads: int) -> int | None:
+    contestant = EngineContestant(tasks, actions, threads)
     try:
         contestant.play()
     finally:
@@ -32,9 +32,9 @@ def _play(comparison: Comparison) -> int | None:
 
 
 def _peak() -> int | None:
-    """Of this process. `resource.getrusage` would also count the process that this one was forked from."""
+    """Of this process; `resource.getrusage` would also count the one that it was forked from."""
     status = ""
     with suppress(OSError):
         status = Path("/proc/self/status").read_text()
     found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
-    return found and 1024 * int(found[1])
+    return None if found is None else 1024 * int(found[1])

@@ -1,4 +1,4 @@
-"""How fast Meta-World is simulated: by our engine, by Meta-World's own vectors, and by MuJoCo with nothing around it."""
+"""How fast Meta-World is simulated: by our engine, by its own vectors of environments, and by MuJoCo alone."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from envs.core import Task
 from envs.metaworld import MetaWorld
 from envs.metaworld.contestants import Actions, EngineContestant, OriginalContestant, PhysicsContestant
 from envs.metaworld.reference import MAX_HORIZON
+from metarl.benchmark.memory import engine_memory
 from metarl.benchmark.rounds import Contestant, Measurement, measure
 from metarl.benchmark.targets import Target
 
+_MANY_CORES = 16
 
 ORIGINALS = ("Meta-World, sync", "Meta-World, async")
 
@@ -49,6 +51,10 @@ class Comparison:
     """How many times faster than the faster of Meta-World's own the engine is to be."""
     min_share: float | None = None
     """The share of the physics limit that it is to reach."""
+    min_scaling: float | None = None
+    """How many times faster than on one thread it is to be, where there are 16 cores or more."""
+    max_memory_gb: float | None = None
+    """What a process with the engine may take."""
     horizon: int = MAX_HORIZON
     """Steps per episode."""
 
@@ -81,7 +87,7 @@ class Comparison:
     def run(
         self, threads: Sequence[int], rounds: int, seconds: float, advance: Callable[[], None] = lambda: None
     ) -> Outcome:
-        """Measures all contestants in turn.
+        """Measures memory, then the speed of all contestants in turn.
 
         Args:
             threads: The numbers of threads to try.
@@ -90,6 +96,8 @@ class Comparison:
             advance: Called after each turn.
         """
         tasks, actions = self.tasks, self.actions
+        own_actions, actions = actions[:, : self.original_num_envs], actions[:, : self.num_envs]
+        memory = None if self.max_memory_gb is None else engine_memory(tasks, actions, max(threads))
         contestants: dict[str, Contestant] = {}
         with ExitStack() as stack:
 
@@ -98,13 +106,12 @@ class Comparison:
                 stack.callback(contestant.close)
 
             for name in ORIGINALS:  # first: the asynchronous one forks, which a process with threads had better not
-                own = actions[:, : self.original_num_envs]
-                enter(name, OriginalContestant(self.benchmark, own, asynchronous=name.endswith("async")))
+                enter(name, OriginalContestant(self.benchmark, own_actions, asynchronous=name.endswith("async")))
             for count in threads:
-                engine = EngineContestant(tasks, actions[:, : self.num_envs], count)
+                engine = EngineContestant(tasks, actions, count)
                 enter(engine_name(count), engine)
-                enter(physics_name(count), PhysicsContestant(engine.engine, actions[:, : self.num_envs], count))
-            return Outcome(self, tuple(threads), measure(contestants, rounds, seconds, advance))
+                enter(physics_name(count), PhysicsContestant(engine.engine, actions, count))
+            return Outcome(self, tuple(threads), measure(contestants, rounds, seconds, advance), memory)
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,8 @@ class Outcome:
     """The numbers of threads tried."""
     measurements: Mapping[str, Measurement]
     """By contestant."""
+    memory: int | None = None
+    """Bytes that a process with the engine takes at its peak; None if that was not measured."""
 
     @cached_property
     def original_speed(self) -> float:
@@ -132,24 +141,41 @@ class Outcome:
 
     @property
     def anatomy(self) -> dict[str, float]:
-        """Microseconds that one thread spends per environment step of the engine, by what for; they add up to it."""
-        engine, physics = self.measurements[engine_name(1)], self.measurements[physics_name(1)]
+        """Microseconds of a core's time per environment step of the engine, by what for.
+
+        The first four add up to the whole on one thread, and the last two to the whole on all threads, if more than
+        one were tried.
+        """
+        engine, limit = self.measurements[engine_name(1)], self.measurements[physics_name(1)].microseconds()
         chunks, simulate = engine.microseconds("chunks"), engine.microseconds("simulate")
-        return {
-            "MuJoCo": physics.microseconds(),
-            "into and out of MuJoCo": simulate - physics.microseconds(),
+        parts = {
+            "MuJoCo": limit,
+            "into and out of MuJoCo": simulate - limit,
             "observation and reward": chunks - simulate,
             "vector and statistics": engine.microseconds() - chunks,
         }
+        threads = max(self.threads)
+        if threads > 1:
+            whole, limit = (
+                threads * self.measurements[name(threads)].microseconds() for name in (engine_name, physics_name)
+            )
+            parts |= {f"{threads} threads: MuJoCo": limit, f"{threads} threads: the rest": whole - limit}
+        return parts
 
     @property
     def targets(self) -> list[Target]:
-        """What the engine is to reach on all cores."""
-        threads, comparison = max(self.threads), self.comparison
-        of_own = f"{comparison.name}: times Meta-World's own"
-        targets = [Target(of_own, self.ratio(engine_name(threads)), comparison.min_ratio)]
-        if comparison.min_share is not None:
-            targets.append(Target(f"{comparison.name}: of the limit", self.share(threads), comparison.min_share))
+        """What the engine is to reach, on all cores."""
+        name, wanted, threads = self.comparison.name, self.comparison, max(self.threads)
+        engine = engine_name(threads)
+        targets = [Target(f"{name}: times Meta-World", self.ratio(engine), wanted.min_ratio)]
+        if wanted.min_share is not None:
+            targets.append(Target(f"{name}: share of the limit", self.share(threads), wanted.min_share))
+        if wanted.min_scaling is not None and threads >= _MANY_CORES:
+            scaling = self.ratio(engine) / self.ratio(engine_name(1))
+            targets.append(Target(f"{name}: {threads} threads times one", scaling, wanted.min_scaling))
+        if wanted.max_memory_gb is not None and self.memory is not None:
+            gigabytes = self.memory / 1e9
+            targets.append(Target(f"{name}: peak memory", gigabytes, wanted.max_memory_gb, at_most=True, unit=" GB"))
         return targets
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,5 +189,6 @@ class Outcome:
             "median_steps_per_second": {name: found.speed for name, found in self.measurements.items()},
             "times_meta_world": {name: self.ratio(name) for name in self.measurements},
             "share_of_limit": {engine_name(threads): self.share(threads) for threads in self.threads},
-            "microseconds_on_one_thread": self.anatomy,
+            "microseconds": self.anatomy,
+            "peak_memory_bytes": self.memory,
         }

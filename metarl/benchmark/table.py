@@ -9,35 +9,32 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from metarl.benchmark.simulation import ORIGINALS, Outcome, engine_name, physics_name
+from metarl.benchmark.simulation import ORIGINALS, Outcome, engine_name
 from metarl.benchmark.targets import Target
+
+_LEGEND = """\
+x Meta-World: times the faster of Meta-World's own two. Limit: the same calls of
+MuJoCo on as many threads, with nothing around them."""
 
 
 def benchmark_tables(outcomes: Sequence[Outcome], targets: Sequence[Target]) -> RenderableType:
     """What a benchmark found, ready to print: speeds, where the time goes, and which targets are met."""
-    return Group(
-        _speeds(outcomes),
-        Text(
-            "x Meta-World: times the faster of its own two. limit: the same calls of MuJoCo on the\n"
-            "same threads with nothing around them.\n"
-        ),
-        Text("Where one thread's time goes, in microseconds per environment step:"),
-        _anatomies(outcomes),
-        _targets(targets),
-    )
+    anatomy_title = Text("\nWhere the time goes: microseconds of a core's time per environment step")
+    return Group(_speeds(outcomes), Text(_LEGEND), anatomy_title, _anatomies(outcomes), _verdicts(targets))
 
 
 def _speeds(outcomes: Sequence[Outcome]) -> Table:
-    table = _table("", "envs", "env steps/s", "min - max", "x Meta-World", "of limit")
+    table = _table("", "envs", "env steps/s", "min-max", "x Meta-World", "of limit")
     for outcome in outcomes:
         table.add_row(Text(outcome.comparison.name, style="bold"))
         shares = {engine_name(threads): f"{outcome.share(threads):.2f}" for threads in outcome.threads}
         for name, found in outcome.measurements.items():
+            rounds = found.steps_per_second
             table.add_row(
                 f"  {name}",
                 str(outcome.comparison.original_num_envs if name in ORIGINALS else outcome.comparison.num_envs),
                 f"{found.speed:,.0f}",
-                f"{min(found.steps_per_second):,.0f} - {max(found.steps_per_second):,.0f}",
+                f"{min(rounds):,.0f}-{max(rounds):,.0f}",
                 f"{outcome.ratio(name):.2f}",
                 shares.get(name, ""),
             )
@@ -45,11 +42,24 @@ def _speeds(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _anatomies(outcomes: Sequence[Outcome]) -> Table:
-    """One column per comparison."""
+    anatomies = [outcome.anatomy for outcome in outcomes]
     table = _table("", *(outcome.comparison.name.replace(", ", "\n") for outcome in outcomes))
-    for part in outcomes[0].anatomy:
-        table.add_row(part, *(f"{outcome.anatomy[part]:.1f}" for outcome in outcomes))
-    threads = max(outcomes[0].threads)
-    if threads > 1:
-        shares = [[threads * outcome.measurements[name(threads)].microseconds() for outcome in outcomes]]
+    for part in anatomies[0]:
+        table.add_row(part, *(f"{anatomy[part]:.1f}" for anatomy in anatomies))
+    return table
+
+
+def _verdicts(targets: Sequence[Target]) -> Table:
+    table = _table("target", "measured", "wanted", "")
+    for target in targets:
+        verdict = Text("met", style="green") if target.met else Text("NOT MET", style="bold red")
+        table.add_row(target.what, target.shown, target.wanted, verdict)
+    return table
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     return table

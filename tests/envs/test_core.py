@@ -17,9 +17,9 @@ parameters = st.lists(numbers, max_size=4)
 
 
 class Family(TaskDistribution):
-    def __init__(self, train_tasks, test_tasks, horizon=10):
+    def __init__(self, train_tasks, test_tasks, horizon=10, held_out=True):
         box = gym.spaces.Box(-1, 1, (2,), np.float64)
-        super().__init__("family", train_tasks, test_tasks, box, box, horizon)
+        super().__init__("family", train_tasks, test_tasks, box, box, horizon, held_out)
 
     def make_env(self, num_envs, render_mode=None):
         raise NotImplementedError
@@ -108,6 +108,14 @@ def test_splits_must_not_overlap_or_be_empty():
         Family(tasks, [tasks[1]])
     with pytest.raises(UserError, match="at least one"):
         Family(tasks, [])
+
+
+def test_a_family_with_nothing_to_hold_out_says_so():
+    tasks = tasks_of([2])
+    family = Family(tasks, tasks, held_out=False)
+    assert family.train_tasks == family.test_tasks
+    assert not family.held_out
+    assert Family(tasks, HELD_OUT).held_out
     with pytest.raises(UserError, match="at least one"):
         Family([], tasks)
 

@@ -9,6 +9,7 @@ import pytest
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import envs
+from envs import registry
 from envs.core import TaskVectorEnv
 from envs.errors import UserError
 
@@ -21,7 +22,7 @@ def make(name, **options):
 
 def test_every_family_has_both_splits():
     ids = {name for name in gymnasium.registry if name.startswith("metarl/")}
-    families = ("ML1", "ML10", "ML25", "ML45", "Navigation", "Bandit")
+    families = ("ML1", "ML10", "ML25", "ML45", "Navigation", "Bandit", *registry.LOCOMOTION)
     assert ids == {f"metarl/{family}-{split}-v0" for family in families for split in ("train", "test")}
 
 
@@ -76,6 +77,16 @@ def test_render_mode_reaches_the_environment():
     env = make("metarl/Navigation-test-v0", num_envs=2, render_mode="rgb_array")
     env.reset(seed=0)
     assert len(env.render()) == 2
+
+
+def test_locomotion_by_the_name_of_its_family():
+    env = make("metarl/HalfCheetahDir-test-v0", num_envs=3, horizon=2)
+    try:
+        assert sorted(task.parameters[0] for task in env.unwrapped.tasks)[1:] != [-1.0, -1.0]  # both are played
+        assert env.reset(seed=0)[0].shape == (3, 17)
+        assert [env.step(np.zeros((3, 6)))[3].all() for _ in range(2)] == [False, True]
+    finally:
+        env.close()
 
 
 def test_meta_world_by_the_name_of_its_environment():

@@ -45,6 +45,7 @@ def test_makes_the_built_in_families_with_options():
     assert (navigation.horizon, len(navigation.train_tasks)) == (7, 3)
     assert isinstance(registry.make("bandit"), Bandit)
     assert {"navigation", "bandit", "ML1", "ML10", "ML25", "ML45", "custom"} <= registry.registered().keys()
+    assert {"HalfCheetahDir", "AntGoal", "Walker2dRandParams"} <= registry.registered().keys()
 
 
 def test_options_are_converted_to_their_declared_types():
@@ -58,6 +59,8 @@ def test_options_are_converted_to_their_declared_types():
         ("bandit", {"arm": 2}, "'bandit': got an unexpected keyword argument 'arm'; it takes arms=5, num_train_tasks="),
         ("bandit", {"arms": "two"}, "'bandit': option 'arms' is 'two': Input should be a valid integer"),
         ("bandit", {"arms": 0}, "'bandit': option 'arms' is 0: Input should be greater than 0"),
+        ("AntDir", {"horizon": 0}, "'AntDir': option 'horizon' is 0: Input should be greater than 0"),
+        ("HalfCheetahDir", {"num_train_tasks": 9}, "HalfCheetahDir always has the same few tasks: leave out num_train"),
         ("ML1", {}, "'ML1': missing a required argument: 'task'; it takes task, horizon=500, seed=1"),
         (
             "ML10",

@@ -150,6 +150,8 @@ def test_tasks(capsys):
     assert all(name in out for name in ("ML10", "navigation", "bandit", "pick-place-wall-v3"))
     assert main(["tasks", "navigation"]) == 0
     assert "navigation (40)" in capsys.readouterr().out
+    assert main(["tasks", "HalfCheetahDir"]) == 0
+    assert "\ntest tasks: HalfCheetahDir (2)" in capsys.readouterr().out
     assert main(["tasks", "custom"]) == 0
     assert "required" in capsys.readouterr().out
     assert main(["tasks", "reach-v3"]) == 0

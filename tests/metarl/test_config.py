@@ -12,6 +12,7 @@ from metarl.config import (
     BanditTasks,
     CheckpointConfig,
     EvaluationConfig,
+    LocomotionTasks,
     MetaWorldTasks,
     NavigationTasks,
     RegisteredTasks,
@@ -78,6 +79,12 @@ tasks = st.one_of(
         train=st.lists(text, max_size=3).map(tuple),
         horizon=st.integers(1, 500),
         seed=st.integers(0, 2**63),
+    ),
+    st.builds(
+        LocomotionTasks,
+        family=st.sampled_from(["HalfCheetahDir", "AntGoal", "Walker2dRandParams"]),
+        num_train_tasks=st.none() | positive,
+        horizon=st.none() | positive,
     ),
     st.builds(NavigationTasks, num_train_tasks=positive, horizon=positive),
     st.builds(BanditTasks, arms=st.integers(2, 50)),
@@ -169,7 +176,7 @@ def test_configurations_are_frozen():
         ("tasks: 3", "tasks: expected a mapping of fields, got 3"),
         (
             "tasks: {kind: navgation}",
-            "tasks.kind: expected 'metaworld' or 'navigation' or 'bandit' or 'registered', got 'navgation'; "
+            "tasks.kind: expected 'metaworld' or 'locomotion' or 'navigation' or 'bandit' or 'registered', got 'navgation'; "
             "did you mean 'navigation'?",
         ),
         (
@@ -177,6 +184,11 @@ def test_configurations_are_frozen():
             "tasks.benchmark: expected 'ML1', 'ML10', 'ML25', 'ML45' or 'custom', got 'ML11'; did you mean 'ML1'?",
         ),
         ("tasks: {kind: metaworld}", "tasks.benchmark: required, but missing"),
+        (
+            "tasks: {kind: locomotion, family: AntGaol}",
+            "tasks.family: expected 'HalfCheetahDir', 'HalfCheetahVel', 'AntDir', 'AntGoal', 'HumanoidDir', "
+            "'Walker2dVel', 'HopperRandParams' or 'Walker2dRandParams', got 'AntGaol'; did you mean 'AntGoal'?",
+        ),
         (
             "tasks: {kind: metaworld, benchmark: ML10, horizon: 501}",
             "tasks.horizon: expected less than or equal to 500, got 501",

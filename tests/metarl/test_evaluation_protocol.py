@@ -331,6 +331,8 @@ def test_held_out_is_said_of_test_tasks_only():
     family = Lanes([task()])
     assert evaluate(Inert(), family, family.test_tasks, seed=0).held_out
     assert not evaluate(Inert(), family, [*family.test_tasks, *family.train_tasks], seed=0).held_out
+    family.train_tasks = family.test_tasks  # as where there are no others
+    assert not evaluate(Inert(), family, family.test_tasks, seed=0).held_out
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ NOTHING = np.zeros(2, bool)
 def make_maml(distribution=None, **settings):
     torch.manual_seed(0)
     distribution = distribution or Counting()
-    config = MAMLConfig(meta_batch=2, hidden_sizes=(4,), inner_lr=0.5, **settings)
+    config = MAMLConfig(**({"meta_batch": 2, "hidden_sizes": (4,), "inner_lr": 0.5} | settings))
     return MAML(config, distribution.observation_space, distribution.action_space, torch.device("cpu"))
 
 
@@ -80,6 +80,32 @@ def test_each_environment_has_a_policy_of_its_own():
     agent.adapt()
     after = agent.eval_action(same)
     assert not np.allclose(after[0], after[1], atol=1e-4)
+
+
+def test_memory_is_for_the_longest_episode_not_for_all_steps_in_one():
+    """Regression: ten episodes of 100 steps took the memory of ten episodes of 1000."""
+    agent = make_maml().make_agent(seed=1)
+    trajectories = agent._record(tell_episodes(agent, [5, 3, 5]))
+    assert trajectories.valid.shape == (2, 3, 5)
+    assert trajectories.valid.sum(-1).tolist() == [[5, 3, 5]] * 2
+
+
+def test_adapting_more_tasks_than_a_meta_batch_in_parts_changes_nothing():
+    """Regression: evaluating on many tasks at once took several times the memory of training."""
+
+    def adapted(meta_batch):
+        maml = make_maml(meta_batch=meta_batch)
+        agent = maml.make_agent(seed=1)
+        rng = np.random.default_rng(0)
+        ended = np.zeros(5, bool)
+        for index in range(6):
+            observations = rng.normal(size=(5, 2))
+            actions, auxiliary = agent.adapt_action(observations)
+            agent.step(Timestep(observations, actions, rng.normal(size=5), ended, ended | (index == 5), auxiliary))
+        agent.adapt()
+        return agent.eval_action(np.ones((5, 2)))
+
+    np.testing.assert_allclose(adapted(2), adapted(5), atol=1e-6)
 
 
 def test_evaluation_episodes_are_not_learned_from():

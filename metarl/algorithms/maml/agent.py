@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from metarl.algorithms.maml.losses import make_batch
+from metarl.algorithms.maml.losses import Batch, make_batch
 from metarl.optim.vectors import Parameters
 from metarl.recording import Recorder
 from metarl.sampling import to_environment, to_vectors
@@ -72,14 +72,20 @@ class MAMLAgent:
         config = self._maml.config
         trajectories = self._record(self._steps).to(self._device)
         batch = make_batch(trajectories, config.discount, config.gae_lambda)
-        self._adapted = self._maml.adapt(self._current(len(batch.weights)), [batch])
+        adapted = self._current(len(batch.weights))
+        parts = []
+        for tasks in torch.arange(len(batch.weights)).split(config.meta_batch):  # no more memory than training takes
+            part = {name: value[tasks] for name, value in adapted.items()}
+            parts.append(self._maml.adapt(part, [Batch(*(values[tasks] for values in batch))]))
+        self._adapted = {name: torch.cat([part[name] for part in parts]) for name in adapted}
         self._steps = []
 
     def _record(self, steps: Sequence[Timestep]) -> Trajectories:
         ended = np.stack([step.terminated | step.truncated for step in steps])
         episodes = max(1, int(ended.sum(0).min()))
         num_envs, observation_size = steps[0].observation.shape
-        recorder = Recorder(num_envs, episodes, len(steps), observation_size, self._maml.distribution.action_size)
+        horizon = _longest_episode(ended)
+        recorder = Recorder(num_envs, episodes, horizon, observation_size, self._maml.distribution.action_size)
         nothing = np.zeros(num_envs, np.float32)
         for step in steps:
             actions = step.aux_policy_outputs.get(UNCLIPPED)
@@ -109,3 +115,13 @@ class MAMLAgent:
 
     def _current(self, num_envs: int) -> Parameters:
         return self._adapted or self._maml.replicate(self._maml.parameters, num_envs)
+
+
+def _longest_episode(ended: npt.NDArray[np.bool_]) -> int:
+    """Steps of the longest episode, a last one that is still running included, from flags `(step, env)`."""
+    longest = running = np.zeros(ended.shape[1], np.int64)
+    for flags in ended:
+        running = running + 1
+        longest = np.maximum(longest, running)
+        running = np.where(flags, 0, running)
+    return int(longest.max())
