@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import mujoco
+import numpy as np
+import numpy.typing as npt
 
 from envs.core import FloatArray
 from envs.parallel import available_cores
@@ -26,6 +29,8 @@ STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 _BAD = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADCTRL) + 1)
 """The warnings after which MuJoCo has replaced the state by the model's defaults, or the controls by zero."""
+
+_NONE = np.zeros(_BAD.stop - _BAD.start, np.int32).tobytes()
 
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
@@ -44,17 +49,18 @@ class Simulation:
         self.data = mujoco.MjData(model)
         self.control: FloatArray = self.data.ctrl
         self.views = tuple(getattr(self.data, array) for array in arrays)
-        self._warnings = self.data.warning.number
+        self._warnings: npt.NDArray[np.int32] = self.data.warning.number[_BAD]
 
-    def step(self, model: mujoco.MjModel, substeps: int) -> None:
-        """Makes some physics steps under the current controls; afterwards `diverged` tells how that went."""
-        self._warnings[_BAD] = 0  # MuJoCo zeroes all counts at its reset, so "more than before" would miss a second one
-        mujoco.mj_step(model, self.data, substeps)
+    def has_diverged(self) -> bool:
+        """Whether the state was not finite, or huge, in any physics step since the last call.
 
-    @property
-    def diverged(self) -> bool:
-        """Whether the state was not finite, or huge, in the last `step` or what followed it."""
-        return bool(self._warnings[_BAD].any())
+        Counts go back to zero here: MuJoCo zeroes them itself when it resets a bad state, before it counts that one, so
+        that "more than before" would miss a second.
+        """
+        if self._warnings.tobytes() == _NONE:  # cheaper than `any`
+            return False
+        self._warnings[:] = 0
+        return True
 
 
 class SharedModel:
@@ -83,16 +89,17 @@ class SharedModel:
 
 
 class Workers:
-    """A pool of threads, each with a model of its own for every class it has met.
+    """The calling thread and others, each with a model of its own for every class it has met.
 
     Args:
         make_model: Makes a model of the class with this name for one thread.
-        threads: How many threads; None is one per core.
+        threads: How many threads, the calling one included; None is one per core.
     """
 
     def __init__(self, make_model: Callable[[str], SharedModel], threads: int | None = None) -> None:
         self._make_model = make_model
-        self._pool = ThreadPoolExecutor(threads or available_cores())
+        self._helpers = (threads or available_cores()) - 1
+        self._pool = ThreadPoolExecutor(max(1, self._helpers))
         self._local = threading.local()
 
     def model(self, name: str) -> SharedModel:
@@ -103,10 +110,29 @@ class Workers:
         return models[name]
 
     def run(self, work: Callable[[_Item], None], items: Iterable[_Item]) -> None:
-        """Calls `work` for each item, on all threads, and waits; the first exception is raised."""
-        for _ in self._pool.map(work, items):
-            pass
+        """Calls `work` for each item and waits; a thread takes the next item as soon as it is done with one.
+
+        Raises:
+            Exception: The first that was raised, after all threads have stopped.
+        """
+        queue = deque(items)
+
+        def take() -> None:
+            while queue:
+                try:
+                    item = queue.popleft()
+                except IndexError:  # another thread was quicker
+                    return
+                work(item)
+
+        others = [self._pool.submit(take) for _ in range(min(self._helpers, len(queue) - 1))]
+        try:
+            take()
+        finally:
+            for other in others:
+                other.result()
 
     def close(self) -> None:
-        """Ends the threads, and with them their models."""
+        """Ends the other threads, and with them their models."""
         self._pool.shutdown()
+        self._local = threading.local()

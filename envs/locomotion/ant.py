@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 
 from envs.core import FloatArray
@@ -34,7 +34,7 @@ class _Ant(Family):
         return AntEnv(exclude_current_positions_from_observation=self._hidden > 0)
 
     def observe(self, simulation: Arrays) -> Array:
-        xp = array_namespace(simulation["qpos"])
+        xp = namespace(simulation["qpos"])
         forces = _forces(simulation)[:, 1:]  # the world feels none
         flat = xp.reshape(forces, (forces.shape[0], -1))
         return xp.concat([simulation["qpos"][:, self._hidden :], simulation["qvel"], flat], axis=1)
@@ -91,7 +91,7 @@ class AntGoal(_Ant):
 
     def reward(self, motion: Motion) -> Array:
         """How far the goal is, and the costs."""
-        xp = array_namespace(motion.position)
+        xp = namespace(motion.position)
         distance = xp.sum(xp.abs(motion.position - motion.tasks), axis=1)
         return -distance - 0.1 * squares(motion.actions) - _CONTACT_COST * squares(_forces(motion.simulation))
 
@@ -106,5 +106,5 @@ class AntGoal(_Ant):
 
 def _forces(simulation: Arrays) -> Array:
     """Contact forces and torques `(env, body, 6)`, each clipped to -1 to 1 as everywhere in the field."""
-    xp = array_namespace(simulation["cfrc_ext"])
+    xp = namespace(simulation["cfrc_ext"])
     return xp.clip(simulation["cfrc_ext"], -1.0, 1.0)

@@ -152,10 +152,10 @@ class LocomotionVectorEnv(TaskVectorEnv):
         def advance(env: int, model: mujoco.MjModel) -> None:
             simulation = self._simulations[env]
             simulation.control[:] = controls[env]
-            simulation.step(model, self.family.frame_skip)
+            mujoco.mj_step(model, simulation.data, self.family.frame_skip)
             if self.family.contact_forces:
                 mujoco.mj_rnePostConstraint(model, simulation.data)
-            diverged[env] = simulation.diverged
+            diverged[env] = simulation.has_diverged()
 
         self._simulate(advance, np.ones(self.num_envs, dtype=np.bool_))
         return diverged

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import mujoco
 import numpy as np
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 from gymnasium.envs.mujoco import MujocoEnv
 
 from envs.core import FloatArray
@@ -132,7 +132,7 @@ class Family(ABC):
 
     def terminated(self, simulation: Arrays) -> Array:
         """Whether the robots have fallen or whatever else ends an episode, `(env,)`."""
-        xp = array_namespace(simulation["qpos"])
+        xp = namespace(simulation["qpos"])
         return xp.zeros_like(simulation["qpos"][:, 0], dtype=xp.bool)
 
     @abstractmethod
@@ -152,17 +152,17 @@ class Family(ABC):
 
 def squares(x: Array) -> Array:
     """The sum of squares of all that belongs to an environment, `(env,)`."""
-    xp = array_namespace(x)
+    xp = namespace(x)
     return xp.sum(xp.reshape(x * x, (x.shape[0], -1)), axis=1)
 
 
 def along(angle: Array, velocity: Array) -> Array:
     """The component `(env,)` of velocities `(env, 2)` in a direction, given by its angle to the x-axis `(env,)`."""
-    xp = array_namespace(velocity)
+    xp = namespace(velocity)
     return xp.cos(angle) * velocity[:, 0] + xp.sin(angle) * velocity[:, 1]
 
 
 def keeps_to(target: Array, speed: Array) -> Array:
     """Whether average speeds `(env,)` are near enough to those asked for; see `SUCCESS_TOLERANCE`."""
-    xp = array_namespace(speed)
+    xp = namespace(speed)
     return xp.abs(speed - target) <= SUCCESS_TOLERANCE * xp.clip(xp.abs(target), 1.0, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
 from envs.core import FloatArray
@@ -22,7 +22,7 @@ class _HalfCheetah(Family):
         return HalfCheetahEnv()
 
     def observe(self, simulation: Arrays) -> Array:
-        xp = array_namespace(simulation["qpos"])
+        xp = namespace(simulation["qpos"])
         return xp.concat([simulation["qpos"][:, 1:], simulation["qvel"]], axis=1)
 
     def position(self, simulation: Arrays) -> Array:
@@ -69,7 +69,7 @@ class HalfCheetahVel(_HalfCheetah):
 
     def reward(self, motion: Motion) -> Array:
         """How far the velocity is off, and the cost of control."""
-        xp = array_namespace(motion.velocity)
+        xp = namespace(motion.velocity)
         return -xp.abs(motion.velocity[:, 0] - motion.tasks[:, 0]) - _CONTROL_COST * squares(motion.actions)
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:

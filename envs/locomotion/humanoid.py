@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
+
+from envs.arrays import namespace
 from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
 
 from envs.core import FloatArray
@@ -41,7 +43,7 @@ class HumanoidDir(Family):
 
     def observe(self, simulation: Arrays) -> Array:
         """What Humanoid-v5 does: joints, inertias and velocities of bodies, actuators, contact forces."""
-        xp = array_namespace(simulation["qpos"])
+        xp = namespace(simulation["qpos"])
         envs = simulation["qpos"].shape[0]
         bodies = [xp.reshape(simulation[name][:, 1:], (envs, -1)) for name in (*_BODIES, "cfrc_ext")]
         joints = simulation["qpos"][:, 2:], simulation["qvel"]
@@ -51,13 +53,13 @@ class HumanoidDir(Family):
     def position(self, simulation: Arrays) -> Array:
         """The centre of mass."""
         places = simulation["xipos"][:, :, :2]
-        xp = array_namespace(places)
+        xp = namespace(places)
         shares = xp.asarray(self._mass_shares, device=device(places))
         return xp.sum(shares[None, :, None] * places, axis=1)
 
     def reward(self, motion: Motion) -> Array:
         """Velocity in the direction asked for, less the costs, and a bonus for being alive."""
-        xp = array_namespace(motion.velocity)
+        xp = namespace(motion.velocity)
         impact = xp.clip(5e-7 * squares(motion.simulation["cfrc_ext"]), None, 10.0)
         return 1.25 * along(motion.tasks[:, 0], motion.velocity) - 0.1 * squares(motion.actions) - impact + 5.0
 

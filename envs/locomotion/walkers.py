@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
@@ -20,7 +20,7 @@ class _Planar(Family):
     horizon = 200
 
     def observe(self, simulation: Arrays) -> Array:
-        xp = array_namespace(simulation["qpos"])
+        xp = namespace(simulation["qpos"])
         return xp.concat([simulation["qpos"][:, 1:], xp.clip(simulation["qvel"], -10.0, 10.0)], axis=1)
 
     def position(self, simulation: Arrays) -> Array:
@@ -34,7 +34,7 @@ class _Walker2d(_Planar):
         return Walker2dEnv()
 
     def terminated(self, simulation: Arrays) -> Array:
-        xp = array_namespace(simulation["qpos"])
+        xp = namespace(simulation["qpos"])
         height, lean = simulation["qpos"][:, 1], simulation["qpos"][:, 2]
         return ~((height > 0.8) & (height < 2.0) & (xp.abs(lean) < 1.0))
 
@@ -46,7 +46,7 @@ class _Hopper(_Planar):
         return HopperEnv()
 
     def terminated(self, simulation: Arrays) -> Array:
-        xp = array_namespace(simulation["qpos"])
+        xp = namespace(simulation["qpos"])
         height, lean = simulation["qpos"][:, 1], simulation["qpos"][:, 2]
         numbers = xp.concat([simulation["qpos"][:, 2:], simulation["qvel"]], axis=1)
         return ~((height > 0.7) & (xp.abs(lean) < 0.2) & xp.all(xp.abs(numbers) < 100.0, axis=1))
@@ -67,7 +67,7 @@ class Walker2dVel(_Walker2d):
 
     def reward(self, motion: Motion) -> Array:
         """How far the velocity is off, the cost of control, and a bonus for being alive."""
-        xp = array_namespace(motion.velocity)
+        xp = namespace(motion.velocity)
         missed = xp.abs(motion.velocity[:, 0] - motion.tasks[:, 0])
         return -missed - _CONTROL_COST * squares(motion.actions) + 15.0
 

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import math
 from types import ModuleType
-from typing import Any
 
-from array_api_compat import array_namespace
-
-Array = Any
-"""A NumPy array or a PyTorch tensor, float64, with a leading axis `env`."""
+from envs.arrays import Array, namespace
 
 _VALUE_AT_MARGIN = 0.1
 
 
 def norm(x: Array) -> Array:
     """Euclidean length of vectors `(env, n)`: `(env,)`."""
-    xp = array_namespace(x)
+    xp = namespace(x)
     return xp.sqrt(xp.sum(x * x, axis=-1))
 
 
@@ -29,7 +25,7 @@ def long_tail(x: Array, low: float | Array, high: float | Array, margin: float |
 
     A margin of 0 gives 0 outside of the bounds.
     """
-    xp = array_namespace(x)
+    xp = namespace(x)
     scale_squared = 1 / _VALUE_AT_MARGIN - 1
     distance, inside, sharp = _distance(xp, x, low, high, margin)
     return xp.where(inside, 1.0, xp.where(sharp, 0.0, 1 / (distance * distance * scale_squared + 1)))
@@ -37,7 +33,7 @@ def long_tail(x: Array, low: float | Array, high: float | Array, margin: float |
 
 def gaussian(x: Array, low: float | Array, high: float | Array, margin: float | Array) -> Array:
     """The same with exp(-d² log 10): 0.1 at one margin from the bounds."""
-    xp = array_namespace(x)
+    xp = namespace(x)
     scale = math.sqrt(-2 * math.log(_VALUE_AT_MARGIN))
     distance, inside, sharp = _distance(xp, x, low, high, margin)
     return xp.where(inside, 1.0, xp.where(sharp, 0.0, xp.exp(-0.5 * (distance * scale) ** 2)))
@@ -56,7 +52,7 @@ def _distance(
 
 def hamacher_product(a: Array, b: Array) -> Array:
     """(a b) / (a + b - a b), and 0 where both are 0: a soft "and" of values in [0, 1]."""
-    xp = array_namespace(a)
+    xp = namespace(a)
     denominator = a + b - a * b
     positive = denominator > 0
     return xp.where(positive, a * b / xp.where(positive, denominator, 1.0), 0.0)
@@ -67,7 +63,7 @@ def quaternion(matrix: Array) -> Array:
 
     The largest of the four components is found first, which keeps the others accurate (Shepperd 1978).
     """
-    xp = array_namespace(matrix)
+    xp = namespace(matrix)
     m = matrix
     diagonal = [m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]]
     trace = diagonal[0] + diagonal[1] + diagonal[2]
@@ -92,7 +88,7 @@ def quaternion(matrix: Array) -> Array:
 
 def clamp(x: Array, low: float | Array, high: float | Array) -> Array:
     """The standard's `clip` of x to [low, high], at a quarter of what it costs on small NumPy arrays."""
-    xp = array_namespace(x)
+    xp = namespace(x)
     return xp.where(x < low, low, xp.where(x > high, high, x))
 
 
@@ -104,7 +100,7 @@ def box_ramp(point: Array, zero: Array, one: Array) -> Array:
         zero: The corner where the product is 0, `(env, 3)`.
         one: The corner where it is 1, `(env, 3)`.
     """
-    xp = array_namespace(point)
+    xp = namespace(point)
     edges = one - zero
     fractions = (point - zero) / xp.where(edges == 0, 1.0, edges)
     inside = xp.all((point >= xp.minimum(zero, one)) & (point <= xp.maximum(zero, one)), axis=-1)

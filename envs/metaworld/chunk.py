@@ -15,7 +15,6 @@ from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, observe
 from envs.simulation import STATE, SharedModel, Simulation
 
-_MOCAP_QUATERNION = np.array([1.0, 0.0, 1.0, 0.0])
 _PADS = ("leftpad_geom", "rightpad_geom")
 
 IntArray = npt.NDArray[np.int64]
@@ -27,7 +26,6 @@ class ArmSimulation(Simulation):
     def __init__(self, model: mujoco.MjModel, arrays: Sequence[str]) -> None:
         super().__init__(model, arrays)
         self.mocap_position: FloatArray = self.data.mocap_pos[0]
-        self.mocap_quaternion: FloatArray = self.data.mocap_quat[0]
 
 
 class Step(NamedTuple):
@@ -58,11 +56,17 @@ class Chunk:
         self._constants = {name: np.stack([task.constants[name] for task in tasks]) for name in tasks[0].constants}
         views = zip(blueprint.arrays, simulations[0].views, strict=True)
         self._buffers = {array: np.empty((len(envs), *view.shape)) for array, view in views}
+        self._hands = np.empty((len(envs), 3))
+        main_object = blueprint.task_class.main_object
+        self._grip = [] if main_object is None else [blueprint.names.geom[name] for name in (*_PADS, main_object)]
+        self._touching = np.zeros(len(envs), dtype=np.bool_)
 
     def restore(self, model: SharedModel, members: IntArray) -> None:
         """Puts environments back to where their episodes begin; `members` are indices into this chunk."""
         for i in members:
-            mujoco.mj_setState(model.become(self.tasks[i].fields), self.simulations[i].data, self.tasks[i].state, STATE)
+            task, simulation = self.tasks[i], self.simulations[i]
+            mujoco.mj_setState(model.become(task.fields), simulation.data, task.state, STATE)
+            self._hands[i] = simulation.mocap_position
         self._frames[members] = self.first_observations[members, :18]
 
     def step(self, model: SharedModel, actions: FloatArray, low: npt.NDArray[Any], high: npt.NDArray[Any]) -> Step:
@@ -81,31 +85,27 @@ class Chunk:
         self._frames = frames
         observations = np.clip(observations, low, high)
         object.__setattr__(snapshot, "observations", observations)
-        return Step(observations, self.blueprint.task_class.outcome(snapshot), self._diverged)
+        return Step(observations, self.blueprint.task_class.outcome(snapshot), self.diverged)
 
     def _simulate(self, model: SharedModel, actions: FloatArray) -> None:
         blueprint = self.blueprint
-        moves = np.clip(actions[:, :3], -1, 1) * blueprint.action_scale
-        buffers = tuple(self._buffers.values())
-        diverged = np.zeros(len(self.envs), dtype=np.bool_)
-        main_object = blueprint.task_class.main_object
-        grip = [] if main_object is None else [blueprint.names.geom[name] for name in (*_PADS, main_object)]
-        touching = np.zeros(len(self.envs), dtype=np.bool_) if grip else None
+        moved = self._hands + np.clip(actions[:, :3], -1, 1) * blueprint.action_scale
+        self._hands = np.minimum(np.maximum(moved, blueprint.mocap_low), blueprint.mocap_high)
+        efforts = actions[:, 3:] * (1.0, -1.0)
+        substeps, buffers, grip = blueprint.frame_skip, tuple(self._buffers.values()), self._grip
+        self.diverged = np.zeros(len(self.envs), dtype=np.bool_)
         for i, simulation in enumerate(self.simulations):
-            task_model = model.become(self.tasks[i].fields)
-            target = simulation.mocap_position + moves[i]
-            simulation.mocap_position[:] = np.minimum(np.maximum(target, blueprint.mocap_low), blueprint.mocap_high)
-            simulation.mocap_quaternion[:] = _MOCAP_QUATERNION
-            effort = actions[i, 3]
-            simulation.control[:] = (effort, -effort)
-            simulation.step(task_model, blueprint.frame_skip)
-            mujoco.mj_forward(task_model, simulation.data)
-            diverged[i] = simulation.diverged
+            task_model, data = model.become(self.tasks[i].fields), simulation.data
+            simulation.mocap_position[:] = self._hands[i]
+            simulation.control[:] = efforts[i]
+            mujoco.mj_step(task_model, data, substeps)
+            mujoco.mj_forward(task_model, data)
+            if simulation.has_diverged():
+                self.diverged[i] = True
             for buffer, view in zip(buffers, simulation.views, strict=True):
                 buffer[i] = view
-            if touching is not None:
-                touching[i] = _touching(simulation.data, *grip)
-        self._diverged, self._touching = diverged, touching
+            if grip:
+                self._touching[i] = _touching(data, *grip)
 
 
 def _touching(data: mujoco.MjData, left_pad: int, right_pad: int, geom: int) -> bool:

@@ -69,9 +69,9 @@ class EngineContestant:
 class PhysicsContestant:
     """The physics of an engine's episodes with nothing around: the limit for whatever makes the same calls of MuJoCo.
 
-    In the engine's own simulations, on its threads, mocap and controls are written and `mj_step` and `mj_forward`
-    called: the states are the engine's, bit for bit. The controls are worked out beforehand, nothing is read, and no
-    thread waits for another before the end of the episode.
+    In the engine's own simulations and on its threads, mocap and controls are written and `mj_step` and `mj_forward`
+    called: the states are the engine's, bit for bit. What is written was worked out beforehand, nothing is read, and
+    no thread waits for another before the end of the episode.
 
     Args:
         engine: The engine, with its tasks set.
@@ -101,16 +101,15 @@ class PhysicsContestant:
     def _simulate(self, members: Sequence[tuple[Chunk, int]]) -> None:
         prepared = []
         for chunk, i in members:
-            simulation, env = chunk.simulations[i], chunk.envs[i]
-            model, quaternion = self._engine._workers.model(chunk.name), simulation.mocap_quaternion.copy()
-            inputs = self._positions[:, env], self._efforts[:, env]
-            prepared.append((model, chunk.tasks[i].fields, simulation, quaternion, chunk.blueprint.frame_skip, *inputs))
+            data, env = chunk.simulations[i].data, chunk.envs[i]
+            model, fields = self._engine._workers.model(chunk.name), chunk.tasks[i].fields
+            inputs = data.mocap_pos[0], self._positions[:, env], data.ctrl, self._efforts[:, env]
+            prepared.append((model, fields, data, chunk.blueprint.frame_skip, *inputs))
         for step in range(len(self._positions)):
-            for model, fields, simulation, quaternion, substeps, positions, efforts in prepared:
-                task_model, data = model.become(fields), simulation.data
-                simulation.mocap_position[:] = positions[step]
-                simulation.mocap_quaternion[:] = quaternion
-                simulation.control[:] = efforts[step]
+            for model, fields, data, substeps, hand, positions, control, efforts in prepared:
+                task_model = model.become(fields)
+                hand[:] = positions[step]
+                control[:] = efforts[step]
                 mujoco.mj_step(task_model, data, substeps)
                 mujoco.mj_forward(task_model, data)
 
@@ -123,7 +122,7 @@ class OriginalContestant:
 
     Args:
         benchmark: "ML10", or the task of an ML1 such as "push-v3".
-        actions: Those of an episode, which is as long as they are; of its environments, as many as this has.
+        actions: Those of an episode, which is as long as they are.
         asynchronous: Whether each environment has a process of its own; else one is stepped after the other.
     """
 
@@ -131,8 +130,9 @@ class OriginalContestant:
         steps, num_envs, _ = actions.shape
         self.steps = steps * num_envs
         self._actions = actions
+        make: Any = metaworld.make_ml_envs_train
         with _quiet():
-            self._env: Any = metaworld.make_ml_envs_train(
+            self._env = make(
                 benchmark,
                 seed=_SEED,
                 meta_batch_size=num_envs,
@@ -163,7 +163,7 @@ def _mocap_positions(chunk: Chunk, actions: FloatArray) -> FloatArray:
     """Where the chunk's hands are sent in each step, `(step, env, 3)`."""
     blueprint = chunk.blueprint
     positions = np.empty((*actions.shape[:2], 3))
-    position = np.stack([simulation.mocap_position for simulation in chunk.simulations])
+    position = np.stack([simulation.data.mocap_pos[0] for simulation in chunk.simulations])
     for step, moves in enumerate(np.clip(actions[:, :, :3], -1, 1) * blueprint.action_scale):
         position = np.minimum(np.maximum(position + moves, blueprint.mocap_low), blueprint.mocap_high)
         positions[step] = position

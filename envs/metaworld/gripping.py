@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
@@ -37,7 +37,7 @@ def gripper_caging(
         density: "high" averages with caging alone, "medium" with nearness.
         initial_position: Constant that says where the object was at first.
     """
-    xp = array_namespace(object_position)
+    xp = namespace(object_position)
     initial = s.constant(initial_position)
     sides = []
     for pad in ("leftpad", "rightpad"):
@@ -64,6 +64,6 @@ def gripper_caging(
 
 def nearest_on_handle(s: Snapshot, position: Array, half_length: float) -> Array:
     """Where to grip a long handle along x: the object's position, or beside the hand if that is on the handle."""
-    xp = array_namespace(position)
+    xp = namespace(position)
     hand_x, x = s.observations[:, :1], position[:, :1]
     return xp.concat([xp.where(xp.abs(x - hand_x) < half_length, hand_x, x), position[:, 1:]], axis=1)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
+
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array
 
@@ -83,7 +85,7 @@ class Snapshot:
 
     def vector(self, *values: float) -> Array:
         """A constant vector that broadcasts over environments: `(1, n)`."""
-        xp = array_namespace(self.actions)
+        xp = namespace(self.actions)
         return xp.asarray([values], dtype=self.actions.dtype, device=device(self.actions))
 
     def _matrix(self, array: str, index: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, norm
 from envs.metaworld.snapshot import Snapshot
@@ -52,7 +52,7 @@ def observe(task_class: TaskClass, s: Snapshot) -> Array:
 
     As `SawyerXYZEnv._get_curr_obs_combined_no_goal`.
     """
-    xp = array_namespace(s.actions)
+    xp = namespace(s.actions)
     opening = xp.clip(norm(s.body("rightclaw") - s.body("leftclaw")) / 0.1, 0.0, 1.0)
     parts = [s.body("hand"), opening[:, None]]
     for position, orientation in task_class.objects(s):

@@ -18,16 +18,22 @@ from metarl.errors import RunFailure
 from metarl.files import write_atomically
 from metarl.versions import versions
 
-_FEW = Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=3)
+_FEW = Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=3.0)
 
 SUITES = {
     "meta-world": (
         Comparison(
-            "ML10", num_envs=200, original_num_envs=20, min_ratio=5, min_share=0.8, min_scaling=10, max_memory_gb=3
+            "ML10",
+            num_envs=200,
+            original_num_envs=20,
+            min_ratio=5.0,
+            min_share=0.8,
+            min_scaling=10.0,
+            max_memory_gb=3.0,
         ),
         _FEW,
-        Comparison("push-v3", num_envs=200, original_num_envs=10, min_ratio=6),
-        Comparison("pick-place-v3", num_envs=200, original_num_envs=10, min_ratio=6),
+        Comparison("push-v3", num_envs=200, original_num_envs=10, min_ratio=6.0),
+        Comparison("pick-place-v3", num_envs=200, original_num_envs=10, min_ratio=6.0),
     ),
     "quick": (_FEW,),
 }

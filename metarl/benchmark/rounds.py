@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Contestant(Protocol):
     """Something that does the same work as often as it is asked to."""
 
@@ -59,7 +60,7 @@ def measure(
     for number in range(rounds + 1):
         for name, contestant in contestants.items():
             warming_up = number == 0
-            for part, value in _take_turn(contestant, 0 if warming_up else seconds).items():
+            for part, value in _take_turn(contestant, 0.0 if warming_up else seconds).items():
                 if not warming_up:
                     records[name][part].append(value)
             advance()

@@ -9,35 +9,37 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from metarl.benchmark.simulation import ORIGINALS, Outcome, engine_name
+from metarl.benchmark.simulation import Outcome, engine_name
 from metarl.benchmark.targets import Target
 
 _LEGEND = """\
-x Meta-World: times the faster of Meta-World's own two. Limit: the same calls of
-MuJoCo on as many threads, with nothing around them."""
+Steps are the median over rounds. x Meta-World: times the faster of its own two.
+Limit: the same calls of MuJoCo on as many threads, with nothing around them."""
 
 
 def benchmark_tables(outcomes: Sequence[Outcome], targets: Sequence[Target]) -> RenderableType:
     """What a benchmark found, ready to print: speeds, where the time goes, and which targets are met."""
-    anatomy_title = Text("\nWhere the time goes: microseconds of a core's time per environment step")
-    return Group(_speeds(outcomes), Text(_LEGEND), anatomy_title, _anatomies(outcomes), _verdicts(targets))
-
-
-def _speeds(outcomes: Sequence[Outcome]) -> Table:
-    table = _table("", "envs", "env steps/s", "min-max", "x Meta-World", "of limit")
+    parts: list[RenderableType] = []
     for outcome in outcomes:
-        table.add_row(Text(outcome.comparison.name, style="bold"))
-        shares = {engine_name(threads): f"{outcome.share(threads):.2f}" for threads in outcome.threads}
-        for name, found in outcome.measurements.items():
-            rounds = found.steps_per_second
-            table.add_row(
-                f"  {name}",
-                str(outcome.comparison.original_num_envs if name in ORIGINALS else outcome.comparison.num_envs),
-                f"{found.speed:,.0f}",
-                f"{min(rounds):,.0f}-{max(rounds):,.0f}",
-                f"{outcome.ratio(name):.2f}",
-                shares.get(name, ""),
-            )
+        parts += [
+            _bold(f"{outcome.comparison.name} (Meta-World: {outcome.comparison.original_num_envs})"),
+            _speeds(outcome),
+        ]
+    parts += [Text(_LEGEND), _bold("\nWhere the time goes: microseconds of a core per environment step")]
+    return Group(*parts, _anatomies(outcomes), _verdicts(targets))
+
+
+def _bold(text: str) -> Text:
+    return Text(text, style="bold")
+
+
+def _speeds(outcome: Outcome) -> Table:
+    table = _table("", "env steps/s", "min-max", "x Meta-World", "of limit")
+    shares = {engine_name(threads): f"{outcome.share(threads):.2f}" for threads in outcome.threads}
+    for name, found in outcome.measurements.items():
+        rounds = found.steps_per_second
+        spread = f"{min(rounds):,.0f}-{max(rounds):,.0f}"
+        table.add_row(name, f"{found.speed:,.0f}", spread, f"{outcome.ratio(name):.2f}", shares.get(name, ""))
     return table
 
 

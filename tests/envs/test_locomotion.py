@@ -205,13 +205,13 @@ def test_a_state_that_only_the_next_step_would_find_bad_counts_as_diverged(monke
     class Late(engine_module.Simulation):
         def step(self, model, substeps):
             super().step(model, substeps)
-            self.data.qvel[:] = np.inf
+            self.data.qpos[2] = self.data.qvel[0] = np.nan
 
     monkeypatch.setattr(engine_module, "Simulation", Late)
-    with closing(make("HalfCheetahVel", [[1.0]])) as env:
+    with closing(make("Walker2dVel", [[1.0]])) as env:
         first, _ = env.reset(seed=0)
-        _, rewards, _, truncated, infos = env.step(np.zeros((1, 6)))
-    assert (truncated[0], infos["diverged"][0], rewards[0]) == (True, True, 0)
+        _, rewards, terminated, truncated, infos = env.step(np.zeros((1, 6)))
+    assert (terminated[0], truncated[0], infos["diverged"][0], rewards[0]) == (False, True, True, 0)
     np.testing.assert_array_equal(infos["final_obs"], first)
 
 
@@ -230,6 +230,16 @@ def test_success_is_said_at_the_horizon_of_the_whole_episode(name, tasks, expect
         said = np.array([env.step(np.zeros(env.action_space.shape))[-1]["success"] for _ in range(horizon)])
     assert not said[:-1].any()
     assert said[-1].tolist() == expected
+
+
+def test_a_fall_in_the_last_step_is_no_success():
+    with closing(make("Walker2dVel", [[0.0], [0.0]], horizon=1)) as env:
+        env.reset(seed=0)
+        env.simulation(1).qpos[2] = 1.5
+        _, _, terminated, truncated, infos = env.step(np.zeros((2, 6)))
+    assert terminated.tolist() == [False, True]
+    assert truncated.all()
+    assert infos["success"].tolist() == [True, False]
 
 
 def test_tasks_of_others_are_refused():

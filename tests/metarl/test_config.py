@@ -176,8 +176,8 @@ def test_configurations_are_frozen():
         ("tasks: 3", "tasks: expected a mapping of fields, got 3"),
         (
             "tasks: {kind: navgation}",
-            "tasks.kind: expected 'metaworld' or 'locomotion' or 'navigation' or 'bandit' or 'registered', got 'navgation'; "
-            "did you mean 'navigation'?",
+            "tasks.kind: expected 'metaworld' or 'locomotion' or 'navigation' or 'bandit' or 'registered', "
+            "got 'navgation'; did you mean 'navigation'?",
         ),
         (
             "tasks: {kind: metaworld, benchmark: ML11}",

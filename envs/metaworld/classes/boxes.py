@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, clamp, hamacher_product, long_tail, norm
 from envs.metaworld.gripping import gripper_caging
@@ -27,7 +27,7 @@ class BinPicking(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the block and moving it to the other bin, the hand low only where it picks and places."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         hand, block, initial = s.observations[:, :3], s.observations[:, 4:7], s.constant("obj_init_pos")
         radius = s.constant("TARGET_RADIUS")
         target = s.body("bin_goal")  # Meta-World's `_target_pos` is a view of it
@@ -76,7 +76,7 @@ class PickOutOfHole(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the block and moving it to the goal, the gripper low only over the hole."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         block, target, initial = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("obj_init_pos")
         tcp_to_block = norm(block - s.tcp)
         to_target = norm(block - target)
@@ -120,7 +120,7 @@ class BoxClose(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Coming down on the handle and closing the gripper, then moving the lid, as long as it stays upright."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         hand, lid, target = s.observations[:, :3], s.observations[:, 4:7], s.constant("_target_pos")
         handle = lid + s.vector(0.0, 0.0, 0.02)
         floor = _funnel(hand, handle, brim=0.02, slope=0.04, height=0.4)
@@ -159,7 +159,7 @@ def _funnel(position: Array, center: Array, *, brim: float, slope: float, height
         slope: The logarithm's factor.
         height: Height at 1 m from the brim.
     """
-    xp = array_namespace(position)
+    xp = namespace(position)
     radius = norm((position - center)[:, :2])
     outside = radius > brim
     return xp.where(outside, slope * xp.log(xp.where(outside, radius - brim, 1.0)) + height, 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
@@ -31,7 +31,7 @@ class _Button(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Reaching the button, then pressing it."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         button = s.observations[:, 4:7]
         distance = norm(button - s.tcp)
         to_target = xp.abs(s.constant("_target_pos")[:, self.axis] - button[:, self.axis])
@@ -92,7 +92,7 @@ class ButtonPressWall(_FrontButton):
 
     def reward(self, opening: Array, distance: Array, near: Array, pressed: Array) -> Array:
         """See `_Button`: closed on the way there, open once there."""
-        xp = array_namespace(opening)
+        xp = namespace(opening)
         reaching = 2 * hamacher_product((1 - opening) / 2, near)
         return xp.where(distance > 0.07, reaching, 2 + 2 * (1 + opening) + 4 * pressed * pressed)
 
@@ -129,7 +129,7 @@ class CoffeeButton(_Button):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The button, unturned."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         return ((s.site("buttonStart"), xp.broadcast_to(s.vector(1.0, 0.0, 0.0, 0.0), (s.actions.shape[0], 4))),)
 
     def reward(self, opening: Array, distance: Array, near: Array, pressed: Array) -> Array:
@@ -141,5 +141,5 @@ def _reach_then_press(
     reach_weight: float, gripper: Array, near: Array, press_weight: float, pressed: Array, touching: Array
 ) -> Array:
     """Being near with the gripper as it should be (0 to 1), and pressing as soon as the button is touched."""
-    xp = array_namespace(near)
+    xp = namespace(near)
     return reach_weight * hamacher_product(gripper, near) + xp.where(touching, press_weight * pressed, 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import pi
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, clamp, gaussian, hamacher_product, long_tail, norm, quaternion
 from envs.metaworld.snapshot import Snapshot
@@ -29,7 +29,7 @@ class DoorOpen(_Door):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Being behind the handle with the gripper closed, then the angle of the door."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         handle = s.observations[:, 4:7]
         effort = (clamp(s.actions[:, 3], -1.0, 1.0) + 1.0) / 2.0
         ready, opened = self._ready(s, handle), self._opened(s)
@@ -45,7 +45,7 @@ class DoorOpen(_Door):
 
     def _ready(self, s: Snapshot, handle: Array) -> Array:
         """Whether the hand is between handle and door, having come from above a funnel around the handle."""
-        xp = array_namespace(handle)
+        xp = namespace(handle)
         near = 0.12  # the funnel's opening, in metres
         hand = s.observations[:, :3]
         beside = hand - (handle - s.vector(0.05, 0.0, 0.0))
@@ -58,7 +58,7 @@ class DoorOpen(_Door):
 
     def _opened(self, s: Snapshot) -> Array:
         """How far the door is open: a bit for two degrees, the rest for the angle, which grows to the negative."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         angle = s.joint("doorjoint")
         wide = 0.8 * long_tail(pi / 2 + pi / 6 + angle, 0.0, 0.5, pi / 3)
         return xp.where(angle < -pi / 90, 0.2 + wide, wide)
@@ -73,7 +73,7 @@ class DoorClose(_Door):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Handle and hand both near to where the handle is to be."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         handle, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), 0.05
         to_target = norm(handle - target)
         in_place = gaussian(to_target, 0.0, radius, norm(s.constant("obj_init_pos") - target))
@@ -110,7 +110,7 @@ class _Lock(TaskClass):
             nearness: What is rewarded of it, `(env,)`.
             axis: The axis along which the bolt has to get to the target.
         """
-        xp = array_namespace(nearness)
+        xp = namespace(nearness)
         to_target = xp.abs(s.constant("_target_pos")[:, axis] - s.observations[:, 4 + axis])
         turned = long_tail(to_target, 0.0, 0.005, s.constant("_lock_length"))
         return Outcome(

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm, quaternion
 from envs.metaworld.gripping import gripper_caging
@@ -22,7 +22,7 @@ class _Handle(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The handle."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         return ((s.site(self.site), xp.broadcast_to(s.vector(0.0, 0.0, 0.0, 0.0), (s.actions.shape[0], 4))),)
 
 
@@ -35,7 +35,7 @@ class HandlePress(_Handle):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Reaching the handle, and its height."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         handle, start = s.observations[:, 4:7], s.constant("_handle_init_pos")
         target_height, radius = s.constant("_target_pos")[:, 2], s.constant("TARGET_RADIUS")
         to_target = xp.abs(handle[:, 2] - target_height)
@@ -78,7 +78,7 @@ class _HandlePull(_Handle):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Caging the handle, then lifting it."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         handle, radius = s.observations[:, 4:7], s.constant("TARGET_RADIUS")
         target, start = s.constant("_target_pos"), s.constant("obj_init_pos")
         to_target = self.to_target(handle, target)
@@ -119,7 +119,7 @@ class HandlePull(_HandlePull):
 
     def to_target(self, handle: Array, target: Array) -> Array:
         """See `_HandlePull`; in height only."""
-        xp = array_namespace(handle)
+        xp = namespace(handle)
         return xp.abs(target[:, 2] - handle[:, 2])
 
     def lifted(self, handle: Array, start: Array) -> Array:
@@ -161,7 +161,7 @@ class LeverPull(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Bringing the shoulder of the hand under the lever, and the lever's end to the top."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         hand, lever = s.observations[:, :3], s.observations[:, 4:7]
         start, target = s.constant("_lever_pos_init"), s.constant("_target_pos")
         shoulder, scale = s.vector(0.0, 0.055, 0.07), s.vector(4.0, 1.0, 4.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, box_ramp, hamacher_product, long_tail, norm, quaternion
 from envs.metaworld.gripping import gripper_caging
@@ -31,7 +31,7 @@ class PegInsertSide(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping and lifting the peg, and its head's nearness to the hole, less where the box is in its way."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         peg, head, target = s.observations[:, 4:7], s.site("pegHead"), s.constant("_target_pos")
         to_axis = s.vector(1.0, 2.0, 2.0)
         tcp_to_peg = norm(peg - s.tcp)
@@ -82,7 +82,7 @@ class PegUnplugSide(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the plug; once it is held and has come out a little, its nearness to the goal."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         plug, target, initial = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("obj_init_pos")
         tcp_to_plug, to_target = norm(plug - s.tcp), norm(plug - target)
         grasped = gripper_caging(

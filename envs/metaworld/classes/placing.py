@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, clamp, hamacher_product, long_tail, norm, quaternion
 from envs.metaworld.gripping import gripper_caging
@@ -24,7 +24,7 @@ class PickPlace(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the puck while moving it to the goal, above all off the table."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         puck, target = s.observations[:, 4:7], s.constant("_target_pos")
         tcp_to_puck = norm(puck - s.tcp)
         to_target = norm(puck - target)
@@ -56,7 +56,7 @@ class PickPlaceWall(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Carrying the puck to a point above the wall first, and past the wall to the goal."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         puck, target, initial = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("obj_init_pos")
         tcp_to_puck = norm(puck - s.tcp)
         midpoint = target * s.vector(1.0, 0.0, 0.0) + s.vector(0.0, 0.77, 0.25)
@@ -93,7 +93,7 @@ class ShelfPlace(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the block while moving it to the shelf; its place counts for less in front of, nothing under it."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         block, target = s.observations[:, 4:7], s.constant("_target_pos")
         tcp_to_block = norm(block - s.tcp)
         to_target = norm(block - target)
@@ -138,7 +138,7 @@ class HandInsert(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the block while moving it into the hole."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         block, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("TARGET_RADIUS")
         tcp_to_block = norm(block - s.tcp)
         to_target = norm(block - target)
@@ -178,7 +178,7 @@ class Basketball(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the ball while moving it over the hoop; height counts double."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         ball, radius = s.observations[:, 4:7], s.constant("TARGET_RADIUS")
         # Meta-World's `_target_pos` is a view of this site.
         target = s.site("goal") * s.vector(1.0, 1.0, 0.0) + s.vector(0.0, 0.0, 0.3)
@@ -225,7 +225,7 @@ def _between_pads(s: Snapshot, puck: Array) -> Array:
 
     The margins come from where the pads are now: Meta-World's `init_left_pad` is a view that moves with the pad.
     """
-    xp = array_namespace(s.actions)
+    xp = namespace(s.actions)
     y = puck[:, 1]
     gaps = xp.stack([s.body("leftpad")[:, 1] - y, y - s.body("rightpad")[:, 1]], axis=-1)
     sides = long_tail(gaps, 0.015, 0.05, xp.abs(xp.abs(gaps) - 0.05))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm, quaternion
 from envs.metaworld.snapshot import Snapshot
@@ -32,7 +32,7 @@ class PlateSlide(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Nearness of the tool centre point to the plate, and of the plate to the goal."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         plate, target, initial = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("obj_init_pos")
         to_target, tcp_to_plate = norm(plate - target), norm(s.tcp - plate)
         in_place = long_tail(to_target, 0.0, _RADIUS, norm(initial - target) - self.margin_offset)
@@ -56,7 +56,7 @@ class PlateSlideSide(PlateSlide):
 
     def reward(self, s: Snapshot, grasped: Array, in_place: Array, tcp_to_plate: Array) -> Array:
         """Reaching the plate; once the tool centre point is low and at it, the plate's nearness to the goal."""
-        xp = array_namespace(grasped)
+        xp = namespace(grasped)
         touching = (s.tcp[:, 2] <= 0.03) & (tcp_to_plate < 0.07)
         return xp.where(touching, 2.0 + 7.0 * in_place, 1.5 * grasped)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, clamp, hamacher_product, long_tail, norm, quaternion
 from envs.metaworld.gripping import gripper_caging
@@ -25,7 +25,7 @@ class Push(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Caging the puck, then moving it to the goal."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         puck, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("TARGET_RADIUS")
         tcp_to_puck = norm(puck - s.tcp)
         to_target = norm(puck - target)
@@ -66,7 +66,7 @@ def pinching(s: Snapshot, position: Array, *, grip: float, xz: float) -> Array:
         grip: How far from the object's surface a pad still pinches, in metres.
         xz: Distance in the xz-plane at which the tool centre point is close enough.
     """
-    xp = array_namespace(position)
+    xp = namespace(position)
     radius, reach = s.constant("OBJ_RADIUS")[:, None], 0.05
     y = position[:, 1]
     gaps = xp.stack([s.body("leftpad")[:, 1] - y, y - s.body("rightpad")[:, 1]], axis=-1)
@@ -93,7 +93,7 @@ class PushBack(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Pinching the block and bringing it to the goal; more while it is held and nearer than at first."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         block, opened = s.observations[:, 4:7], s.observations[:, 3]
         target, radius = s.constant("_target_pos"), s.constant("TARGET_RADIUS")
         tcp_to_block = norm(block - s.tcp)
@@ -125,7 +125,7 @@ class PushWall(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Caging the block, bringing it to a point beside the wall, and from there to the goal."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         block, radius = s.observations[:, 4:7], 0.05
         target, initial = s.constant("_target_pos"), s.constant("obj_init_pos")
         tcp_to_block = norm(block - s.tcp)
@@ -176,7 +176,7 @@ class Sweep(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Pinching the block, and moving it to the goal while it is pinched."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         block, radius = s.observations[:, 4:7], 0.05
         target = self.target(s, block)
         to_target = norm(block - target)
@@ -207,7 +207,7 @@ class SweepInto(Sweep):
 
     def target(self, s: Snapshot, block: Array) -> Array:
         """The hole, at the block's own height."""
-        xp = array_namespace(block)
+        xp = namespace(block)
         return xp.concat([s.constant("_target_pos")[:, :2], block[:, 2:]], axis=1)
 
 
@@ -224,7 +224,7 @@ class Soccer(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Nearness of the ball to the goal, sideways counting thrice, less where it has missed; and pinching it."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         ball, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("TARGET_RADIUS")
         sideways = s.vector(3.0, 1.0, 1.0)
         to_target = norm((ball - target) * sideways)
@@ -258,7 +258,7 @@ class CoffeePush(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Caging the mug, and moving it to the goal; more while the tool centre point is at it."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         mug, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), 0.05
         over_table = s.vector(2.0, 2.0, 1.0)
         tcp_to_mug = norm(mug - s.tcp)

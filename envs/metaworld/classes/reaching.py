@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, long_tail, norm, quaternion
 from envs.metaworld.snapshot import Snapshot
@@ -45,5 +45,5 @@ class ReachWall(Reach):
     def outcome(self, s: Snapshot) -> Outcome:
         """As without the wall, but for what `info` says of the puck."""
         outcome = super().outcome(s)
-        nothing = array_namespace(s.actions).zeros_like(outcome.reward)
+        nothing = namespace(s.actions).zeros_like(outcome.reward)
         return outcome._replace(near_object=nothing, grasp_reward=nothing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, clamp, gaussian, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
@@ -50,12 +50,12 @@ class DrawerClose(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The handle's position; zeros for its orientation."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         return ((s.body("drawer_link") + s.vector(0.0, -0.16, 0.05), xp.zeros_like(s.actions)),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """The closed gripper at the handle, and the handle at the target."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         handle, initial = s.observations[:, 4:7], s.constant("obj_init_pos")
         target, radius, touch = s.constant("_target_pos"), s.constant("TARGET_RADIUS"), 0.005
         to_target, tcp_to_handle = norm(handle - target), norm(handle - s.tcp)
@@ -86,12 +86,12 @@ class _Window(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The handle's position; zeros for its orientation."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         return ((s.site(self._handle), xp.zeros_like(s.actions)),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """The hand at the handle, and the handle at the target as far as x goes."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         handle, target, radius, touch = (
             s.observations[:, 4:7],
             s.constant("_target_pos"),

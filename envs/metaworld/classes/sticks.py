@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm, quaternion
 from envs.metaworld.gripping import gripper_caging
@@ -30,7 +30,7 @@ class StickPush(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The stick, and the thermos without its orientation."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         orientation = quaternion(s.body_matrix("stick"))
         thermos = s.site("insertion") + s.vector(0.0, self.handle_offset, 0.0)
         return (s.body("stick"), orientation), (thermos, xp.zeros_like(orientation))
@@ -55,7 +55,7 @@ class StickPush(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the stick; once it is held and lifted, nearness of stick and thermos to the goal."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         radius = 0.12
         stick, thermos = s.observations[:, 4:7] + s.vector(0.015, 0.0, 0.0), s.observations[:, 11:14]
         target = s.constant("_target_pos")
@@ -87,7 +87,7 @@ class StickPull(StickPush):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the stick and bringing it to the thermos; once it is in the handle, bringing both to the goal."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         radius = 0.05
         stick, handle, target = s.observations[:, 4:7], s.observations[:, 11:14], s.constant("_target_pos")
         stick_initial, thermos_initial = (s.constant(at) for at in _INITIAL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Literal, NamedTuple
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, clamp, long_tail, norm
 from envs.metaworld.gripping import gripper_caging, nearest_on_handle
@@ -39,7 +39,7 @@ class Tool(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the tool and bringing it where it belongs, as far as it is level."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         tool = s.observations[:, 4:7]
         level = clamp(1.0 - norm(s.observations[:, 7:11] - s.vector(*self.level)) / 0.4, 0.0, 1.0)
         grasped = gripper_caging(
@@ -71,7 +71,7 @@ def lift_and_place(lifted: Array, error: Array, margin: float) -> Array:
         error: Vector from it to where it belongs, `(env, 3)`.
         margin: Length of the vector, less 2 cm, at which nearness is a tenth.
     """
-    xp = array_namespace(error)
+    xp = namespace(error)
     placed = 0.9 * long_tail(norm(error), 0.0, 0.02, margin)
     return xp.where(lifted, 0.1 + placed, placed)
 
@@ -90,7 +90,7 @@ class Assembly(Tool):
 
     def placement(self, s: Snapshot) -> Placement:
         """Nearness of the nut to a funnel over the peg, which is wider once the nut is on it."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         nut = s.site("RoundNut")
         error = s.constant("_target_pos") - nut
         radius = norm(error[:, :2])

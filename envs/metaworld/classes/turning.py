@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from envs.arrays import namespace
 
 from envs.metaworld.bricks import Array, clamp, gaussian, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
@@ -27,7 +27,7 @@ class _Faucet(TaskClass):
 
     def outcome(self, s: Snapshot) -> Outcome:
         """The hand at the handle, and the handle at the target."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         handle, initial = s.observations[:, 4:7] + s.vector(*self._contact), s.constant("obj_init_pos")
         target, radius, touch = s.constant("_target_pos"), s.constant("_target_radius"), 0.01
         to_target, tcp_to_handle = norm(handle - target), norm(handle - s.tcp)
@@ -69,14 +69,14 @@ class DialTurn(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The pointer's tip, the dial's orientation."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         angle, radius = s.joint("knob_Joint_1"), 0.05
         tip = xp.stack([radius * xp.sin(angle), -radius * xp.cos(angle), xp.zeros_like(angle)], axis=-1)
         return ((s.body("dial") + tip, s.body_quaternion("dial")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """The closed gripper beside the pointer, and the pointer at the target."""
-        xp = array_namespace(s.actions)
+        xp = namespace(s.actions)
         tip, initial_push = s.observations[:, 4:7], s.constant("dial_push_position")
         target, radius, touch = s.constant("_target_pos"), s.constant("TARGET_RADIUS"), 0.005
         to_target, to_push = norm(tip - target), norm(tip + s.vector(0.05, 0.02, 0.09) - s.tcp)

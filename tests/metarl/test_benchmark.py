@@ -1,0 +1,273 @@
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from envs.metaworld.contestants import EngineContestant, PhysicsContestant
+from metarl.benchmark import command
+from metarl.benchmark.memory import engine_memory
+from metarl.benchmark.rounds import Measurement, measure
+from metarl.benchmark.simulation import Comparison, Outcome
+from metarl.benchmark.table import benchmark_tables
+from metarl.benchmark.targets import Target
+from metarl.cli import main
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
+TINY = Comparison("reach-v3", num_envs=3, original_num_envs=2, min_ratio=1.0, horizon=4)
+WANTED = {"min_ratio": 5.0, "min_share": 0.8, "min_scaling": 10.0, "max_memory_gb": 3.0}
+
+
+class Clockwork:
+    """Takes 2 s for 10 steps, half of it in one part, and writes down its turns."""
+
+    steps = 10
+
+    def __init__(self, name, turns):
+        self.name, self.turns = name, turns
+
+    def play(self):
+        self.turns.append(self.name)
+        return {"all": 2.0, "part": 1.0}
+
+    def close(self):
+        pass
+
+
+def at(*speeds, **parts):
+    """A measurement of so many steps per second, with parts in microseconds per step."""
+    seconds = {name: [1e-6 * value] * len(speeds) for name, value in parts.items()}
+    return Measurement({"all": [1 / speed for speed in speeds], **seconds})
+
+
+def outcome(threads=2, memory=None, **wanted):
+    measurements = {
+        "Meta-World, sync": at(1000, 2000, 3000),
+        "Meta-World, async": at(1500, 1500, 1500),
+        "engine, 1 thread": at(5000, 5000, 5000, chunks=190, simulate=150),
+        "limit, 1 thread": at(8000, 8000, 8000),
+        f"engine, {threads} threads": at(9000, 11000, 10000),
+        f"limit, {threads} threads": at(12500, 12500, 12500),
+    }
+    comparison = Comparison("ML10", num_envs=200, original_num_envs=20, **{**WANTED, **wanted})
+    return Outcome(comparison, (1, threads), measurements, memory)
+
+
+def text(renderable):
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def test_contestants_take_turns():
+    turns = []
+    found = measure({name: Clockwork(name, turns) for name in "ab"}, 2, 3.0, lambda: turns.append("|"))
+    assert "".join(turns) == "a|b|aa|bb|aa|bb|"
+    assert found["a"].steps_per_second == [5.0, 5.0]
+    assert found["a"].microseconds("part") == 1e5
+
+
+def test_speed_is_the_median_over_rounds():
+    assert at(100, 400, 200).speed == pytest.approx(200)
+
+
+def test_ratios_are_to_the_faster_of_meta_worlds_own_and_to_the_limit():
+    found = outcome()
+    assert found.ratio("engine, 2 threads") == pytest.approx(5)  # 10,000 against the 2,000 of sync
+    assert found.ratio("Meta-World, async") == pytest.approx(0.75)
+    assert found.share(2) == pytest.approx(0.8)
+    assert found.share(1) == pytest.approx(0.625)
+
+
+def test_anatomy_adds_up():
+    assert outcome().anatomy == pytest.approx(
+        {
+            "MuJoCo": 125,
+            "into and out of MuJoCo": 25,
+            "observation and reward": 40,
+            "vector and statistics": 10,
+            "2 threads: MuJoCo": 160,
+            "2 threads: the rest": 40,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "met", "shown", "wanted"),
+    [
+        (Target("a", 5.0, 5.0), True, "5.00", "at least 5"),
+        (Target("a", 4.9999, 5.0), False, "4.99", "at least 5"),
+        (Target("a", 3.0, 3.0, at_most=True, unit=" GB"), True, "3.00 GB", "at most 3 GB"),
+        (Target("a", 3.0001, 3.0, at_most=True, unit=" GB"), False, "3.01 GB", "at most 3 GB"),
+    ],
+)
+def test_verdicts(target, met, shown, wanted):
+    assert (target.met, target.shown, target.wanted) == (met, shown, wanted)
+
+
+def test_targets_are_those_of_the_comparison():
+    found = {target.what.partition(": ")[2]: target for target in outcome(16, memory=int(2.5e9)).targets}
+    assert {what: (pytest.approx(target.value), target.bound, target.at_most) for what, target in found.items()} == {
+        "times Meta-World": (5, 5, False),
+        "share of the limit": (0.8, 0.8, False),
+        "16 threads times one": (2, 10, False),
+        "peak memory": (2.5, 3, True),
+    }
+
+
+def test_what_was_not_measured_is_no_target():
+    assert len(outcome(min_share=None, max_memory_gb=None).targets) == 1
+    assert len(outcome(2).targets) == 2  # neither memory nor enough cores
+
+
+def test_tables_fit_a_terminal():
+    outcomes = [outcome(16, memory=int(4e9)), outcome(16)]
+    shown = text(benchmark_tables(outcomes, outcomes[0].targets))
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
+    assert "…" not in shown
+    assert "9,000-11,000" in shown
+    assert "NOT MET" in shown
+
+
+def test_suites_hold_what_is_promised():
+    wanted = {item.name: (item.original_num_envs, item.min_ratio) for item in command.SUITES["meta-world"]}
+    assert wanted == {
+        "ML10-train, 200 envs": (20, 5),
+        "ML10-train, 20 envs": (20, 3),
+        "ML1 push, 200 envs": (10, 6),
+        "ML1 pick-place, 200 envs": (10, 6),
+    }
+
+
+def test_environments_play_classes_evenly():
+    names = [task.name for task in Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=3.0).tasks]
+    assert len(names) == 20
+    assert all(names.count(name) == 2 for name in names)
+    assert len(set(Comparison("push-v3", num_envs=60, original_num_envs=10, min_ratio=6.0).tasks)) == 50
+
+
+def test_the_limit_is_the_physics_of_the_engine():
+    comparison = Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=1.0, horizon=6)
+    tasks = comparison.tasks[::3]
+    actions = comparison.actions[:, : len(tasks)]
+    contestant = EngineContestant(tasks, np.concatenate([actions, actions]), 2)
+    engine, limit = contestant.engine, PhysicsContestant(contestant.engine, actions, 2)
+
+    def states():
+        found = [engine.simulation(i) for i in range(len(tasks))]
+        return [np.concatenate([data.qpos, data.qvel, data.xpos.ravel()]) for data in found]
+
+    try:
+        limit.play()
+        of_limit = states()
+        engine.reset()
+        first = states()
+        for action in actions:  # half an episode, so that there is no reset after it
+            engine.step(action)
+        for start, ours, theirs in zip(first, states(), of_limit, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+            assert not np.array_equal(ours, start)
+    finally:
+        contestant.close()
+
+
+def test_parts_of_the_engine_lie_within_each_other():
+    contestant = EngineContestant(TINY.tasks, TINY.actions, 1)
+    try:
+        for _ in range(2):
+            spent = contestant.play()
+            assert 0 < spent["simulate"] < spent["chunks"] < spent["all"]
+    finally:
+        contestant.close()
+
+
+def test_memory_is_that_of_another_process():
+    peak = engine_memory(TINY.tasks, TINY.actions, 1)
+    if peak is None:
+        assert not Path("/proc/self/status").exists()
+    else:
+        assert 5e7 < peak < 2e9
+
+
+def test_benchmark(monkeypatch, capfd):
+    monkeypatch.setitem(command.SUITES, "tiny", (TINY,))
+    monkeypatch.setattr(command, "available_cores", lambda: 2)
+    path = command.run_benchmark("tiny", seconds=0.01, rounds=2, output=Path("new", "speed.json"))
+    shown = capfd.readouterr()
+    assert shown.err == "measuring ML1 reach, 3 envs\n"
+    assert f"Benchmark: {path}\n" in shown.out
+    assert max(len(line.rstrip()) for line in shown.out.splitlines()) <= 80
+    found = json.loads(Path("new", "speed.json").read_text())
+    assert (found["suite"], found["rounds"], found["seconds"], found["cores"]) == ("tiny", 2, 0.01, 2)
+    assert {"metaworld", "mujoco", "python"} <= found["versions"].keys()
+    [comparison] = found["comparisons"]
+    contestants = {
+        "Meta-World, sync",
+        "Meta-World, async",
+        *(f"{name}, {threads}" for name in ("engine", "limit") for threads in ("1 thread", "2 threads")),
+    }
+    assert comparison["steps_per_second"].keys() == contestants
+    assert all(len(rounds) == 2 and min(rounds) > 0 for rounds in comparison["steps_per_second"].values())
+    assert comparison["share_of_limit"].keys() == {"engine, 1 thread", "engine, 2 threads"}
+    assert (comparison["num_envs"], comparison["original_num_envs"], comparison["horizon"]) == (3, 2, 4)
+    [target] = found["targets"]
+    assert (target["what"], target["bound"]) == ("ML1 reach, 3 envs: times Meta-World", 1)
+    assert target["value"] == comparison["times_meta_world"]["engine, 2 threads"]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What `run_benchmark` was called with."""
+    found = []
+    stand_in = ModuleType("metarl.benchmark.command")
+    stand_in.run_benchmark = lambda *args, **kwargs: found.append((*args, kwargs))
+    monkeypatch.setitem(sys.modules, "metarl.benchmark.command", stand_in)
+    return found
+
+
+def test_command_line(calls):
+    assert main(["benchmark"]) == 0
+    assert main(["benchmark", "--suite", "quick", "--seconds", "0.5", "--rounds", "2", "--output", "a.json"]) == 0
+    assert calls == [
+        ("meta-world", {"seconds": 3.0, "rounds": 5, "output": None}),
+        ("quick", {"seconds": 0.5, "rounds": 2, "output": Path("a.json")}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--suite quik", "unknown suite 'quik'; did you mean 'quick'?"),
+        ("--seconds 0", "argument --seconds: expected a number of seconds above 0, got '0'"),
+        ("--seconds nan", "argument --seconds: expected a number of seconds above 0, got 'nan'"),
+        ("--rounds 0", "argument --rounds: expected a whole number of at least 1, got '0'"),
+        ("--output .", "cannot write .: it is a directory"),
+        ("--output file/a.json", "cannot make directory file: File exists"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_measured(capsys, arguments, message):
+    Path("file").touch()
+    assert main(["benchmark", *arguments.split()]) == 2
+    assert capsys.readouterr().err.startswith(f"metarl: error: {message}")
+
+
+def test_the_script_does_what_the_command_does(calls, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--rounds", "1"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert caught.value.code == 0
+    assert calls == [("meta-world", {"seconds": 3.0, "rounds": 1, "output": None})]
+
+
+def test_it_does_without_pytorch():
+    code = "import sys, metarl.benchmark.command; print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPT.parents[1], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
