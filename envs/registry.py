@@ -139,7 +139,7 @@ def _custom(
 LOCOMOTION = {
     "HalfCheetahDir": "A half-cheetah runs forwards or backwards (Finn et al. 2017).",
     "HalfCheetahVel": "A half-cheetah runs at a certain speed (Finn et al. 2017).",
-    "AntDir": "An ant runs in one of all directions (Rakelly et al. 2019).",
+    "AntDir": "An ant runs in one of all directions (Rothfuss et al. 2019).",
     "AntGoal": "An ant goes to a place in a disc (Rothfuss et al. 2019).",
     "HumanoidDir": "A humanoid walks in one of all directions (Rakelly et al. 2019).",
     "Walker2dVel": "A biped walks at a certain speed (Rothfuss et al. 2019).",

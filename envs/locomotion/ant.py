@@ -1,13 +1,13 @@
-"""A four-legged ant that runs in one direction or to one place (Rakelly et al. 2019)."""
+"""A four-legged ant that runs in one direction or to one place (Rothfuss et al. 2019, Rakelly et al. 2019)."""
 
 from __future__ import annotations
 
 import numpy as np
-from envs.arrays import namespace
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 
+from envs.arrays import Array, namespace
 from envs.core import FloatArray
-from envs.locomotion.family import SUCCESS_SPEED, Array, Arrays, Family, Motion, along, squares
+from envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, along, squares
 
 SUCCESS_DISTANCE = 0.5
 """An episode of `AntGoal` succeeds if it ends this near to the goal, in metres."""
@@ -20,7 +20,7 @@ _TORSO = 1
 class _Ant(Family):
     """Observes what Ant-v5 does: joint positions and speeds, and the forces on each body, clipped to -1 to 1.
 
-    In MuJoCo 2.0, with which the papers' codes were run, those forces were zero, and so was their cost.
+    In MuJoCo 2.0, which PEARL's code asks for, those forces were zero, and so was their cost.
     """
 
     horizon = 200
@@ -46,9 +46,10 @@ class _Ant(Family):
 class AntDir(_Ant):
     """Runs in any direction; the parameter is its angle to the x-axis, uniform in 0 to 2 pi.
 
-    As PEARL describes it; PEARL's code can also be set to forwards and backwards alone, which is what MAML (Finn et al.
-    2017) has, with other weights. The reward is the torso's velocity in that direction - 0.5 |action|² - 0.0005
-    |forces|² + 1, and the episode terminates when the torso leaves the heights of 0.2 to 1 m.
+    As in the codes of ProMP and PEARL. What MAML (Finn et al. 2017) and the settings of PEARL's experiments have is two
+    directions, with smaller costs and bonus in MAML. The reward is the torso's velocity in that direction - 0.5
+    |action|² - 0.0005 |forces|² + 1, and the episode terminates when the torso leaves the heights of 0.2 to 1 m,
+    which are PEARL's.
     """
 
     name = "AntDir"
@@ -75,7 +76,7 @@ class AntDir(_Ant):
 class AntGoal(_Ant):
     """Goes to a place; the parameters are its x and y, uniform in the disc of radius 3 m around the start.
 
-    As in the codes of ProMP (Rothfuss et al. 2019) and PEARL; MAML's has a square. The reward is minus the distance
+    As in the codes of ProMP and PEARL; MAML's has a square. The reward is minus the distance
     from torso to goal, |dx| + |dy|, - 0.1 |action|² - 0.0005 |forces|², and nothing but the horizon ends an episode.
     The position is observed, first of all, as otherwise the ant could not tell where it is.
     """

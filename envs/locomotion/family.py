@@ -11,17 +11,14 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import mujoco
 import numpy as np
-from envs.arrays import namespace
 from gymnasium.envs.mujoco import MujocoEnv
 
+from envs.arrays import Array, namespace
 from envs.core import FloatArray
 from envs.simulation import Fields, SharedModel
 
-Array = Any
-"""A NumPy array or a PyTorch tensor, with a leading axis `env`."""
-
 Arrays = Mapping[str, Array]
-"""MuJoCo's arrays by name, such as `qpos` `(env, nq)`, as they are after a step."""
+"""MuJoCo's arrays by name, such as `qpos` `(env, nq)`, as they are after a step; NumPy's or PyTorch's."""
 
 SUCCESS_SPEED = 0.5
 """An episode succeeds whose average speed, in the direction that the task asks for, is at least this, in m/s."""

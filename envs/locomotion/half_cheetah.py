@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from envs.arrays import namespace
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
+from envs.arrays import Array, namespace
 from envs.core import FloatArray
-from envs.locomotion.family import SUCCESS_SPEED, Array, Arrays, Family, Motion, keeps_to, squares
+from envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, keeps_to, squares
 
 _CONTROL_COST = 0.05  # half of what HalfCheetah-v5 takes
 

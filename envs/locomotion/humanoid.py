@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from array_api_compat import device
-
-from envs.arrays import namespace
 from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
 
+from envs.arrays import Array, namespace
 from envs.core import FloatArray
-from envs.locomotion.family import SUCCESS_SPEED, Array, Arrays, Family, Motion, along, squares
+from envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, along, squares
 
 _BODIES = ("cinert", "cvel")
 _FREE_JOINT = 6
@@ -22,7 +21,7 @@ class HumanoidDir(Family):
     As in the codes of ProMP (Rothfuss et al. 2019) and PEARL. The reward is 1.25 times the velocity of the centre of
     mass in that direction - 0.1 |action|² - min(5e-7 |forces|², 10) + 5, and the episode terminates when the root
     leaves the heights of 1 to 2 m. Observations are those of Humanoid-v5, contact forces included, which were zero in
-    MuJoCo 2.0.
+    MuJoCo 2.0, which PEARL's code asks for.
     """
 
     name = "HumanoidDir"

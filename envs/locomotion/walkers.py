@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from envs.arrays import namespace
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
+from envs.arrays import Array, namespace
 from envs.core import FloatArray
-from envs.locomotion.family import SUCCESS_SPEED, Array, Arrays, Family, Motion, keeps_to, squares
+from envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, keeps_to, squares
 from envs.simulation import Fields
 
 _CONTROL_COST = 1e-3
@@ -85,8 +85,8 @@ class _RandomPhysics(_Planar):
 
     Every mass, moment of inertia, joint damping and coefficient of friction has a factor of its own: 1.5 (for damping
     1.3) to a power uniform in -3 to 3. They stand in the order of `changes`, each field in MuJoCo's. This is what
-    PEARL's code (`rand_param_envs`) does, ProMP's environments being the same; like it we leave constants alone that
-    MuJoCo derived from the original masses. The reward is the velocity - 0.001 |action|² + 1.
+    `rand_param_envs` does, the package that ProMP and PEARL share; like it we leave constants alone that MuJoCo derived
+    from the original masses. The reward is the velocity - 0.001 |action|² + 1.
     """
 
     changes = tuple(_BASES)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import metaworld
 import mujoco
@@ -16,8 +16,8 @@ from gymnasium.vector import VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from envs.core import FloatArray, Task
-from envs.metaworld.chunk import Chunk
 from envs.metaworld.engine import MetaWorldEngine
+from envs.simulation import Fields
 
 _SEED = 1
 
@@ -66,6 +66,19 @@ class EngineContestant:
         self._env.close()
 
 
+class _Script(NamedTuple):
+    """What is done to one environment in an episode."""
+
+    name: str
+    fields: Fields
+    data: mujoco.MjData
+    substeps: int
+    positions: FloatArray
+    """Of the mocap body, `(step, 3)`."""
+    efforts: FloatArray
+    """Of the two fingers, `(step, 2)`."""
+
+
 class PhysicsContestant:
     """The physics of an engine's episodes with nothing around: the limit for whatever makes the same calls of MuJoCo.
 
@@ -82,31 +95,35 @@ class PhysicsContestant:
     def __init__(self, engine: MetaWorldEngine, actions: Actions, threads: int) -> None:
         self.steps = len(actions) * engine.num_envs
         self._engine = engine
-        self._threads = threads
         engine.reset()
-        self._efforts = np.stack([actions[:, :, 3], -actions[:, :, 3]], axis=2).astype(np.float64)
-        self._positions = np.empty((*actions.shape[:2], 3))
-        for chunk in engine._chunks:
-            self._positions[:, chunk.envs] = _mocap_positions(chunk, actions[:, chunk.envs].astype(np.float64))
+        scripts = [self._script(env, actions[:, env].astype(np.float64)) for env in range(engine.num_envs)]
+        by_class = sorted(scripts, key=lambda script: script.name)
+        self._shares = [by_class[thread::threads] for thread in range(threads)]  # some of every class
+
+    def _script(self, env: int, actions: FloatArray) -> _Script:
+        task, data = self._engine.tasks[env], self._engine.simulation(env)
+        blueprint = self._engine._blueprints[task.name]
+        positions, position = [], data.mocap_pos[0]
+        for move in np.clip(actions[:, :3], -1, 1) * blueprint.action_scale:
+            position = np.minimum(np.maximum(position + move, blueprint.mocap_low), blueprint.mocap_high)
+            positions.append(position)
+        efforts = np.stack([actions[:, 3], -actions[:, 3]], axis=1)
+        fields = blueprint.task_state(task).fields
+        return _Script(task.name, fields, data, blueprint.frame_skip, np.stack(positions), efforts)
 
     def play(self) -> dict[str, float]:
         """Plays an episode in each environment; the seconds that took, as `all`."""
         self._engine.reset()
-        members = [(chunk, i) for chunk in self._engine._chunks for i in range(len(chunk.envs))]
-        shares = [members[thread :: self._threads] for thread in range(self._threads)]  # some of every class
         start = perf_counter()
-        self._engine._workers.run(self._simulate, shares)
+        self._engine._workers.run(self._simulate, self._shares)
         return {"all": perf_counter() - start}
 
-    def _simulate(self, members: Sequence[tuple[Chunk, int]]) -> None:
-        prepared = []
-        for chunk, i in members:
-            data, env = chunk.simulations[i].data, chunk.envs[i]
-            model, fields = self._engine._workers.model(chunk.name), chunk.tasks[i].fields
-            inputs = data.mocap_pos[0], self._positions[:, env], data.ctrl, self._efforts[:, env]
-            prepared.append((model, fields, data, chunk.blueprint.frame_skip, *inputs))
-        for step in range(len(self._positions)):
-            for model, fields, data, substeps, hand, positions, control, efforts in prepared:
+    def _simulate(self, scripts: Sequence[_Script]) -> None:
+        models = [self._engine._workers.model(script.name) for script in scripts]
+        hands_and_controls = [(script.data.mocap_pos[0], script.data.ctrl) for script in scripts]
+        prepared = list(zip(models, scripts, hands_and_controls, strict=True))
+        for step in range(len(scripts[0].positions) if scripts else 0):
+            for model, (_, fields, data, substeps, positions, efforts), (hand, control) in prepared:
                 task_model = model.become(fields)
                 hand[:] = positions[step]
                 control[:] = efforts[step]
@@ -157,17 +174,6 @@ def _play(env: VectorEnv[Any, Any, Any], actions: Actions) -> float:
     for action in actions:
         env.step(action)
     return perf_counter() - start
-
-
-def _mocap_positions(chunk: Chunk, actions: FloatArray) -> FloatArray:
-    """Where the chunk's hands are sent in each step, `(step, env, 3)`."""
-    blueprint = chunk.blueprint
-    positions = np.empty((*actions.shape[:2], 3))
-    position = np.stack([simulation.data.mocap_pos[0] for simulation in chunk.simulations])
-    for step, moves in enumerate(np.clip(actions[:, :, :3], -1, 1) * blueprint.action_scale):
-        position = np.minimum(np.maximum(position + moves, blueprint.mocap_low), blueprint.mocap_high)
-        positions[step] = position
-    return positions
 
 
 def _take_time(owner: object, method: str, parts: dict[str, float], name: str) -> None:

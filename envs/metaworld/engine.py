@@ -15,12 +15,14 @@ from gymnasium.vector.utils import batch_space
 from envs.core import FloatArray, StepResult, Task, TaskVectorEnv
 from envs.divergence import Divergence
 from envs.metaworld.blueprints import Blueprint
-from envs.metaworld.chunk import ArmSimulation, Chunk
+from envs.metaworld.group import ArmSimulation, Group
+from envs.metaworld.observing import observe
 from envs.metaworld.reference import ACTION_SPACE, MAX_HORIZON, OBSERVATION_SPACE, check_horizon
+from envs.metaworld.task_class import Outcome
 from envs.simulation import Workers
 
-_CHUNK = 25
-"""Environments of one class, at most, that a thread steps and whose rewards it then computes together."""
+_PART = 10
+"""Environments, at most, that a thread takes at a time."""
 
 
 class MetaWorldEngine(TaskVectorEnv):
@@ -49,8 +51,12 @@ class MetaWorldEngine(TaskVectorEnv):
         self._workers = Workers(lambda name: self._blueprints[name].copy_model(), threads)
         self._blueprints: dict[str, Blueprint] = {}
         self._simulations: defaultdict[str, list[ArmSimulation]] = defaultdict(list)
-        self._chunks: list[Chunk] = []
+        self._groups: list[Group] = []
+        self._parts: list[tuple[Group, range]] = []
+        self._order = self._places = np.arange(num_envs)
+        """The environments sorted by class, and where each of them is in that order."""
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
+        self._hidden_goals = np.zeros((num_envs, 3))
         self._actions = np.empty((horizon, num_envs, 4))
         """Of the episodes that are being played."""
 
@@ -68,60 +74,60 @@ class MetaWorldEngine(TaskVectorEnv):
     ) -> tuple[FloatArray, dict[str, Any]]:
         """See `TaskVectorEnv`; seeds have no effect."""
         self._seed_each(seed)
-        self._chunks = self._arrange()
+        self._arrange()
         self._elapsed[:] = 0
         self._observations = self._restore(np.ones(self.num_envs, dtype=np.bool_))
+        self._frames = self._observations[self._order, :18]
         return self._observations.copy(), {}
 
-    def _arrange(self) -> list[Chunk]:
-        """Groups the environments by class, in chunks of even size."""
-        by_name: defaultdict[str, list[int]] = defaultdict(list)
-        for env, task in enumerate(self.tasks):
-            by_name[task.name].append(env)
-        chunks = []
-        for name, envs in by_name.items():
+    def _arrange(self) -> None:
+        """Groups the environments by class."""
+        names = sorted({task.name for task in self.tasks})
+        self._order = np.argsort([names.index(task.name) for task in self.tasks], kind="stable")
+        self._places = np.argsort(self._order)
+        self._groups, end = [], 0
+        for name in names:
+            tasks = [self.tasks[env] for env in self._order[end:] if self.tasks[env].name == name]
+            start, end = end, end + len(tasks)
             blueprint, simulations = self._blueprints[name], self._simulations[name]
-            while len(simulations) < len(envs):
+            while len(simulations) < len(tasks):
                 simulations.append(ArmSimulation(blueprint.model, blueprint.arrays))
-            parts = np.array_split(np.array(envs), -(-len(envs) // _CHUNK))
-            for part in parts:
-                states = [blueprint.task_state(self.tasks[env]) for env in part]
-                start = envs.index(int(part[0]))
-                chunks.append(Chunk(blueprint, part, states, simulations[start : start + len(part)]))
-        return chunks
+            states = [blueprint.task_state(task) for task in tasks]
+            self._groups.append(Group(blueprint, slice(start, end), states, simulations[: len(tasks)]))
+        self._parts = [
+            (group, range(first, min(first + _PART, len(group.tasks))))
+            for group in self._groups
+            for first in range(0, len(group.tasks), _PART)
+        ]
 
     def _restore(self, which: npt.NDArray[np.bool_]) -> FloatArray:
-        """Begins new episodes in the environments of a mask; their first observations, others undefined."""
-        observations = np.empty((self.num_envs, *OBSERVATION_SPACE.shape))
+        """Begins new episodes in the environments of a mask; returns the first observation of every task."""
+        ordered = which[self._order]
 
-        def work(chunk: Chunk) -> None:
-            members = np.flatnonzero(which[chunk.envs])
-            chunk.restore(self._workers.model(chunk.name), members)
-            observations[chunk.envs[members]] = chunk.first_observations[members]
+        def work(group: Group) -> None:
+            group.restore(self._workers.model(group.name), np.flatnonzero(ordered[group.members]))
 
-        self._workers.run(work, self._chunks)
-        return observations
+        self._workers.run(work, self._groups)
+        return np.concatenate([group.first_observations for group in self._groups])[self._places]
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """See `TaskVectorEnv`; actions `(env, 4)` are the hand's displacement and the gripper's effort, -1 to 1."""
-        if not self._chunks:
+        if not self._groups:
             raise gym.error.ResetNeeded("call reset before step")
         actions = np.asarray(actions, dtype=np.float64)
         self._actions[self._elapsed, np.arange(self.num_envs)] = actions
-        observations = np.empty((self.num_envs, *OBSERVATION_SPACE.shape))
-        outcome = np.empty((6, self.num_envs))
-        diverged = np.zeros(self.num_envs, dtype=np.bool_)
-
-        def work(chunk: Chunk) -> None:
-            step = chunk.step(
-                self._workers.model(chunk.name), actions[chunk.envs], OBSERVATION_SPACE.low, OBSERVATION_SPACE.high
-            )
-            observations[chunk.envs] = step.observations
-            for row, values in zip(outcome, step.outcome, strict=True):
-                row[chunk.envs] = values
-            diverged[chunk.envs] = step.diverged
-
-        self._workers.run(work, self._chunks)
+        self._simulate(actions[self._order])
+        snapshots = [group.snapshot() for group in self._groups]
+        frames = observe([group.task_class for group in self._groups], snapshots)
+        ordered = np.concatenate([frames, self._frames, self._hidden_goals], axis=1)
+        ordered = np.minimum(np.maximum(ordered, OBSERVATION_SPACE.low), OBSERVATION_SPACE.high)
+        self._frames = frames
+        outcome = np.empty((len(Outcome._fields), self.num_envs))
+        for group, snapshot in zip(self._groups, snapshots, strict=True):
+            for row, values in zip(outcome, group.outcome(snapshot, ordered[group.members]), strict=True):
+                row[group.members] = values
+        observations, outcome = ordered[self._places], outcome[:, self._places]
+        diverged = np.concatenate([group.diverged for group in self._groups])[self._places]
         self._elapsed += 1
         rewards, success, *details = outcome
         names = ("near_object", "grasp_reward", "in_place_reward", "obj_to_target")
@@ -136,16 +142,28 @@ class MetaWorldEngine(TaskVectorEnv):
         if truncated.any():
             infos |= {"final_obs": observations, "_final_obs": truncated.copy()}
             observations = np.where(truncated[:, None], self._restore(truncated), observations)
+            self._frames = np.where(truncated[self._order, None], observations[self._order, :18], self._frames)
             self._elapsed[truncated] = 0
         self._observations = observations
         return observations.copy(), rewards, np.zeros(self.num_envs, dtype=np.bool_), truncated, infos
 
     def simulation(self, env: int) -> mujoco.MjData:
         """The simulator's data of one environment, for a look inside."""
-        for chunk in self._chunks:
-            for index in np.flatnonzero(chunk.envs == env):
-                return chunk.simulations[int(index)].data
+        for group in self._groups:
+            if group.members.start <= self._places[env] < group.members.stop:
+                return group.simulations[int(self._places[env]) - group.members.start].data
         raise gym.error.ResetNeeded("call reset before looking")
+
+    def _simulate(self, actions: FloatArray) -> None:
+        """Makes the physics steps of one step, under actions sorted by class."""
+        for group in self._groups:
+            group.command(actions[group.members])
+
+        def work(part: tuple[Group, range]) -> None:
+            group, which = part
+            group.advance(self._workers.model(group.name), which)
+
+        self._workers.run(work, self._parts)
 
     def _evidence(self, env: int) -> Divergence:
         task = self.tasks[env]
@@ -155,6 +173,6 @@ class MetaWorldEngine(TaskVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the threads and frees the simulators."""
         self._workers.close()
-        self._chunks = []
+        self._groups, self._parts = [], []
         self._simulations.clear()
         self._blueprints.clear()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
 
 

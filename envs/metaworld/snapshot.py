@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from array_api_compat import device
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array
+from envs.arrays import Array, namespace
 
 
 class Names(NamedTuple):
@@ -41,6 +39,10 @@ class Snapshot:
     """`(env, 39)`; not there yet while the observation is being made."""
     touching: Any = None
     """`(env,)`, whether both pads press on the class's `main_object`; only if it has one."""
+
+    def with_observations(self, observations: Array) -> Snapshot:
+        """The same with observations."""
+        return replace(self, observations=observations)
 
     def constant(self, name: str) -> Array:
         """An attribute that Meta-World's environment object has after its reset: `(env,)` or `(env, n)`."""

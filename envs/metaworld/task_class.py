@@ -5,9 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, norm
+from envs.arrays import Array
 from envs.metaworld.snapshot import Snapshot
 
 
@@ -40,24 +38,12 @@ class TaskClass(ABC):
 
     @abstractmethod
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
-        """Position `(env, 3)` and orientation `(env, 4)` of the one or two objects in the observation."""
+        """Position `(env, 3)` and orientation of the one or two objects in the observation.
+
+        The orientation is a quaternion `(env, 4)` as it stands in the observation, or a matrix `(env, 3, 3)` that still
+        has to be made into one (x, y, z, w).
+        """
 
     @abstractmethod
     def outcome(self, s: Snapshot) -> Outcome:
         """Reward and success of the step."""
-
-
-def observe(task_class: TaskClass, s: Snapshot) -> Array:
-    """One frame of the observation, `(env, 18)`: hand position, gripper opening, and up to two objects, else zeros.
-
-    As `SawyerXYZEnv._get_curr_obs_combined_no_goal`.
-    """
-    xp = namespace(s.actions)
-    opening = xp.clip(norm(s.body("rightclaw") - s.body("leftclaw")) / 0.1, 0.0, 1.0)
-    parts = [s.body("hand"), opening[:, None]]
-    for position, orientation in task_class.objects(s):
-        parts += [position, orientation]
-    missing = 18 - sum(part.shape[1] for part in parts)
-    if missing:
-        parts.append(xp.zeros((s.actions.shape[0], missing), dtype=s.actions.dtype))
-    return xp.concat(parts, axis=1)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, clamp, hamacher_product, long_tail, norm
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
 from envs.metaworld.gripping import gripper_caging
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass

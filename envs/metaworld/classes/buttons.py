@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from math import pi
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, clamp, gaussian, hamacher_product, long_tail, norm, quaternion
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import clamp, gaussian, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -17,7 +16,7 @@ class _Door(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The handle."""
-        return ((s.geom("handle"), quaternion(s.geom_matrix("handle"))),)
+        return ((s.geom("handle"), s.geom_matrix("handle")),)
 
 
 class DoorOpen(_Door):

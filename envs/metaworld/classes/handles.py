@@ -6,9 +6,8 @@ import math
 from abc import abstractmethod
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm, quaternion
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import hamacher_product, long_tail, norm
 from envs.metaworld.gripping import gripper_caging
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -157,7 +156,7 @@ class LeverPull(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The lever's end."""
-        return ((s.site("leverStart"), quaternion(s.geom_matrix("objGeom"))),)
+        return ((s.site("leverStart"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Bringing the shoulder of the hand under the lever, and the lever's end to the top."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, box_ramp, hamacher_product, long_tail, norm, quaternion
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import box_ramp, hamacher_product, long_tail, norm
 from envs.metaworld.gripping import gripper_caging
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -27,7 +26,7 @@ class PegInsertSide(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The peg, where it is to be gripped."""
-        return ((s.site("pegGrasp"), quaternion(s.site_matrix("pegGrasp"))),)
+        return ((s.site("pegGrasp"), s.site_matrix("pegGrasp")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping and lifting the peg, and its head's nearness to the hole, less where the box is in its way."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, clamp, hamacher_product, long_tail, norm, quaternion
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
 from envs.metaworld.gripping import gripper_caging
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -20,7 +19,7 @@ class PickPlace(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The puck."""
-        return ((s.body("obj"), quaternion(s.geom_matrix("objGeom"))),)
+        return ((s.body("obj"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the puck while moving it to the goal, above all off the table."""
@@ -52,7 +51,7 @@ class PickPlaceWall(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The puck, by its geom."""
-        return ((s.geom("objGeom"), quaternion(s.geom_matrix("objGeom"))),)
+        return ((s.geom("objGeom"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Carrying the puck to a point above the wall first, and past the wall to the goal."""
@@ -89,7 +88,7 @@ class ShelfPlace(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The block."""
-        return ((s.body("obj"), quaternion(s.geom_matrix("objGeom"))),)
+        return ((s.body("obj"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the block while moving it to the shelf; its place counts for less in front of, nothing under it."""

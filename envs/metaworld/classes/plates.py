@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm, quaternion
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -24,7 +23,7 @@ class PlateSlide(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The plate."""
-        return ((s.geom("puck"), quaternion(s.geom_matrix("puck"))),)
+        return ((s.geom("puck"), s.geom_matrix("puck")),)
 
     def reward(self, s: Snapshot, grasped: Array, in_place: Array, tcp_to_plate: Array) -> Array:
         """Reward while the plate is not in place: being at the plate and the plate's nearness to the goal, both."""

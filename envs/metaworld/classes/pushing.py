@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, clamp, hamacher_product, long_tail, norm, quaternion
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
 from envs.metaworld.gripping import gripper_caging
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -21,7 +20,7 @@ class Push(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The puck."""
-        return ((s.body("obj"), quaternion(s.geom_matrix("objGeom"))),)
+        return ((s.body("obj"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Caging the puck, then moving it to the goal."""
@@ -89,7 +88,7 @@ class PushBack(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The block."""
-        return ((s.geom("objGeom"), quaternion(s.geom_matrix("objGeom"))),)
+        return ((s.geom("objGeom"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Pinching the block and bringing it to the goal; more while it is held and nearer than at first."""
@@ -121,7 +120,7 @@ class PushWall(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The block."""
-        return ((s.geom("objGeom"), quaternion(s.geom_matrix("objGeom"))),)
+        return ((s.geom("objGeom"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Caging the block, bringing it to a point beside the wall, and from there to the goal."""
@@ -203,7 +202,7 @@ class SweepInto(Sweep):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The block."""
-        return ((s.body("obj"), quaternion(s.geom_matrix("objGeom"))),)
+        return ((s.body("obj"), s.geom_matrix("objGeom")),)
 
     def target(self, s: Snapshot, block: Array) -> Array:
         """The hole, at the block's own height."""
@@ -220,7 +219,7 @@ class Soccer(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The ball."""
-        return ((s.body("soccer_ball"), quaternion(s.body_matrix("soccer_ball"))),)
+        return ((s.body("soccer_ball"), s.body_matrix("soccer_ball")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Nearness of the ball to the goal, sideways counting thrice, less where it has missed; and pinching it."""
@@ -254,7 +253,7 @@ class CoffeePush(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The mug."""
-        return ((s.body("obj"), quaternion(s.geom_matrix("mug"))),)
+        return ((s.body("obj"), s.geom_matrix("mug")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Caging the mug, and moving it to the goal; more while the tool centre point is at it."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, long_tail, norm, quaternion
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import long_tail, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -20,7 +19,7 @@ class Reach(TaskClass):
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The puck, which is of no use."""
-        return ((s.body("obj"), quaternion(s.geom_matrix("objGeom"))),)
+        return ((s.body("obj"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Nearness of the tool centre point to the goal."""

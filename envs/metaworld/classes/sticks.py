@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, hamacher_product, long_tail, norm, quaternion
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import hamacher_product, long_tail, norm
 from envs.metaworld.gripping import gripper_caging
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -31,9 +30,9 @@ class StickPush(TaskClass):
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The stick, and the thermos without its orientation."""
         xp = namespace(s.actions)
-        orientation = quaternion(s.body_matrix("stick"))
+        orientation = s.body_matrix("stick")
         thermos = s.site("insertion") + s.vector(0.0, self.handle_offset, 0.0)
-        return (s.body("stick"), orientation), (thermos, xp.zeros_like(orientation))
+        return (s.body("stick"), orientation), (thermos, xp.zeros_like(s.actions))
 
     def caging(self, s: Snapshot, stick: Array) -> Array:
         """How well the stick is held, 0 to 1."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Literal, NamedTuple
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, clamp, long_tail, norm
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import clamp, long_tail, norm
 from envs.metaworld.gripping import gripper_caging, nearest_on_handle
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass

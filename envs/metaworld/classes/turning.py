@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from envs.arrays import namespace
-
-from envs.metaworld.bricks import Array, clamp, gaussian, hamacher_product, long_tail, norm
+from envs.arrays import Array, namespace
+from envs.metaworld.bricks import clamp, gaussian, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 

@@ -1,0 +1,108 @@
+"""The environments of one class: stepped by any thread, some at a time, then rewarded together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from envs.core import FloatArray
+from envs.metaworld.blueprints import Blueprint, TaskState
+from envs.metaworld.snapshot import Snapshot
+from envs.metaworld.task_class import Outcome
+from envs.simulation import STATE, SharedModel, Simulation
+
+_PADS = ("leftpad_geom", "rightpad_geom")
+
+IntArray = npt.NDArray[np.int64]
+
+
+class ArmSimulation(Simulation):
+    """A simulation whose hand is moved by a mocap body."""
+
+    def __init__(self, model: mujoco.MjModel, arrays: Sequence[str]) -> None:
+        super().__init__(model, arrays)
+        self.mocap_position: FloatArray = self.data.mocap_pos[0]
+
+
+class Group:
+    """Environments of one class.
+
+    Args:
+        blueprint: The class.
+        members: Which they are among all environments, sorted by class.
+        tasks: Their tasks.
+        simulations: Their physics.
+    """
+
+    def __init__(
+        self, blueprint: Blueprint, members: slice, tasks: Sequence[TaskState], simulations: Sequence[ArmSimulation]
+    ) -> None:
+        self.task_class = blueprint.task_class
+        self.name = self.task_class.name
+        self.members, self.tasks, self.simulations = members, tasks, simulations
+        self.first_observations = np.stack([task.observation for task in tasks])
+        self.diverged = np.zeros(len(tasks), dtype=np.bool_)
+        self.blueprint = blueprint
+        self._constants = {name: np.stack([task.constants[name] for task in tasks]) for name in tasks[0].constants}
+        views = zip(blueprint.arrays, simulations[0].views, strict=True)
+        self._buffers = {array: np.empty((len(tasks), *view.shape)) for array, view in views}
+        self._hands = np.empty((len(tasks), 3))
+        self._efforts = np.empty((len(tasks), 2))
+        main_object = blueprint.task_class.main_object
+        self._grip = [] if main_object is None else [blueprint.names.geom[name] for name in (*_PADS, main_object)]
+        self._touching = np.zeros(len(tasks), dtype=np.bool_)
+
+    def restore(self, model: SharedModel, which: IntArray) -> None:
+        """Puts environments back to where their episodes begin; `which` are indices into this group."""
+        for i in which:
+            task, simulation = self.tasks[i], self.simulations[i]
+            mujoco.mj_setState(model.become(task.fields), simulation.data, task.state, STATE)
+            self._hands[i] = simulation.mocap_position
+
+    def command(self, actions: FloatArray) -> None:
+        """Takes the actions, `(env, 4)`, of the next `advance` (`SawyerXYZEnv.set_xyz_action`)."""
+        blueprint = self.blueprint
+        moved = self._hands + np.clip(actions[:, :3], -1, 1) * blueprint.action_scale
+        self._hands = np.minimum(np.maximum(moved, blueprint.mocap_low), blueprint.mocap_high)
+        self._efforts = actions[:, 3:] * (1.0, -1.0)
+        self._actions = actions
+
+    def advance(self, model: SharedModel, which: range) -> None:
+        """Makes the physics steps of one step in some environments: all that happens once per environment.
+
+        Args:
+            model: The calling thread's.
+            which: Indices into this group.
+        """
+        substeps, buffers = self.blueprint.frame_skip, tuple(self._buffers.values())
+        for i in which:
+            simulation = self.simulations[i]
+            task_model, data = model.become(self.tasks[i].fields), simulation.data
+            simulation.mocap_position[:] = self._hands[i]
+            simulation.control[:] = self._efforts[i]
+            mujoco.mj_step(task_model, data, substeps)
+            mujoco.mj_forward(task_model, data)
+            self.diverged[i] = simulation.has_diverged()
+            for buffer, view in zip(buffers, simulation.views, strict=True):
+                buffer[i] = view
+            if self._grip:
+                self._touching[i] = _touching(data, *self._grip)
+
+    def snapshot(self) -> Snapshot:
+        """What the last `advance` of all environments came to, without observations."""
+        return Snapshot(self.blueprint.names, self._buffers, self._constants, self._actions, touching=self._touching)
+
+    def outcome(self, snapshot: Snapshot, observations: FloatArray) -> Outcome:
+        """Reward and success, from the group's observations `(env, 39)`."""
+        return self.task_class.outcome(snapshot.with_observations(observations))
+
+
+def _touching(data: mujoco.MjData, left_pad: int, right_pad: int, geom: int) -> bool:
+    """Whether contacts press both pads on a geom (`SawyerXYZEnv.touching_object`)."""
+    contacts, forces = data.contact, data.efc_force
+    geoms, rows = contacts.geom, contacts.efc_address
+    on_geom = (geoms == geom).any(axis=1)
+    return all(forces[rows[on_geom & (geoms == pad).any(axis=1)]].sum() > 0 for pad in (left_pad, right_pad))
