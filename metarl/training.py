@@ -55,7 +55,13 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
 
     env = distribution.make_env(algorithm.num_envs)
     test_env = distribution.make_env(min(algorithm.num_envs, len(held_out)))
-    with closing(env), closing(test_env), closing(run), StopSignal() as stop, Reporter(config.iterations, iteration) as reporter:
+    with (
+        closing(env),
+        closing(test_env),
+        closing(run),
+        StopSignal() as stop,
+        Reporter(config.iterations, iteration) as reporter,
+    ):
         if not resume:
             algorithm.warm_up(_sampler(config, distribution, algorithm, env, Stream.WARM_UP, 0))
         while iteration < config.iterations and not stop.requested:

@@ -43,23 +43,21 @@ class EngineContestant:
         self.engine.set_tasks(tasks)
         self._env: VectorEnv[Any, Any, Any] = RecordEpisodeStatistics(self.engine)
         self._actions = actions
-        self._dissect = threads == 1  # on more threads the parts run at the same time
+        self._parts = dict.fromkeys(("simulation", "reward"), 0.0)
+        _take_time(self.engine, "_simulate", self._parts, "simulation")
 
     def play(self) -> dict[str, float]:
         """Plays an episode in each environment, and the reset that follows.
 
         Returns:
-            The seconds that took, as `all`. Those on one thread have two parts: `chunks` is what the engine does
-            environment by environment and class by class, and `simulate`, in turn, is what comes in that before the
-            observation.
+            The seconds that took, as `all`, and those of two parts of it: `simulation`, from actions to arrays of
+            positions, which all threads share, and `reward`.
         """
         self._env.reset()
-        parts: dict[str, float] = {}
-        if self._dissect:
-            for chunk in self.engine._chunks:
-                _take_time(chunk, "step", parts, "chunks")
-                _take_time(chunk, "_simulate", parts, "simulate")
-        return {"all": _play(self._env, self._actions), **parts}
+        for group in self.engine._groups:
+            _take_time(group, "outcome", self._parts, "reward")
+        self._parts |= dict.fromkeys(self._parts, 0.0)
+        return {"all": _play(self._env, self._actions), **self._parts}
 
     def close(self) -> None:
         """Ends the threads."""
@@ -93,7 +91,7 @@ class PhysicsContestant:
     """
 
     def __init__(self, engine: MetaWorldEngine, actions: Actions, threads: int) -> None:
-        self.steps = len(actions) * engine.num_envs
+        self._steps, self.steps = len(actions), len(actions) * engine.num_envs
         self._engine = engine
         engine.reset()
         scripts = [self._script(env, actions[:, env].astype(np.float64)) for env in range(engine.num_envs)]
@@ -119,11 +117,11 @@ class PhysicsContestant:
         return {"all": perf_counter() - start}
 
     def _simulate(self, scripts: Sequence[_Script]) -> None:
-        models = [self._engine._workers.model(script.name) for script in scripts]
-        hands_and_controls = [(script.data.mocap_pos[0], script.data.ctrl) for script in scripts]
-        prepared = list(zip(models, scripts, hands_and_controls, strict=True))
-        for step in range(len(scripts[0].positions) if scripts else 0):
-            for model, (_, fields, data, substeps, positions, efforts), (hand, control) in prepared:
+        prepared = []
+        for name, fields, data, *rest in scripts:
+            prepared.append((self._engine._workers.model(name), fields, data, data.mocap_pos[0], data.ctrl, *rest))
+        for step in range(self._steps):
+            for model, fields, data, hand, control, substeps, positions, efforts in prepared:
                 task_model = model.become(fields)
                 hand[:] = positions[step]
                 control[:] = efforts[step]
@@ -179,7 +177,6 @@ def _play(env: VectorEnv[Any, Any, Any], actions: Actions) -> float:
 def _take_time(owner: object, method: str, parts: dict[str, float], name: str) -> None:
     """Makes an object add the seconds that one of its methods takes to `parts[name]`."""
     inner = getattr(owner, method)
-    parts.setdefault(name, 0.0)
 
     def timed(*args: Any) -> Any:
         start = perf_counter()

@@ -51,7 +51,7 @@ class MetaWorldEngine(TaskVectorEnv):
         self._workers = Workers(lambda name: self._blueprints[name].copy_model(), threads)
         self._blueprints: dict[str, Blueprint] = {}
         self._simulations: defaultdict[str, list[ArmSimulation]] = defaultdict(list)
-        self._groups: list[Group] = []
+        self.groups: list[Group] = []
         self._parts: list[tuple[Group, range]] = []
         self._order = self._places = np.arange(num_envs)
         """The environments sorted by class, and where each of them is in that order."""
@@ -85,7 +85,7 @@ class MetaWorldEngine(TaskVectorEnv):
         names = sorted({task.name for task in self.tasks})
         self._order = np.argsort([names.index(task.name) for task in self.tasks], kind="stable")
         self._places = np.argsort(self._order)
-        self._groups, end = [], 0
+        self.groups, end = [], 0
         for name in names:
             tasks = [self.tasks[env] for env in self._order[end:] if self.tasks[env].name == name]
             start, end = end, end + len(tasks)
@@ -93,10 +93,10 @@ class MetaWorldEngine(TaskVectorEnv):
             while len(simulations) < len(tasks):
                 simulations.append(ArmSimulation(blueprint.model, blueprint.arrays))
             states = [blueprint.task_state(task) for task in tasks]
-            self._groups.append(Group(blueprint, slice(start, end), states, simulations[: len(tasks)]))
+            self.groups.append(Group(blueprint, slice(start, end), states, simulations[: len(tasks)]))
         self._parts = [
             (group, range(first, min(first + _PART, len(group.tasks))))
-            for group in self._groups
+            for group in self.groups
             for first in range(0, len(group.tasks), _PART)
         ]
 
@@ -107,27 +107,27 @@ class MetaWorldEngine(TaskVectorEnv):
         def work(group: Group) -> None:
             group.restore(self._workers.model(group.name), np.flatnonzero(ordered[group.members]))
 
-        self._workers.run(work, self._groups)
-        return np.concatenate([group.first_observations for group in self._groups])[self._places]
+        self._workers.run(work, self.groups)
+        return np.concatenate([group.first_observations for group in self.groups])[self._places]
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """See `TaskVectorEnv`; actions `(env, 4)` are the hand's displacement and the gripper's effort, -1 to 1."""
-        if not self._groups:
+        if not self.groups:
             raise gym.error.ResetNeeded("call reset before step")
         actions = np.asarray(actions, dtype=np.float64)
         self._actions[self._elapsed, np.arange(self.num_envs)] = actions
         self._simulate(actions[self._order])
-        snapshots = [group.snapshot() for group in self._groups]
-        frames = observe([group.task_class for group in self._groups], snapshots)
+        snapshots = [group.snapshot() for group in self.groups]
+        frames = observe([group.task_class for group in self.groups], snapshots)
         ordered = np.concatenate([frames, self._frames, self._hidden_goals], axis=1)
         ordered = np.minimum(np.maximum(ordered, OBSERVATION_SPACE.low), OBSERVATION_SPACE.high)
         self._frames = frames
         outcome = np.empty((len(Outcome._fields), self.num_envs))
-        for group, snapshot in zip(self._groups, snapshots, strict=True):
+        for group, snapshot in zip(self.groups, snapshots, strict=True):
             for row, values in zip(outcome, group.outcome(snapshot, ordered[group.members]), strict=True):
                 row[group.members] = values
         observations, outcome = ordered[self._places], outcome[:, self._places]
-        diverged = np.concatenate([group.diverged for group in self._groups])[self._places]
+        diverged = np.concatenate([group.diverged for group in self.groups])[self._places]
         self._elapsed += 1
         rewards, success, *details = outcome
         names = ("near_object", "grasp_reward", "in_place_reward", "obj_to_target")
@@ -149,14 +149,14 @@ class MetaWorldEngine(TaskVectorEnv):
 
     def simulation(self, env: int) -> mujoco.MjData:
         """The simulator's data of one environment, for a look inside."""
-        for group in self._groups:
+        for group in self.groups:
             if group.members.start <= self._places[env] < group.members.stop:
                 return group.simulations[int(self._places[env]) - group.members.start].data
         raise gym.error.ResetNeeded("call reset before looking")
 
     def _simulate(self, actions: FloatArray) -> None:
         """Makes the physics steps of one step, under actions sorted by class."""
-        for group in self._groups:
+        for group in self.groups:
             group.command(actions[group.members])
 
         def work(part: tuple[Group, range]) -> None:
@@ -173,6 +173,6 @@ class MetaWorldEngine(TaskVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the threads and frees the simulators."""
         self._workers.close()
-        self._groups, self._parts = [], []
+        self.groups, self._parts = [], []
         self._simulations.clear()
         self._blueprints.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import hamacher_product, long_tail, norm
+from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
 
 
@@ -38,18 +38,16 @@ def gripper_caging(
     """
     xp = namespace(object_position)
     initial = s.constant(initial_position)
-    sides = []
-    for pad in ("leftpad", "rightpad"):
-        y = s.body(pad)[:, 1]
-        margin = xp.abs(xp.abs(y - initial[:, 1]) - pad_success_thresh)
-        sides.append(long_tail(xp.abs(y - object_position[:, 1]), obj_radius, pad_success_thresh, margin))
-    caging_y = hamacher_product(*sides)
+    pads = xp.stack([s.body("leftpad")[:, 1], s.body("rightpad")[:, 1]])
+    margins = xp.abs(xp.abs(pads - initial[:, 1]) - pad_success_thresh)
+    sides = long_tail(xp.abs(pads - object_position[:, 1]), obj_radius, pad_success_thresh, margins)
+    caging_y = hamacher_product(sides[0, :], sides[1, :])
 
     init_tcp = s.constant("init_tcp")
-    xz_margin = norm((initial - init_tcp)[:, [0, 2]]) - xz_thresh
-    caging_xz = long_tail(norm((s.tcp - object_position)[:, [0, 2]]), 0.0, xz_thresh, xz_margin)
+    xz_margin = norm((initial - init_tcp)[:, ::2]) - xz_thresh
+    caging_xz = long_tail(norm((s.tcp - object_position)[:, ::2]), 0.0, xz_thresh, xz_margin)
 
-    closed = xp.clip(s.actions[:, 3], 0.0, desired_gripper_effort) / desired_gripper_effort
+    closed = clamp(s.actions[:, 3], 0.0, desired_gripper_effort) / desired_gripper_effort
     caging = hamacher_product(caging_y, caging_xz)
     gripping = xp.where(caging > 0.97, closed, 0.0)
     result = hamacher_product(caging, gripping)

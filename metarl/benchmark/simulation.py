@@ -139,28 +139,16 @@ class Outcome:
         """The share of the physics limit that the engine reaches."""
         return self.measurements[engine_name(threads)].speed / self.measurements[physics_name(threads)].speed
 
-    @property
-    def anatomy(self) -> dict[str, float]:
-        """Microseconds of a core's time per environment step of the engine, by what for.
-
-        The first four add up to the whole on one thread, and the last two to the whole on all threads, if more than
-        one were tried.
-        """
-        engine, limit = self.measurements[engine_name(1)], self.measurements[physics_name(1)].microseconds()
-        chunks, simulate = engine.microseconds("chunks"), engine.microseconds("simulate")
-        parts = {
-            "MuJoCo": limit,
-            "into and out of MuJoCo": simulate - limit,
-            "observation and reward": chunks - simulate,
-            "vector and statistics": engine.microseconds() - chunks,
+    def anatomy(self, threads: int) -> dict[str, float]:
+        """Where the engine's time goes on so many threads: microseconds per environment step, which add up to it."""
+        engine, limit = self.measurements[engine_name(threads)], self.measurements[physics_name(threads)]
+        simulation, reward = engine.microseconds("simulation"), engine.microseconds("reward")
+        return {
+            "MuJoCo": limit.microseconds(),
+            "around MuJoCo": simulation - limit.microseconds(),
+            "reward": reward,
+            "observation and all else": engine.microseconds() - simulation - reward,
         }
-        threads = max(self.threads)
-        if threads > 1:
-            whole, limit = (
-                threads * self.measurements[name(threads)].microseconds() for name in (engine_name, physics_name)
-            )
-            parts |= {f"{threads} threads: MuJoCo": limit, f"{threads} threads: the rest": whole - limit}
-        return parts
 
     @property
     def targets(self) -> list[Target]:
@@ -189,6 +177,6 @@ class Outcome:
             "median_steps_per_second": {name: found.speed for name, found in self.measurements.items()},
             "times_meta_world": {name: self.ratio(name) for name in self.measurements},
             "share_of_limit": {engine_name(threads): self.share(threads) for threads in self.threads},
-            "microseconds": self.anatomy,
+            "microseconds": {engine_name(threads): self.anatomy(threads) for threads in self.threads},
             "peak_memory_bytes": self.memory,
         }

@@ -25,7 +25,7 @@ def benchmark_tables(outcomes: Sequence[Outcome], targets: Sequence[Target]) -> 
             _bold(f"{outcome.comparison.name} (Meta-World: {outcome.comparison.original_num_envs})"),
             _speeds(outcome),
         ]
-    parts += [Text(_LEGEND), _bold("\nWhere the time goes: microseconds of a core per environment step")]
+    parts += [Text(_LEGEND), _bold("\nWhere the time goes: microseconds per environment step")]
     return Group(*parts, _anatomies(outcomes), _verdicts(targets))
 
 
@@ -44,10 +44,12 @@ def _speeds(outcome: Outcome) -> Table:
 
 
 def _anatomies(outcomes: Sequence[Outcome]) -> Table:
-    anatomies = [outcome.anatomy for outcome in outcomes]
     table = _table("", *(outcome.comparison.name.replace(", ", "\n") for outcome in outcomes))
-    for part in anatomies[0]:
-        table.add_row(part, *(f"{anatomy[part]:.1f}" for anatomy in anatomies))
+    for threads in outcomes[0].threads:
+        anatomies = [outcome.anatomy(threads) for outcome in outcomes]
+        table.add_row(_bold(engine_name(threads)), *(f"{sum(anatomy.values()):.1f}" for anatomy in anatomies))
+        for part in anatomies[0]:
+            table.add_row(f"  {part}", *(f"{anatomy[part]:.1f}" for anatomy in anatomies))
     return table
 
 

@@ -210,7 +210,8 @@ def test_names():
 
 
 def test_parallel_environments_play_like_the_reference(cache):
-    distribution = MetaWorld("custom", train=["reach-v3", "push-v3"], test=["door-open-v3"], horizon=4, engine="reference")
+    classes = {"train": ["reach-v3", "push-v3"], "test": ["door-open-v3"]}
+    distribution = MetaWorld("custom", **classes, horizon=4, engine="reference")
     tasks = [distribution.train_tasks[0], distribution.train_tasks[2], distribution.test_tasks[0]]
     reference, parallel = ReferenceVectorEnv(3, horizon=4), distribution.make_env(3)
     actions = np.random.default_rng(0).uniform(-1, 1, (6, 3, 4)).astype(np.float32)

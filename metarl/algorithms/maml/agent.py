@@ -74,7 +74,9 @@ class MAMLAgent:
         batch = make_batch(trajectories, config.discount, config.gae_lambda)
         adapted = self._current(len(batch.weights))
         parts = []
-        for tasks in torch.arange(len(batch.weights)).split(config.meta_batch):  # no more memory than training takes
+        for tasks in torch.split(
+            torch.arange(len(batch.weights)), config.meta_batch
+        ):  # no more memory than training takes
             part = {name: value[tasks] for name, value in adapted.items()}
             parts.append(self._maml.adapt(part, [Batch(*(values[tasks] for values in batch))]))
         self._adapted = {name: torch.cat([part[name] for part in parts]) for name in adapted}

@@ -1,0 +1,46 @@
+"""Observations and rewards are array code: PyTorch tensors give what NumPy arrays give."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+
+from envs.metaworld import TASK_NAMES, MetaWorld
+from envs.metaworld.engine import MetaWorldEngine
+from envs.metaworld.observing import observe
+from envs.metaworld.snapshot import Snapshot
+
+
+def as_torch(s: Snapshot) -> Snapshot:
+    def convert(values):
+        return torch.from_numpy(np.array(values))
+
+    return Snapshot(
+        s.names,
+        {name: convert(values) for name, values in s.simulation.items()},
+        {name: convert(values) for name, values in s.constants.items()},
+        convert(s.actions),
+        touching=convert(s.touching),
+    )
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_tensors_give_what_arrays_give(name):
+    tasks = MetaWorld("ML1", task=name, seed=3).train_tasks[:3]
+    rng = np.random.default_rng(0)
+    with closing(MetaWorldEngine(3)) as engine:
+        engine.set_tasks(tasks)
+        engine.reset()
+        for _ in range(10):
+            observations, *_ = engine.step(rng.uniform(-1.2, 1.2, (3, 4)))
+        (group,) = engine.groups
+        arrays = group.snapshot()
+    tensors = as_torch(arrays)
+    frames, expected = observe([group.task_class], [tensors]), observe([group.task_class], [arrays])
+    assert frames.dtype == torch.float64
+    np.testing.assert_allclose(frames.numpy(), expected, atol=1e-12)
+    outcome = group.task_class.outcome(tensors.with_observations(torch.from_numpy(observations)))
+    expected = group.task_class.outcome(arrays.with_observations(observations))
+    for field, ours, theirs in zip(outcome._fields, outcome, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(ours), theirs, atol=1e-12, err_msg=field)
