@@ -54,7 +54,7 @@ class EngineContestant:
             positions, which all threads share, and `reward`.
         """
         self._env.reset()
-        for group in self.engine._groups:
+        for group in self.engine.groups:
             _take_time(group, "outcome", self._parts, "reward")
         self._parts |= dict.fromkeys(self._parts, 0.0)
         return {"all": _play(self._env, self._actions), **self._parts}

@@ -45,7 +45,7 @@ def started(env, *tasks):
 
 
 def random_actions(steps, num_envs, seed=0):
-    return np.random.default_rng(seed).uniform(-1, 1, (steps, num_envs, 4)).astype(np.float32)
+    return np.random.default_rng(seed).uniform(-1, 1, (steps, num_envs, 4))
 
 
 class Raw:
@@ -174,12 +174,12 @@ def test_environments_are_used_again(make, monkeypatch):
     assert sorted(made) == ["SawyerPushEnvV3"] * 2 + ["SawyerReachEnvV3"] * 2
 
 
-def test_actions_are_taken_as_float32(make):
+def test_actions_are_taken_as_float64_so_that_rewards_are_computed_in_it(make):
     env, control = make(1), make(1)
     started(env, PUSH)
     started(control, PUSH)
-    for action in np.random.default_rng(0).uniform(-1, 1, (5, 1, 4)):
-        got, expected = env.step(action), control.step(action.astype(np.float32))
+    for action in np.random.default_rng(0).uniform(-1, 1, (5, 1, 4)).astype(np.float32):
+        got, expected = env.step(action), control.step(action.astype(np.float64))
         assert np.array_equal(got[0], expected[0])
         assert np.array_equal(got[1], expected[1])
 

@@ -147,8 +147,9 @@ def test_environments_play_classes_evenly():
 
 
 def test_the_limit_is_the_physics_of_the_engine():
-    comparison = Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=1.0, horizon=6)
-    tasks = comparison.tasks[::3]
+    comparison = Comparison("ML10", num_envs=30, original_num_envs=20, min_ratio=1.0, horizon=6)
+    names = ("door-open-v3", "peg-insert-side-v3", "push-v3")  # tasks of the first two have models of their own
+    tasks = [task for task in comparison.tasks if task.name in names]
     actions = comparison.actions[:, : len(tasks)]
     contestant = EngineContestant(tasks, np.concatenate([actions, actions]), 2)
     engine, limit = contestant.engine, PhysicsContestant(contestant.engine, actions, 2)

@@ -73,10 +73,10 @@ class MAMLAgent:
         trajectories = self._record(self._steps).to(self._device)
         batch = make_batch(trajectories, config.discount, config.gae_lambda)
         adapted = self._current(len(batch.weights))
-        parts = []
+        parts = []  # adapted one meta-batch at a time, so that it takes no more memory than training
         for tasks in torch.split(
             torch.arange(len(batch.weights)), config.meta_batch
-        ):  # no more memory than training takes
+        ):
             part = {name: value[tasks] for name, value in adapted.items()}
             parts.append(self._maml.adapt(part, [Batch(*(values[tasks] for values in batch))]))
         self._adapted = {name: torch.cat([part[name] for part in parts]) for name in adapted}
