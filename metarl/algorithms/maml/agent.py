@@ -74,9 +74,7 @@ class MAMLAgent:
         batch = make_batch(trajectories, config.discount, config.gae_lambda)
         adapted = self._current(len(batch.weights))
         parts = []  # adapted one meta-batch at a time, so that it takes no more memory than training
-        for tasks in torch.split(
-            torch.arange(len(batch.weights)), config.meta_batch
-        ):
+        for tasks in torch.split(torch.arange(len(batch.weights)), config.meta_batch):
             part = {name: value[tasks] for name, value in adapted.items()}
             parts.append(self._maml.adapt(part, [Batch(*(values[tasks] for values in batch))]))
         self._adapted = {name: torch.cat([part[name] for part in parts]) for name in adapted}
