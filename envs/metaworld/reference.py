@@ -40,8 +40,8 @@ class ReferenceVectorEnv(TaskVectorEnv):
 
     A task is a class of Meta-World and its `rand_vec`, which determine a reset entirely; seeds have no effect. No
     episode terminates, so that all of them are truncated together. Actions are converted to float64, since Meta-World
-    would compute rewards in float32 otherwise; it clips them itself. Environment objects (20 to 30 MB each) are kept and
-    used again for other tasks of their class: there are as many of a class as it has had at the same time at most.
+    would compute rewards in float32 otherwise; it clips them itself. Environment objects (20 to 30 MB each) are kept
+    and used again for other tasks of their class: as many of a class as it has had at the same time at most.
 
     Args:
         num_envs: How many environments.
