@@ -47,7 +47,7 @@ format: $(INSTALLED) ## Format the code and mend what can be mended without thou
 	@$(VENV_PYTHON) -m ruff check --fix .
 	@$(VENV_PYTHON) -m ruff format .
 
-bench: $(INSTALLED) ## Measure environment steps per second
+bench: $(INSTALLED) ## Measure the speed of simulation against Meta-World's own: a quarter of an hour
 	@$(VENV_PYTHON) scripts/benchmark.py
 
 # The stamp bears another name until pip is done, so an interrupted install is never taken for a finished one; it starts

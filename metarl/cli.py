@@ -279,12 +279,13 @@ def _make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     )
     watch.add_argument("--live", action="store_true", help="show the simulation in a window")
 
-    benchmark = commands.add_parser(
-        "benchmark", help="measure how fast Meta-World is simulated here", allow_abbrev=False
-    )
+    benchmark = commands.add_parser("benchmark", help="measure how fast tasks are simulated here", allow_abbrev=False)
     benchmark.set_defaults(run_command=_benchmark)
     benchmark.add_argument(
-        "--suite", metavar="NAME", default="meta-world", help="'meta-world' or the short 'quick' (meta-world)"
+        "--suite",
+        metavar="NAME",
+        default="meta-world",
+        help="'meta-world', a quarter of an hour on 2 cores, or 'quick', a minute or two (meta-world)",
     )
     benchmark.add_argument(
         "--seconds", metavar="S", type=_seconds, default=3.0, help="how long a turn lasts, at least (3)"

@@ -73,6 +73,11 @@ class Blueprint:
         """A model of the class, with whatever task was read off last."""
         return self._env.model
 
+    @property
+    def main_object(self) -> int:
+        """The geom that Meta-World's `touching_main_object` asks about, by its index."""
+        return self._env._get_id_main_object()
+
     def copy_model(self) -> SharedModel:
         """A model for one thread to step with, 20 to 30 MB."""
         model = copy.copy(self._env.model)

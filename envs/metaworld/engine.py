@@ -36,12 +36,15 @@ class MetaWorldEngine(TaskVectorEnv):
         num_envs: How many environments.
         horizon: Steps after which an episode is truncated, 1 to 500.
         threads: Threads that step; None is one per core.
+        grasp_success: Whether `infos` has Meta-World's `grasp_success` too; most of its cost is a look at the contacts.
 
     Raises:
         UserError: If an argument is out of its range.
     """
 
-    def __init__(self, num_envs: int, horizon: int = MAX_HORIZON, threads: int | None = None) -> None:
+    def __init__(
+        self, num_envs: int, horizon: int = MAX_HORIZON, threads: int | None = None, grasp_success: bool = False
+    ) -> None:
         check_horizon(horizon)
         self.num_envs = num_envs
         self.horizon = horizon
@@ -55,6 +58,8 @@ class MetaWorldEngine(TaskVectorEnv):
         self._parts: list[tuple[Group, range]] = []
         self._order = self._places = np.arange(num_envs)
         """The environments sorted by class, and where each of them is in that order."""
+        self._grasp_success = grasp_success
+        self._fields = (*Outcome._fields, "grasp_success") if grasp_success else Outcome._fields
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._hidden_goals = np.zeros((num_envs, 3))
         self._actions = np.empty((horizon, num_envs, 4))
@@ -93,7 +98,8 @@ class MetaWorldEngine(TaskVectorEnv):
             while len(simulations) < len(tasks):
                 simulations.append(ArmSimulation(blueprint.model, blueprint.arrays))
             states = [blueprint.task_state(task) for task in tasks]
-            self.groups.append(Group(blueprint, slice(start, end), states, simulations[: len(tasks)]))
+            members = slice(start, end)
+            self.groups.append(Group(blueprint, members, states, simulations[: len(tasks)], self._grasp_success))
         self._parts = [
             (group, range(first, min(first + _PART, len(group.tasks))))
             for group in self.groups
@@ -122,7 +128,7 @@ class MetaWorldEngine(TaskVectorEnv):
         ordered = np.concatenate([frames, self._frames, self._hidden_goals], axis=1)
         ordered = np.minimum(np.maximum(ordered, OBSERVATION_SPACE.low), OBSERVATION_SPACE.high)
         self._frames = frames
-        outcome = np.empty((len(Outcome._fields), self.num_envs))
+        outcome = np.empty((len(self._fields), self.num_envs))
         for group, snapshot in zip(self.groups, snapshots, strict=True):
             for row, values in zip(outcome, group.outcome(snapshot, ordered[group.members]), strict=True):
                 row[group.members] = values
@@ -130,8 +136,7 @@ class MetaWorldEngine(TaskVectorEnv):
         diverged = np.concatenate([group.diverged for group in self.groups])[self._places]
         self._elapsed += 1
         rewards, success, *details = outcome
-        names = ("near_object", "grasp_reward", "in_place_reward", "obj_to_target")
-        infos: dict[str, Any] = {"success": success != 0, **dict(zip(names, details, strict=True))}
+        infos: dict[str, Any] = {"success": success != 0, **dict(zip(self._fields[2:], details, strict=True))}
         infos["unscaled_reward"] = rewards
         infos["diverged"] = diverged
         if diverged.any():

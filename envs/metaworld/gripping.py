@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from envs.arrays import Array, namespace
 from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
 from envs.metaworld.snapshot import Snapshot
+from envs.metaworld.task_class import Outcome, TaskClass, Touching
 
 
 def gripper_caging(
@@ -64,3 +65,28 @@ def nearest_on_handle(s: Snapshot, position: Array, half_length: float) -> Array
     xp = namespace(position)
     hand_x, x = s.observations[:, :1], position[:, :1]
     return xp.concat([xp.where(xp.abs(x - hand_x) < half_length, hand_x, x), position[:, 1:]], axis=1)
+
+
+def is_open(s: Snapshot) -> Array:
+    """Whether the gripper is not quite shut."""
+    return s.observations[:, 3] > 0
+
+
+def is_lifted(s: Snapshot, height: float, initial_position: str = "obj_init_pos") -> Array:
+    """Whether the object is more than `height` metres above where it began, a constant."""
+    return s.observations[:, 6] - height > s.constant(initial_position)[:, 2]
+
+
+def is_picked_up(s: Snapshot) -> Array:
+    """Whether both pads press on the object and it is 2 cm above where it began: the usual success of a grasp."""
+    return s.touching & is_open(s) & is_lifted(s, 0.02)
+
+
+class PickingUp(TaskClass):
+    """A class whose grasp succeeds when its object is picked up."""
+
+    touching: ClassVar[Touching] = "grasp_success"
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`."""
+        return is_picked_up(s)

@@ -8,10 +8,10 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from envs.arrays import Array
 from envs.core import FloatArray
 from envs.metaworld.blueprints import Blueprint, TaskState
 from envs.metaworld.snapshot import Snapshot
-from envs.metaworld.task_class import Outcome
 from envs.simulation import STATE, SharedModel, Simulation
 
 _PADS = ("leftpad_geom", "rightpad_geom")
@@ -35,10 +35,16 @@ class Group:
         members: Which they are among all environments, sorted by class.
         tasks: Their tasks.
         simulations: Their physics.
+        grasp_success: Whether the outcome includes it.
     """
 
     def __init__(
-        self, blueprint: Blueprint, members: slice, tasks: Sequence[TaskState], simulations: Sequence[ArmSimulation]
+        self,
+        blueprint: Blueprint,
+        members: slice,
+        tasks: Sequence[TaskState],
+        simulations: Sequence[ArmSimulation],
+        grasp_success: bool = False,
     ) -> None:
         self.task_class = blueprint.task_class
         self.name = self.task_class.name
@@ -51,8 +57,9 @@ class Group:
         self._buffers = {array: np.empty((len(tasks), *view.shape)) for array, view in views}
         self._hands = np.empty((len(tasks), 3))
         self._efforts = np.empty((len(tasks), 2))
-        main_object = blueprint.task_class.main_object
-        self._grip = [] if main_object is None else [blueprint.names.geom[name] for name in (*_PADS, main_object)]
+        self._grasp_success = grasp_success
+        touched = {"never": False, "grasp_success": grasp_success, "always": True}[self.task_class.touching]
+        self._grip = [*(blueprint.names.geom[pad] for pad in _PADS), blueprint.main_object] if touched else []
         self._touching = np.zeros(len(tasks), dtype=np.bool_)
 
     def restore(self, model: SharedModel, which: IntArray) -> None:
@@ -95,9 +102,11 @@ class Group:
         """What the last `advance` of all environments came to, without observations."""
         return Snapshot(self.blueprint.names, self._buffers, self._constants, self._actions, touching=self._touching)
 
-    def outcome(self, snapshot: Snapshot, observations: FloatArray) -> Outcome:
-        """Reward and success, from the group's observations `(env, 39)`."""
-        return self.task_class.outcome(snapshot.with_observations(observations))
+    def outcome(self, snapshot: Snapshot, observations: FloatArray) -> tuple[Array, ...]:
+        """The fields of `Outcome`, and `grasp_success` if asked for, from the group's observations `(env, 39)`."""
+        seen = snapshot.with_observations(observations)
+        outcome = self.task_class.outcome(seen)
+        return (*outcome, self.task_class.grasp_success(seen, outcome)) if self._grasp_success else outcome
 
 
 def _touching(data: mujoco.MjData, left_pad: int, right_pad: int, geom: int) -> bool:

@@ -20,7 +20,7 @@ Drive = Literal["expert", "random", "mix"]
 """Who acts: Meta-World's scripted expert, uniform noise, or the two in turns of 20 steps."""
 DRIVES: tuple[Drive, ...] = get_args(Drive)
 
-INFO = ("near_object", "grasp_reward", "in_place_reward", "obj_to_target", "unscaled_reward")
+INFO = ("near_object", "grasp_reward", "grasp_success", "in_place_reward", "obj_to_target", "unscaled_reward")
 TOLERANCES = {"physics": 0.0, "observation": 1e-12, "reward": 1e-9, "success": 0.0} | dict.fromkeys(INFO, 1e-9)
 """Largest difference allowed; relative for the reward and the numbers of `info` beyond 1."""
 
@@ -42,7 +42,7 @@ def differences(task: Task, drive: Drive, steps: int, seed: int) -> dict[str, fl
     act = _driver(task.name, drive, np.random.default_rng(seed))
     largest = dict.fromkeys(TOLERANCES, 0.0)
     solved = False
-    with closing(MetaWorldEngine(1, steps, threads=1)) as engine:
+    with closing(MetaWorldEngine(1, steps, threads=1, grasp_success=True)) as engine:
         engine.set_tasks([task])
         expected, _ = reference.reset()
         observed, _ = engine.reset()

@@ -38,7 +38,7 @@ class Snapshot:
     observations: Any = None
     """`(env, 39)`; not there yet while the observation is being made."""
     touching: Any = None
-    """`(env,)`, whether both pads press on the class's `main_object`; only if it has one."""
+    """`(env,)`, whether both pads press on Meta-World's main object; only where it is needed (`TaskClass.touching`)."""
 
     def with_observations(self, observations: Array) -> Snapshot:
         """The same with observations."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
-from envs.arrays import Array
+from envs.arrays import Array, namespace
 from envs.metaworld.snapshot import Snapshot
+
+Touching = Literal["never", "grasp_success", "always"]
+"""When to find out what the pads press on: only for `grasp_success`, or always, that is, for `outcome` too."""
 
 
 class Outcome(NamedTuple):
@@ -33,8 +36,8 @@ class TaskClass(ABC):
     late_constants: ClassVar[tuple[str, ...]] = ()
     """More of them, which it sets in an episode's first step, to values that no action can change."""
 
-    main_object: ClassVar[str | None] = None
-    """A geom: `Snapshot.touching` says whether both of the gripper's pads press on it."""
+    touching: ClassVar[Touching] = "never"
+    """When `Snapshot.touching` is needed."""
 
     @abstractmethod
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
@@ -47,3 +50,7 @@ class TaskClass(ABC):
     @abstractmethod
     def outcome(self, s: Snapshot) -> Outcome:
         """Reward and success of the step."""
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """What Meta-World's `info` has under this name, 0 or 1 or a boolean: 1 where nothing is to be grasped."""
+        return namespace(s.actions).ones_like(s.actions[:, 0])

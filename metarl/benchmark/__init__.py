@@ -1,1 +1,1 @@
-"""Speed, always as a ratio of things measured in one run."""
+"""`metarl benchmark`: contestants measured in turn, in one run, so that what counts is the ratio between them."""

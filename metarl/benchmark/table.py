@@ -44,7 +44,7 @@ def _speeds(outcome: Outcome) -> Table:
 
 
 def _anatomies(outcomes: Sequence[Outcome]) -> Table:
-    table = _table("", *(outcome.comparison.name.replace(", ", "\n") for outcome in outcomes))
+    table = _table("", *(outcome.comparison.name.replace("ML1 ", "ML1\n").replace(", ", "\n") for outcome in outcomes))
     for threads in outcomes[0].threads:
         anatomies = [outcome.anatomy(threads) for outcome in outcomes]
         table.add_row(_bold(engine_name(threads)), *(f"{sum(anatomy.values()):.1f}" for anatomy in anatomies))

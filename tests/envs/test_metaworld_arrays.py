@@ -29,7 +29,7 @@ def as_torch(s: Snapshot) -> Snapshot:
 def test_tensors_give_what_arrays_give(name):
     tasks = MetaWorld("ML1", task=name, seed=3).train_tasks[:3]
     rng = np.random.default_rng(0)
-    with closing(MetaWorldEngine(3)) as engine:
+    with closing(MetaWorldEngine(3, grasp_success=True)) as engine:
         engine.set_tasks(tasks)
         engine.reset()
         for _ in range(10):
@@ -40,7 +40,9 @@ def test_tensors_give_what_arrays_give(name):
     frames, expected = observe([group.task_class], [tensors]), observe([group.task_class], [arrays])
     assert frames.dtype == torch.float64
     np.testing.assert_allclose(frames.numpy(), expected, atol=1e-12)
-    outcome = group.task_class.outcome(tensors.with_observations(torch.from_numpy(observations)))
-    expected = group.task_class.outcome(arrays.with_observations(observations))
+    tensors, arrays = tensors.with_observations(torch.from_numpy(observations)), arrays.with_observations(observations)
+    outcome, expected = group.task_class.outcome(tensors), group.task_class.outcome(arrays)
+    grasps = group.task_class.grasp_success(tensors, outcome)
+    np.testing.assert_array_equal(np.asarray(grasps), group.task_class.grasp_success(arrays, expected))
     for field, ours, theirs in zip(outcome._fields, outcome, expected, strict=True):
         np.testing.assert_allclose(np.asarray(ours), theirs, atol=1e-12, err_msg=field)

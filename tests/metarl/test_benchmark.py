@@ -45,7 +45,7 @@ def at(*speeds, **parts):
     return Measurement({"all": [1 / speed for speed in speeds], **seconds})
 
 
-def outcome(threads=2, memory=None, **wanted):
+def outcome(threads=2, memory=None, benchmark="ML10", **wanted):
     measurements = {
         "Meta-World, sync": at(1000, 2000, 3000),
         "Meta-World, async": at(1500, 1500, 1500),
@@ -54,7 +54,7 @@ def outcome(threads=2, memory=None, **wanted):
         f"engine, {threads} threads": at(9000, 11000, 10000, simulation=85, reward=5),
         f"limit, {threads} threads": at(12500, 12500, 12500),
     }
-    comparison = Comparison("ML10", num_envs=200, original_num_envs=20, **{**WANTED, **wanted})
+    comparison = Comparison(benchmark, num_envs=200, original_num_envs=20, **{**WANTED, **wanted})
     return Outcome(comparison, (1, threads), measurements, memory)
 
 
@@ -121,7 +121,8 @@ def test_what_was_not_measured_is_no_target():
 
 
 def test_tables_fit_a_terminal():
-    outcomes = [outcome(16, memory=int(4e9)), outcome(16)]
+    names = ("ML10", "ML10", "push-v3", "pick-place-v3")
+    outcomes = [outcome(16, memory=int(4e9), benchmark=name) for name in names]
     shown = text(benchmark_tables(outcomes, outcomes[0].targets))
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
     assert "…" not in shown

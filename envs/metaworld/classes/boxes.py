@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from envs.arrays import Array, namespace
 from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
-from envs.metaworld.gripping import gripper_caging
+from envs.metaworld.gripping import gripper_caging, is_lifted
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -49,8 +49,7 @@ class BinPicking(TaskClass):
         )
         reward = hamacher_product(grasped, in_place)
         near = norm(block - hand) < 0.04
-        held = near & _held_up(s, opening=0.43)
-        reward = xp.where(held, reward + 1.0 + 5.0 * hamacher_product(above_floor, in_place), reward)
+        reward = xp.where(self._held(s, near), reward + 1.0 + 5.0 * hamacher_product(above_floor, in_place), reward)
         reward = xp.where(to_target < radius, 10.0, reward)
         return Outcome(
             reward=reward,
@@ -60,6 +59,14 @@ class BinPicking(TaskClass):
             in_place_reward=in_place,
             obj_to_target=to_target,
         )
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: at the hand and held up."""
+        return self._held(s, outcome.near_object)
+
+    def _held(self, s: Snapshot, near: Array) -> Array:
+        """Whether the block is at the hand and held up."""
+        return near & _held_up(s, opening=0.43)
 
 
 class PickOutOfHole(TaskClass):
@@ -93,8 +100,9 @@ class PickOutOfHole(TaskClass):
             density="high",
         )
         reward = hamacher_product(grasped, in_place)
-        held = (tcp_to_block < 0.04) & _held_up(s, opening=0.33)
-        reward = xp.where(held, reward + 1.0 + 5.0 * hamacher_product(in_place, above_floor), reward)
+        reward = xp.where(
+            self._held(s, tcp_to_block), reward + 1.0 + 5.0 * hamacher_product(in_place, above_floor), reward
+        )
         reward = xp.where(to_target < s.constant("TARGET_RADIUS"), 10.0, reward)
         return Outcome(
             reward=reward,
@@ -104,6 +112,14 @@ class PickOutOfHole(TaskClass):
             in_place_reward=in_place,
             obj_to_target=to_target,
         )
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: at the tool centre point and held up."""
+        return self._held(s, norm(s.observations[:, 4:7] - s.tcp))
+
+    def _held(self, s: Snapshot, tcp_to_block: Array) -> Array:
+        """Whether the block is at the tool centre point and held up."""
+        return (tcp_to_block < 0.04) & _held_up(s, opening=0.33)
 
 
 class BoxClose(TaskClass):
@@ -142,10 +158,14 @@ class BoxClose(TaskClass):
             obj_to_target=xp.zeros_like(error),
         )
 
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: gripped at least by half."""
+        return outcome.grasp_reward >= 0.5
+
 
 def _held_up(s: Snapshot, opening: float) -> Array:
     """Whether the object is 2 cm above where it began and something keeps the gripper open."""
-    return (s.observations[:, 6] - 0.02 > s.constant("obj_init_pos")[:, 2]) & (s.observations[:, 3] >= opening)
+    return is_lifted(s, 0.02) & (s.observations[:, 3] >= opening)
 
 
 def _funnel(position: Array, center: Array, *, brim: float, slope: float, height: float) -> Array:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from envs.arrays import Array, namespace
 from envs.metaworld.bricks import hamacher_product, long_tail, norm
+from envs.metaworld.gripping import is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -44,6 +45,10 @@ class _Button(TaskClass):
             in_place_reward=pressed,
             obj_to_target=to_target,
         )
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: the gripper is open."""
+        return is_open(s)
 
 
 class _FrontButton(_Button):

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from envs.arrays import Array, namespace
 from envs.metaworld.bricks import clamp, gaussian, hamacher_product, long_tail, norm
+from envs.metaworld.gripping import is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -61,6 +62,10 @@ class DoorOpen(_Door):
         angle = s.joint("doorjoint")
         wide = 0.8 * long_tail(pi / 2 + pi / 6 + angle, 0.0, 0.5, pi / 3)
         return xp.where(angle < -pi / 90, 0.2 + wide, wide)
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: gripped at least by half."""
+        return outcome.grasp_reward >= 0.5
 
 
 class DoorClose(_Door):
@@ -120,6 +125,10 @@ class _Lock(TaskClass):
             in_place_reward=turned,
             obj_to_target=to_target,
         )
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: the gripper is open."""
+        return is_open(s)
 
 
 class DoorLock(_Lock):

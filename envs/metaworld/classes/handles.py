@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from envs.arrays import Array, namespace
 from envs.metaworld.bricks import hamacher_product, long_tail, norm
-from envs.metaworld.gripping import gripper_caging
+from envs.metaworld.gripping import gripper_caging, is_lifted, is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -107,6 +107,10 @@ class _HandlePull(_Handle):
         """Whether the handle is high enough."""
         return to_target <= radius
 
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: the gripper is open and the handle 3 cm up."""
+        return is_open(s) & is_lifted(s, 0.03)
+
 
 class HandlePull(_HandlePull):
     """Pull a handle up, from the front."""
@@ -177,3 +181,7 @@ class LeverPull(TaskClass):
             in_place_reward=engaged,
             obj_to_target=distance,
         )
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: the shoulder is under the lever."""
+        return outcome.grasp_reward > 0.9

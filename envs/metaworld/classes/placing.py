@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from envs.arrays import Array, namespace
 from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
-from envs.metaworld.gripping import gripper_caging
+from envs.metaworld.gripping import PickingUp, gripper_caging, is_lifted, is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
 
-class PickPlace(TaskClass):
+class PickPlace(PickingUp):
     """Pick the puck up and hold it at a goal in the air."""
 
     name: ClassVar[str] = "pick-place-v3"
@@ -30,7 +30,7 @@ class PickPlace(TaskClass):
         in_place = long_tail(to_target, 0.0, 0.05, norm(s.constant("obj_init_pos") - target))
         grasped = _between_pads(s, puck)
         reward = hamacher_product(grasped, in_place)
-        held = _in_grip(s, tcp_to_puck, 0.02) & _lifted(s, 0.01)
+        held = _in_grip(s, tcp_to_puck, 0.02) & is_lifted(s, 0.01)
         reward = xp.where(held, reward + 1.0 + 5.0 * in_place, reward)
         reward = xp.where(to_target < 0.05, 10.0, reward)
         return Outcome(
@@ -43,7 +43,7 @@ class PickPlace(TaskClass):
         )
 
 
-class PickPlaceWall(TaskClass):
+class PickPlaceWall(PickingUp):
     """Pick the puck up and carry it over a wall to a goal."""
 
     name: ClassVar[str] = "pick-place-wall-v3"
@@ -68,7 +68,7 @@ class PickPlaceWall(TaskClass):
         )
         reward = hamacher_product(grasped, at_midpoint)
         carried = reward + 1.0 + xp.where(puck[:, 1] > 0.75, 4.0 + 3.0 * in_place, 4.0 * at_midpoint)
-        reward = xp.where(_in_grip(s, tcp_to_puck, 0.02) & _lifted(s, 0.015), carried, reward)
+        reward = xp.where(_in_grip(s, tcp_to_puck, 0.02) & is_lifted(s, 0.015), carried, reward)
         reward = xp.where(to_target < 0.05, 10.0, reward)
         return Outcome(
             reward=reward,
@@ -80,7 +80,7 @@ class PickPlaceWall(TaskClass):
         )
 
 
-class ShelfPlace(TaskClass):
+class ShelfPlace(PickingUp):
     """Pick the block up and set it on a shelf."""
 
     name: ClassVar[str] = "shelf-place-v3"
@@ -111,7 +111,7 @@ class ShelfPlace(TaskClass):
         in_place = xp.where(below & (y > front) & (y < behind), clamp(in_place - loss, 0.0, 1.0), in_place)
         in_place = xp.where(below & (y > behind), 0.0, in_place)
 
-        held = _in_grip(s, tcp_to_block, 0.025) & _lifted(s, 0.01)
+        held = _in_grip(s, tcp_to_block, 0.025) & is_lifted(s, 0.01)
         reward = xp.where(held, reward + 1.0 + 5.0 * in_place, reward)
         reward = xp.where(to_target < 0.05, 10.0, reward)
         return Outcome(
@@ -124,7 +124,7 @@ class ShelfPlace(TaskClass):
         )
 
 
-class HandInsert(TaskClass):
+class HandInsert(PickingUp):
     """Grip the block and bring it down into a hole in the table."""
 
     name: ClassVar[str] = "hand-insert-v3"
@@ -185,7 +185,7 @@ class Basketball(TaskClass):
         to_target = norm((ball - target) * scale)
         in_place = long_tail(to_target, 0.0, radius, norm((s.constant("obj_init_pos") - target) * scale))
         tcp_to_ball = norm(ball - s.tcp)
-        held = _in_grip(s, tcp_to_ball, 0.035) & _lifted(s, 0.01)
+        held = _in_grip(s, tcp_to_ball, 0.035) & is_lifted(s, 0.01)
         caging = gripper_caging(
             s,
             ball,
@@ -208,15 +208,14 @@ class Basketball(TaskClass):
             obj_to_target=to_target,
         )
 
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: the gripper is open and the ball 3 cm up."""
+        return is_open(s) & is_lifted(s, 0.03)
+
 
 def _in_grip(s: Snapshot, tcp_to_object: Array, within: float) -> Array:
     """Whether the object is at the tool centre point and the gripper not quite shut."""
-    return (tcp_to_object < within) & (s.observations[:, 3] > 0)
-
-
-def _lifted(s: Snapshot, height: float) -> Array:
-    """Whether the object is more than `height` metres above where it began."""
-    return s.observations[:, 6] - height > s.constant("obj_init_pos")[:, 2]
+    return (tcp_to_object < within) & is_open(s)
 
 
 def _between_pads(s: Snapshot, puck: Array) -> Array:

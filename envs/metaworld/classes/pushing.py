@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from envs.arrays import Array, namespace
 from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
-from envs.metaworld.gripping import gripper_caging
+from envs.metaworld.gripping import PickingUp, gripper_caging, is_open
 from envs.metaworld.snapshot import Snapshot
-from envs.metaworld.task_class import Outcome, TaskClass
+from envs.metaworld.task_class import Outcome, TaskClass, Touching
 
 
-class Push(TaskClass):
+class Push(PickingUp):
     """Push the puck to a goal on the table."""
 
     name: ClassVar[str] = "push-v3"
@@ -79,7 +79,7 @@ def pinching(s: Snapshot, position: Array, *, grip: float, xz: float) -> Array:
     return xp.where(caging > 0.95, caging + pinch, caging) / 2
 
 
-class PushBack(TaskClass):
+class PushBack(PickingUp):
     """Pull the block back over the table to a goal near the robot."""
 
     name: ClassVar[str] = "push-back-v3"
@@ -112,7 +112,7 @@ class PushBack(TaskClass):
         )
 
 
-class PushWall(TaskClass):
+class PushWall(PickingUp):
     """Push the block around a wall to a goal behind it."""
 
     name: ClassVar[str] = "push-wall-v3"
@@ -161,6 +161,7 @@ class Sweep(TaskClass):
 
     name: ClassVar[str] = "sweep-v3"
     arrays: ClassVar[tuple[str, ...]] = ("xpos", "site_xpos", "xquat")
+    touching: ClassVar[Touching] = "grasp_success"
     constants: ClassVar[tuple[str, ...]] = ("_target_pos", "obj_init_pos", "init_tcp", "OBJ_RADIUS")
     grip: ClassVar[float] = 0.01
     xz: ClassVar[float] = 0.005
@@ -191,6 +192,10 @@ class Sweep(TaskClass):
             obj_to_target=to_target,
         )
 
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: pressed on by both pads."""
+        return s.touching & is_open(s)
+
 
 class SweepInto(Sweep):
     """Sweep the block into a hole in the table."""
@@ -210,7 +215,7 @@ class SweepInto(Sweep):
         return xp.concat([s.constant("_target_pos")[:, :2], block[:, 2:]], axis=1)
 
 
-class Soccer(TaskClass):
+class Soccer(PickingUp):
     """Kick the ball into the goal."""
 
     name: ClassVar[str] = "soccer-v3"
@@ -250,6 +255,7 @@ class CoffeePush(TaskClass):
 
     name: ClassVar[str] = "coffee-push-v3"
     arrays: ClassVar[tuple[str, ...]] = ("xpos", "site_xpos", "geom_xmat")
+    touching: ClassVar[Touching] = "grasp_success"
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The mug."""
@@ -285,6 +291,10 @@ class CoffeePush(TaskClass):
             in_place_reward=in_place,
             obj_to_target=distance,
         )
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: pressed on by both pads."""
+        return s.touching & is_open(s)
 
 
 class CoffeePull(CoffeePush):

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from envs.arrays import Array, namespace
 from envs.metaworld.bricks import clamp, gaussian, hamacher_product, long_tail, norm
+from envs.metaworld.gripping import is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -39,6 +40,10 @@ class DrawerOpen(TaskClass):
             in_place_reward=opened,
             obj_to_target=to_target,
         )
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: the gripper is open."""
+        return is_open(s)
 
 
 class DrawerClose(TaskClass):

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from envs.arrays import Array, namespace
 from envs.metaworld.bricks import hamacher_product, long_tail, norm
-from envs.metaworld.gripping import gripper_caging
+from envs.metaworld.gripping import gripper_caging, is_lifted, is_open, is_picked_up
 from envs.metaworld.snapshot import Snapshot
-from envs.metaworld.task_class import Outcome, TaskClass
+from envs.metaworld.task_class import Outcome, TaskClass, Touching
 
 _INITIAL = ("stick_init_pos", "obj_init_pos")
 """Constants that say where stick and thermos were at first."""
@@ -20,7 +20,7 @@ class StickPush(TaskClass):
     name: ClassVar[str] = "stick-push-v3"
     arrays: ClassVar[tuple[str, ...]] = ("xpos", "site_xpos", "xmat")
     constants: ClassVar[tuple[str, ...]] = ("_target_pos", "obj_init_pos", "init_tcp", "stick_init_pos")
-    main_object: ClassVar[str | None] = "objGeom"
+    touching: ClassVar[Touching] = "always"
     handle_offset: ClassVar[float] = 0.09
     """From the thermos's handle to the point observed, along y, in metres."""
     obj_radius: ClassVar[float] = 0.04
@@ -49,8 +49,7 @@ class StickPush(TaskClass):
 
     def lifted(self, s: Snapshot) -> Array:
         """Whether the stick is off the table and the gripper not shut."""
-        opened, height = s.observations[:, 3], s.observations[:, 6]
-        return (opened > 0) & (height - 0.01 > s.constant("stick_init_pos")[:, 2])
+        return is_open(s) & is_lifted(s, 0.01, "stick_init_pos")
 
     def outcome(self, s: Snapshot) -> Outcome:
         """Gripping the stick; once it is held and lifted, nearness of stick and thermos to the goal."""
@@ -74,12 +73,16 @@ class StickPush(TaskClass):
             obj_to_target=to_target,
         )
 
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: pressed on by both pads and lifted."""
+        return s.touching & self.lifted(s)
+
 
 class StickPull(StickPush):
     """Pull the thermos to a goal with the stick, by its handle."""
 
     name: ClassVar[str] = "stick-pull-v3"
-    main_object: ClassVar[str | None] = None
+    touching: ClassVar[Touching] = "grasp_success"
     handle_offset: ClassVar[float] = 0.0
     obj_radius: ClassVar[float] = 0.014
     caged_from: ClassVar[str] = "obj_init_pos"  # the thermos's, as in Meta-World
@@ -115,3 +118,7 @@ class StickPull(StickPush):
             in_place_reward=at_thermos,
             obj_to_target=handle_to_target,
         )
+
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: as `StickPush`, but the thermos's height at first counts."""
+        return is_picked_up(s)

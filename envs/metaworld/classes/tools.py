@@ -61,6 +61,10 @@ class Tool(TaskClass):
             obj_to_target=xp.zeros_like(grasped),
         )
 
+    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
+        """See `TaskClass`: gripped at least by half."""
+        return outcome.grasp_reward >= 0.5
+
 
 def lift_and_place(lifted: Array, error: Array, margin: float) -> Array:
     """A tenth for lifting the tool, the rest for its nearness to where it belongs: 0 to 1.
