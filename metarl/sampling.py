@@ -33,7 +33,7 @@ class Actor(Protocol):
 
 
 class RandomActor:
-    """Draws actions uniformly from the action space; log-probabilities are reported as zero.
+    """Draws actions uniformly from a bounded action space; log-probabilities are reported as zero.
 
     Args:
         space: The action space of a single environment.
@@ -50,22 +50,36 @@ class RandomActor:
         if isinstance(self._space, gym.spaces.Discrete):
             choices = torch.randint(int(self._space.n), (count,), generator=generator)
             return torch.nn.functional.one_hot(choices, int(self._space.n)).float(), torch.zeros(count)
-        low, high = (torch.as_tensor(bound, dtype=torch.float32) for bound in (self._space.low, self._space.high))
-        return low + (high - low) * torch.rand((count, len(low)), generator=generator), torch.zeros(count)
+        return 2 * torch.rand((count, self._space.shape[0]), generator=generator) - 1, torch.zeros(count)
 
 
 def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[Any]:
-    """Action vectors `(env, action)` as the environment takes them: clipped to the box, or indices of one-hot rows."""
+    """Action vectors `(env, action)` of a policy as the environment takes them.
+
+    A policy's actions are in units of the action space: -1 is its lower bound and 1 its upper bound, and what is beyond
+    is clipped (as rllab's normalised environments, which the published hyperparameters are for). Of one-hot rows the
+    index is taken.
+    """
     if isinstance(space, gym.spaces.Discrete):
         return np.asarray(actions.argmax(-1) + int(space.start))
-    return np.asarray(np.clip(actions, space.low, space.high), dtype=space.dtype)
+    middle, half = _middle_and_half(space)
+    return np.asarray(np.clip(middle + half * actions, space.low, space.high), dtype=space.dtype)
 
 
 def to_vectors(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[np.float32]:
     """The inverse of `to_environment`: actions as float vectors `(env, action)`, discrete ones one-hot."""
     if isinstance(space, gym.spaces.Discrete):
         return np.asarray(np.eye(int(space.n), dtype=np.float32)[actions - int(space.start)])
-    return np.asarray(actions, dtype=np.float32)
+    middle, half = _middle_and_half(space)
+    return np.asarray((actions - middle) / half, dtype=np.float32)
+
+
+def _middle_and_half(space: gym.spaces.Box) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What a policy's 0 stands for, and how far its 1 is from it; 0 and 1 where the box has no bounds."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    bounded = np.isfinite(low) & np.isfinite(high)
+    low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+    return (low + high) / 2, (high - low) / 2
 
 
 class Sampler:

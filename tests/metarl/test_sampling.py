@@ -1,3 +1,4 @@
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -95,6 +96,14 @@ def test_actions_are_clipped_for_the_environment_and_recorded_as_sampled():
     trajectories, _, env, _ = collect(lanes=1, episodes=1, actor=Strong())
     assert np.max(env.received) == 1.0
     assert trajectories.actions[0, 0, 0].tolist() == [5.0, 5.0]
+
+
+def test_a_policys_actions_are_in_units_of_the_action_space():
+    space = gym.spaces.Box(np.array([-0.1, 0.0, -np.inf]), np.array([0.1, 4.0, np.inf]), dtype=np.float64)
+    vectors = np.array([[1.0, -1.0, 7.0], [0.5, 0.5, -2.0], [-3.0, 2.0, 0.0]])
+    actions = to_environment(vectors, space)
+    assert actions.tolist() == [[0.1, 0.0, 7.0], [0.05, 3.0, -2.0], [-0.1, 4.0, 0.0]]
+    np.testing.assert_allclose(to_vectors(actions[:2], space), vectors[:2])
 
 
 def test_discrete_actions_are_one_hot_vectors_for_the_policy():
