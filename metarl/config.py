@@ -224,7 +224,7 @@ def override_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
     Args:
         config: Where to start from.
-        overrides: Such as `["--algorithm.inner-lr", "0.1", "--seed=3"]`: dotted names, dashes for underscores, values
+        overrides: Such as `["--algorithm.inner.lr", "0.1", "--seed=3"]`: dotted names, dashes for underscores, values
             as in YAML; several values make a list.
 
     Raises:

@@ -33,6 +33,11 @@ class ActionHead(nn.Module):
         gaussian = isinstance(distribution, Gaussian)
         self.log_std = nn.Parameter(torch.full((distribution.action_size,), math.log(init_std))) if gaussian else None
 
+    @property
+    def std(self) -> Float[Tensor, "a"] | None:
+        """The standard deviation of each action, its floor included; None where actions are not Gaussian."""
+        return None if self.log_std is None else self.log_std.detach().clamp(min=self.min_log_std).exp()
+
     def forward(self, features: Float[Tensor, "*b f"]) -> Float[Tensor, "*b p"]:
         """The distribution's parameters."""
         output: Tensor = self.linear(features)

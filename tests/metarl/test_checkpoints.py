@@ -30,7 +30,7 @@ def manifest(env_steps=100, score=None, **fields):
     return Manifest(
         iteration=3,
         env_steps=env_steps,
-        config={"algorithm": {"inner_lr": 0.1}},
+        config={"algorithm": {"inner": {"lr": 0.1}}},
         task_fingerprint="0123456789abcdef",
         versions={"torch": "2.13.0"},
         score=score,

@@ -75,9 +75,9 @@ def fails(capsys, code, *arguments):
 
 
 def test_train(config, trained, capsys):
-    assert main(["train", config, "--run", "out/a", "--iterations", "2", "--algorithm.inner-lr=0.5"]) == 0
+    assert main(["train", config, "--run", "out/a", "--iterations", "2", "--algorithm.inner.lr=0.5"]) == 0
     [(given, run, resume)] = trained
-    assert (given.iterations, given.algorithm.inner_lr, resume) == (2, 0.5, False)
+    assert (given.iterations, given.algorithm.inner.lr, resume) == (2, 0.5, False)
     assert run.path == Path("out/a")
     assert RunDirectory.open(run.path).config == given
     assert "run directory: out/a\n" in capsys.readouterr().out
@@ -164,8 +164,8 @@ def test_help(config, capsys):
             main(arguments)
         assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert "--algorithm.inner-lr" in out
-    assert "Step size of the inner gradient step." in out
+    assert "--algorithm.inner.lr" in out
+    assert "Step size." in out
     assert main(["train", "--help"]) == 0
     assert "--resume" in capsys.readouterr().out
     assert not Path("runs").exists()
@@ -188,10 +188,10 @@ def test_version(capsys):
         ("train quick.yaml more", "unknown argument 'more'; known: --help, --resume, --run, -h"),
         ("train none.yaml", "no configuration file 'none.yaml'"),
         ("train quick.yaml --iteratons 3", "command line: iteratons: unknown field 'iteratons'; did you mean"),
-        ("train quick.yaml --algorithm.iner-lr 3", "command line: algorithm.iner_lr: unknown field 'iner_lr'; did you"),
+        ("train quick.yaml --algorithm.inner.lrr 3", "command line: algorithm.inner.lrr: unknown field 'lrr'; did you"),
         (
-            "train quick.yaml --algorithm.inner-lr x",
-            "command line: algorithm.inner_lr: expected a valid number, got 'x'",
+            "train quick.yaml --algorithm.inner.lr x",
+            "command line: algorithm.inner.lr: expected a valid number, got 'x'",
         ),
         ("train quick.yaml --tasks.kind bandt", "command line: tasks.kind: expected 'metaworld' or"),
         ("train quick.yaml --run quick.yaml", "run directory quick.yaml already exists"),

@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from envs.errors import UserError
-from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.maml.config import (
+    InnerConfig,
+    LinearBaselineConfig,
+    MAMLConfig,
+    PPOConfig,
+    ProMPConfig,
+    ReptileConfig,
+    TRPOConfig,
+    ValueBaselineConfig,
+    VPGConfig,
+)
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.config import (
     BanditTasks,
@@ -100,7 +110,9 @@ algorithms = st.one_of(
     st.builds(
         MAMLConfig,
         meta_batch=positive,
-        inner_lr=numbers,
+        inner=st.builds(InnerConfig, steps=positive, lr=numbers, adapted=st.sampled_from(["all", "head"])),
+        outer=st.sampled_from([TRPOConfig(max_kl=0.02), PPOConfig(), ProMPConfig(), VPGConfig(), ReptileConfig()]),
+        baseline=st.sampled_from([LinearBaselineConfig(), ValueBaselineConfig(hidden_sizes=(8,))]),
         hidden_sizes=st.lists(positive, max_size=3).map(tuple),
         activation=st.sampled_from(["tanh", "relu"]),
     ),
@@ -202,14 +214,28 @@ def test_configurations_are_frozen():
         ("tasks: {kind: registered, id: x, options: 3}", "tasks.options: expected a mapping of fields, got 3"),
         ("algorithm: {kind: mamll}", "algorithm.kind: expected 'maml' or 'rl2', got 'mamll'; did you mean 'maml'?"),
         (
-            "algorithm: {kind: maml, iner_lr: 0.1}",
-            "algorithm.iner_lr: unknown field 'iner_lr'; did you mean 'inner_lr'?",
+            "algorithm: {kind: maml, iner: {lr: 0.1}}",
+            "algorithm.iner: unknown field 'iner'; did you mean 'inner'?",
         ),
         (
-            "algorithm: {kind: maml, outer: {maxkl: 0.1}}",
+            "algorithm: {kind: maml, inner_lr: 0.1}",
+            "algorithm.inner_lr: unknown field 'inner_lr'; did you mean 'inner'?",
+        ),
+        ("algorithm: {kind: maml, inner: {steps: 0}}", "algorithm.inner.steps: expected greater than 0, got 0"),
+        (
+            "algorithm: {kind: maml, outer: {kind: prompt}}",
+            "algorithm.outer.kind: expected 'trpo' or 'ppo' or 'promp' or 'vpg' or 'reptile', got 'prompt'; "
+            "did you mean 'promp'?",
+        ),
+        (
+            "algorithm: {kind: maml, outer: {kind: reptile, clip: 0.1}}",
+            "algorithm.outer.clip: unknown field 'clip'; known: kind, lr",
+        ),
+        (
+            "algorithm: {kind: maml, outer: {kind: trpo, maxkl: 0.1}}",
             "algorithm.outer.maxkl: unknown field 'maxkl'; did you mean 'max_kl'?",
         ),
-        ("algorithm: {kind: maml, inner_lr: .nan}", "algorithm.inner_lr: expected a finite number, got nan"),
+        ("algorithm: {kind: maml, inner: {lr: .nan}}", "algorithm.inner.lr: expected a finite number, got nan"),
         ("checkpoint: {every: 0}\nseed: -1", "seed: expected greater than or equal to 0, got -1 (and 1 more)"),
     ],
 )
@@ -254,7 +280,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_overrides(write):
-    overrides = "--seed=3 --algorithm.inner-lr 1e-2 --evaluation.adaptation-episodes 0 1 3 --device cpu"
+    overrides = "--seed=3 --algorithm.inner.lr 1e-2 --evaluation.adaptation-episodes 0 1 3 --device cpu"
     overrides += " --threads None --iterations 2"
     overrides += (
         " --algorithm.hidden-sizes 32 --evaluation.tasks-per-name null --algorithm.normalize_observations false"
@@ -265,7 +291,7 @@ def test_overrides(write):
         device="cpu",
         iterations=2,
         tasks=NavigationTasks(),
-        algorithm=MAMLConfig(inner_lr=0.01, hidden_sizes=(32,), normalize_observations=False),
+        algorithm=MAMLConfig(inner=InnerConfig(lr=0.01), hidden_sizes=(32,), normalize_observations=False),
         evaluation=EvaluationConfig(adaptation_episodes=(0, 1, 3), tasks_per_name=None),
     )
 
@@ -282,10 +308,10 @@ def test_overrides_take_lists_and_options_as_yaml():
     ("overrides", "message"),
     [
         ("--iteratons 3", "command line: iteratons: unknown field 'iteratons'; did you mean 'iterations'?"),
-        ("--algorithm.iner-lr 3", "command line: algorithm.iner_lr: unknown field 'iner_lr'; did you mean 'inner_lr'?"),
-        ("--algoritm.inner-lr 3", "unknown section in --algoritm.inner-lr: 'algoritm'; did you mean 'algorithm'?"),
+        ("--algorithm.inner.lrr 3", "command line: algorithm.inner.lrr: unknown field 'lrr'; did you mean 'lr'?"),
+        ("--algoritm.inner.lr 3", "unknown section in --algoritm.inner.lr: 'algoritm'; did you mean 'algorithm'?"),
         ("--seed.x 3", "unknown section in --seed.x: 'seed'; known: algorithm, checkpoint, evaluation, tasks"),
-        ("--algorithm.inner-lr x", "command line: algorithm.inner_lr: expected a valid number, got 'x'"),
+        ("--algorithm.inner.lr x", "command line: algorithm.inner.lr: expected a valid number, got 'x'"),
         ("--seed 1 2", "command line: seed: expected a valid integer, got (1, 2)"),
         ("--algorithm maml", "command line: algorithm: expected a mapping of fields, got 'maml'"),
         ("--seed", "--seed needs a value, such as '--seed 1'"),

@@ -32,7 +32,7 @@ def test_maml_finds_goals_that_no_single_policy_finds():
     torch.manual_seed(0)
     distribution = Navigation(num_test_tasks=40, horizon=50)
     config = MAMLConfig(
-        meta_batch=10, episodes=20, parallel_episodes=20, inner_lr=0.1, hidden_sizes=(64,), normalize_observations=False
+        meta_batch=10, episodes=20, parallel_episodes=20, hidden_sizes=(64,), normalize_observations=False
     )
     maml = MAML(config, distribution.observation_space, distribution.action_space, CPU)
     learn(maml, distribution, iterations=60)

@@ -6,8 +6,7 @@ import torch
 from counting_env import Counting
 
 from metarl.algorithms.maml.algorithm import MAML
-from metarl.algorithms.maml.config import MAMLConfig
-from metarl.algorithms.maml.losses import make_batch
+from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.evaluation.protocol import evaluate
 from metarl.types import Timestep, Trajectories
 
@@ -18,7 +17,7 @@ NOTHING = np.zeros(2, bool)
 def make_maml(distribution=None, **settings):
     torch.manual_seed(0)
     distribution = distribution or Counting()
-    config = MAMLConfig(**({"meta_batch": 2, "hidden_sizes": (4,), "inner_lr": 0.5} | settings))
+    config = MAMLConfig(**({"meta_batch": 2, "hidden_sizes": (4,), "inner": InnerConfig(lr=0.5)} | settings))
     return MAML(config, distribution.observation_space, distribution.action_space, torch.device("cpu"))
 
 
@@ -64,8 +63,8 @@ def test_adapting_is_the_inner_step_of_training():
     agent = maml.make_agent(seed=1)
     steps = tell_episodes(agent, [5, 5, 5])
     agent.adapt()
-    batch = make_batch(to_trajectories(steps, 5), maml.config.discount, maml.config.gae_lambda)
-    adapted = maml.adapt(maml.replicate(maml.parameters, 2), [batch])
+    batch = maml.make_batch(to_trajectories(steps, 5))
+    adapted = maml.adapt(maml.replicate(maml.parameters, 2), batch)
     means = maml.distribution.mode(maml.outputs(adapted, torch.tensor(OBSERVATIONS).float()))
     np.testing.assert_allclose(agent.eval_action(OBSERVATIONS), np.clip(means.numpy(), -1, 1), atol=1e-5)
 
@@ -133,7 +132,7 @@ def test_zero_shot_is_the_initial_policy_and_init_returns_to_it():
 
 
 def test_a_second_round_adapts_further_with_the_adapted_policy():
-    agent = make_maml(inner_steps=2).make_agent(seed=1)
+    agent = make_maml(inner=InnerConfig(steps=2, lr=0.5)).make_agent(seed=1)
     assert agent.adaptation_steps == 2
     tell_episodes(agent, [5])
     agent.adapt()

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from metarl.algorithms.maml.losses import Batch, make_batch
+from metarl.algorithms.maml.losses import Batch
 from metarl.optim.vectors import Parameters
 from metarl.recording import Recorder
 from metarl.sampling import to_environment, to_vectors
@@ -34,7 +34,7 @@ class MAMLAgent:
     """
 
     def __init__(self, maml: MAML, seed: int) -> None:
-        self.adaptation_steps = maml.config.inner_steps
+        self.adaptation_steps = maml.config.inner.steps
         self._maml = maml
         self._device = maml.policy.head.linear.weight.device
         self._generator = torch.Generator().manual_seed(seed)
@@ -69,14 +69,12 @@ class MAMLAgent:
         """
         if not self._steps:
             return
-        config = self._maml.config
-        trajectories = self._record(self._steps).to(self._device)
-        batch = make_batch(trajectories, config.discount, config.gae_lambda)
+        batch = self._maml.make_batch(self._record(self._steps).to(self._device))
         adapted = self._current(len(batch.weights))
         parts = []  # adapted one meta-batch at a time, so that it takes no more memory than training
-        for tasks in torch.split(torch.arange(len(batch.weights)), config.meta_batch):
+        for tasks in torch.split(torch.arange(len(batch.weights)), self._maml.config.meta_batch):
             part = {name: value[tasks] for name, value in adapted.items()}
-            parts.append(self._maml.adapt(part, [Batch(*(values[tasks] for values in batch))]))
+            parts.append(self._maml.adapt(part, Batch(*(values[tasks] for values in batch))))
         self._adapted = {name: torch.cat([part[name] for part in parts]) for name in adapted}
         self._steps = []
 

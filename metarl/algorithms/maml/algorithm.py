@@ -1,26 +1,34 @@
-"""MAML with a TRPO outer step (Finn et al. 2017), all tasks of a meta-batch adapted in one batched computation."""
+"""The MAML family (Finn et al. 2017): an inner rule, an outer rule, all tasks of a meta-batch in one computation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
 
 import gymnasium as gym
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import functional_call, jvp, vjp, vmap
+from torch.func import functional_call, vmap
 
-from envs.errors import UserError
 from metarl.algorithms.maml.agent import MAMLAgent
-from metarl.algorithms.maml.config import MAMLConfig
-from metarl.algorithms.maml.losses import Batch, adapt, make_batch, mean_kl, surrogate
+from metarl.algorithms.maml.baselines import make_baseline
+from metarl.algorithms.maml.config import MAMLConfig, check_combination
+from metarl.algorithms.maml.inner import InnerRule
+from metarl.algorithms.maml.losses import Batch, exploration_credit, make_batch, trim
+from metarl.algorithms.maml.outer import NonFiniteError, make_outer_rule
+from metarl.algorithms.maml.problem import Problem, adapt_batched
 from metarl.errors import RunFailure
-from metarl.optim.trust_region import TrustRegionStep, trust_region_step
-from metarl.optim.vectors import Parameters, flatten, unflatten
+from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import action_distribution
 from metarl.policies.mlp import MLPPolicy
 from metarl.policies.recurrent import RecurrentInput
 from metarl.sampling import RandomActor, Sampler
+from metarl.types import Trajectories
+
+_MAX_SKIPPED = 5
+"""Updates in a row that may come out not finite before the run stops."""
+_SKIPPED = "skipped_updates"
+_log = logging.getLogger(__name__)
 
 
 class MAML:
@@ -33,7 +41,7 @@ class MAML:
         device: Where to learn and act.
 
     Raises:
-        UserError: If `parallel_episodes` does not divide `episodes`.
+        UserError: If settings do not go together; see `check_combination`.
     """
 
     def __init__(
@@ -43,11 +51,7 @@ class MAML:
         action_space: gym.spaces.Box | gym.spaces.Discrete,
         device: torch.device,
     ) -> None:
-        if config.episodes % config.parallel_episodes:
-            raise UserError(
-                f"algorithm.parallel_episodes: {config.parallel_episodes} does not divide algorithm.episodes ="
-                f" {config.episodes}"
-            )
+        check_combination(config)
         self.config = config
         self.device = device
         self.num_envs = config.meta_batch * config.parallel_episodes
@@ -61,11 +65,21 @@ class MAML:
             config.init_std,
             config.min_std,
         ).to(device)
+        self.inner = InnerRule(config.inner, self._policy, self.distribution)
+        self.step_sizes = self.inner.initial_step_sizes(self.parameters)
+        self.outer = make_outer_rule(config.outer, self.meta_parameters)
+        self.baseline = make_baseline(config.baseline, observation_space.shape[0], config.discount, device)
+        self._skipped = 0
 
     @property
     def parameters(self) -> Parameters:
-        """The initial parameters theta, by name, outside of any graph."""
+        """The policy's initial parameters, by name, outside of any graph."""
         return {name: parameter.detach() for name, parameter in self.policy.named_parameters()}
+
+    @property
+    def meta_parameters(self) -> Parameters:
+        """All that the outer rule learns, theta: the initial parameters and any step sizes; see `InnerRule`."""
+        return self.parameters | self.step_sizes
 
     def warm_up(self, sampler: Sampler) -> None:
         """Takes the statistics that observations are standardised with; called once, before the first iteration."""
@@ -78,109 +92,123 @@ class MAML:
 
         Returns:
             Metrics: returns and success before and after adaptation, and what the outer step came to.
-        """
-        config = self.config
-        theta = self.parameters
-        adapted = self.replicate(theta, config.meta_batch)
-        supports: list[Batch] = []
-        sampled = []
-        for _ in range(config.inner_steps):
-            sampled.append(sampler.collect(AdaptedActor(self, adapted), config.episodes))
-            supports.append(make_batch(sampled[-1], config.discount, config.gae_lambda))
-            adapted = self.adapt(adapted, supports[-1:])
-        sampled.append(sampler.collect(AdaptedActor(self, adapted), config.episodes))
-        query = make_batch(sampled[-1], config.discount, config.gae_lambda)
-        before, after = sampled[0], sampled[-1]
-
-        step = self.outer_step(theta, supports, query)
-        self.policy.load_state_dict(unflatten(step.vector, theta), strict=False)
-        return {
-            "meta/pre_adapt_return": before.returns.mean().item(),
-            "meta/post_adapt_return": after.returns.mean().item(),
-            "meta/adaptation_gain": (after.returns.mean() - before.returns.mean()).item(),
-            "meta/pre_adapt_success_rate": before.solved.float().mean().item(),
-            "rollout/success_rate": after.solved.float().mean().item(),
-            "rollout/ep_rew_mean": after.returns.mean().item(),
-            "train/loss": step.loss,
-            "train/kl": step.kl,
-            "train/line_search_steps": float(step.tried),
-            "train/line_search_failed": float(not step.accepted),
-        }
-
-    def outer_step(self, theta: Parameters, supports: Sequence[Batch], query: Batch) -> TrustRegionStep:
-        """TRPO on the surrogate loss of the adapted policies, within a bound on their KL divergence.
-
-        The curvature of the mean divergence at theta is JᵀFJ: J is the Jacobian of the adapted policies' outputs on the
-        query states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs.
 
         Raises:
-            RunFailure: If the loss or its gradient is not finite.
+            RunFailure: If several outer steps in a row came out not finite.
         """
+        adapted = self.replicate(self.parameters, self.config.meta_batch)
+        records: list[Trajectories] = []
+        supports: list[Batch] = []
+        for _ in range(self.config.inner.steps):
+            records.append(trim(sampler.collect(AdaptedActor(self, adapted), self.config.episodes)))
+            supports.append(self.make_batch(records[-1]))
+            adapted = self.adapt(adapted, supports[-1])
+        records.append(trim(sampler.collect(AdaptedActor(self, adapted), self.config.episodes)))
+        metrics = _rollout_metrics(records[0], records[-1]) | _signal_metrics(supports)
+        metrics |= self._update(self._make_problem(adapted, supports, records[-1]))
+        metrics |= self.baseline.fit(records)
+        std = self.policy.head.std
+        return metrics if std is None else metrics | {"train/action_std": std.mean().item()}
 
-        def outputs(vector: Float[Tensor, "n"]) -> Float[Tensor, "task sample p"]:
-            return self._adapted_outputs(unflatten(vector, theta), supports, query.observations)
+    def make_batch(self, trajectories: Trajectories) -> Batch:
+        """Samples with advantages over the baseline."""
+        config, trajectories = self.config, trim(trajectories)
+        return make_batch(trajectories, self.baseline.values(trajectories), config.discount, config.gae_lambda)
 
-        vector = flatten(theta)
-        old_outputs, pull_back = vjp(outputs, vector)  # type: ignore[misc]
-        gradient_of_outputs, loss = torch.func.grad_and_value(
-            lambda new: surrogate(self.distribution, new, old_outputs, query)
-        )(old_outputs)
-        (gradient,) = pull_back(gradient_of_outputs)
-        if not (torch.isfinite(loss) and torch.isfinite(gradient).all()):
-            raise RunFailure("the meta-gradient is not finite; lower algorithm.inner_lr or check the task's rewards")
+    def adapt(self, adapted: Parameters, batch: Batch) -> Parameters:
+        """One inner step of all tasks at once, on samples of the policies to be adapted.
 
-        def curvature_product(tangent: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-            _, moved = jvp(outputs, (vector,), (tangent,))  # type: ignore[misc]
-            fisher = self.distribution.fisher_product(old_outputs, moved)
-            product: Tensor = pull_back(query.weights.unsqueeze(-1) * fisher / len(query.weights))[0]
-            return product
+        Args:
+            adapted: The policies' parameters, with a leading axis `task`.
+            batch: Their samples.
 
-        @torch.no_grad()
-        def evaluate(candidate: Float[Tensor, "n"]) -> tuple[float, float]:
-            new = outputs(candidate)
-            kl = mean_kl(self.distribution, old_outputs, new, query.weights)
-            return surrogate(self.distribution, new, old_outputs, query).item(), kl.item()
-
-        return trust_region_step(
-            vector, loss.item(), gradient, curvature_product, evaluate, **self.config.outer.model_dump(exclude={"kind"})
-        )
-
-    def adapt(self, adapted: Parameters, supports: Sequence[Batch]) -> Parameters:
-        """The inner gradient steps of all tasks at once; parameters have a leading axis `task`."""
-        return vmap(self._adapt)(adapted, supports)
+        Returns:
+            The parameters after the step; those before it for a task whose step is not finite.
+        """
+        stepped = adapt_batched(self.inner, adapted, self.meta_parameters, batch)
+        finite = torch.stack([torch.isfinite(value.flatten(1)).all(1) for value in stepped.values()]).all(0)
+        if finite.all():
+            return stepped
+        return {
+            name: torch.where(finite.reshape(-1, *(1,) * (value.ndim - 1)), value, adapted[name])
+            for name, value in stepped.items()
+        }
 
     def replicate(self, parameters: Parameters, tasks: int) -> Parameters:
         """The same parameters for each task, with a leading axis `task`."""
         return {name: value.expand(tasks, *value.shape) for name, value in parameters.items()}
 
     def outputs(self, adapted: Parameters, observations: Float[Tensor, "task *b obs"]) -> Float[Tensor, "task *b p"]:
-        """Distribution parameters of each task's own policy for its own observations."""
-        return vmap(self._policy)(adapted, observations)
+        """Distribution parameters of each task's own policy; parameters have a leading axis `task`."""
+        result: Tensor = vmap(self._policy)(adapted, observations)
+        return result
 
     def make_agent(self, seed: int) -> MAMLAgent:
-        """An agent that adapts from the current initial parameters; it acts by the mean action once adapted."""
+        """An agent that adapts by this algorithm's inner steps and acts by the mean action once adapted."""
         return MAMLAgent(self, seed)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that training has changed: the policy and its normaliser."""
-        return self.policy.state_dict()
+        """The policy with its normaliser, learned step sizes, what outer rule and baseline remember, and a counter."""
+        state = self.policy.state_dict() | self.step_sizes
+        state |= {f"outer.{name}": value for name, value in self.outer.state_dict().items()}
+        state |= {f"baseline.{name}": value for name, value in self.baseline.state_dict().items()}
+        return state | {_SKIPPED: torch.tensor(self._skipped)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave."""
-        self.policy.load_state_dict(state)
+        """Takes over what `state_dict` gave.
+
+        Raises:
+            RuntimeError: If it is of another architecture or other rules; then nothing has changed.
+        """
+        _check_layout(state, self.state_dict())
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+        self.policy.load_state_dict({name: state[name] for name in self.policy.state_dict()})
+        self.step_sizes = {name: state[name].to(value) for name, value in self.step_sizes.items()}
+        self.outer.load_state_dict(part("outer."))
+        self.baseline.load_state_dict(part("baseline."))
+        self._skipped = int(state[_SKIPPED])
+
+    def _make_problem(self, adapted: Parameters, supports: list[Batch], query: Trajectories) -> Problem:
+        config = self.config
+        values = self.baseline.values(query)
+        credit = None
+        if config.exploration_credit:
+            credit = exploration_credit(query, values, config.discount, config.gae_lambda)
+        return Problem(
+            policy=self._policy,
+            distribution=self.distribution,
+            inner=self.inner,
+            theta=self.meta_parameters,
+            adapted=adapted,
+            supports=supports,
+            query=make_batch(query, values, config.discount, config.gae_lambda),
+            credit=credit,
+        )
+
+    def _update(self, problem: Problem) -> dict[str, float]:
+        """Takes the outer step, or none if it is not finite."""
+        try:
+            theta, metrics = self.outer.step(problem)
+        except NonFiniteError as error:
+            self._skipped += 1
+            if self._skipped >= _MAX_SKIPPED:
+                raise RunFailure(
+                    f"{error}, {self._skipped} iterations in a row; lower algorithm.inner.lr or check the task's"
+                    " rewards; the last checkpoint is as it was"
+                ) from None
+            _log.warning("%s: this update is skipped", error)
+            return {"train/skipped_updates": float(self._skipped)}
+        self._skipped = 0
+        self.policy.load_state_dict(self.inner.policy_parameters(theta), strict=False)
+        self.step_sizes = {name: theta[name] for name in self.step_sizes}
+        return {"train/skipped_updates": 0.0, **metrics}
 
     def _policy(self, parameters: Parameters, observations: Tensor) -> Tensor:
         output: Tensor = functional_call(self.policy, parameters, (observations,))
         return output
-
-    def _adapt(self, parameters: Parameters, supports: Sequence[Batch]) -> Parameters:
-        return adapt(self._policy, self.distribution, parameters, supports, self.config.inner_lr)
-
-    def _adapted_outputs(self, theta: Parameters, supports: Sequence[Batch], observations: Tensor) -> Tensor:
-        def one_task(supports: Sequence[Batch], observations: Tensor) -> Tensor:
-            return self._policy(self._adapt(theta, supports), observations)
-
-        return vmap(one_task)(supports, observations)
 
 
 class AdaptedActor:
@@ -204,3 +232,31 @@ class AdaptedActor:
         outputs = self._maml.outputs(self._adapted, observations).flatten(0, 1)
         actions = self._maml.distribution.sample(outputs, generator)
         return actions, self._maml.distribution.log_prob(outputs, actions)
+
+
+def _rollout_metrics(before: Trajectories, after: Trajectories) -> dict[str, float]:
+    return {
+        "meta/pre_adapt_return": before.returns.mean().item(),
+        "meta/post_adapt_return": after.returns.mean().item(),
+        "meta/adaptation_gain": (after.returns.mean() - before.returns.mean()).item(),
+        "meta/pre_adapt_success_rate": before.solved.float().mean().item(),
+        "rollout/success_rate": after.solved.float().mean().item(),
+        "rollout/ep_rew_mean": after.returns.mean().item(),
+    }
+
+
+def _signal_metrics(supports: list[Batch]) -> dict[str, float]:
+    """How many tasks had nothing to adapt to: support advantages that are all zero, as with a constant reward."""
+    flat = torch.stack([(batch.advantages == 0).all(1) for batch in supports]).all(0)
+    if flat.all():
+        _log.warning("no task's support episodes differ in reward: nothing to adapt to in this iteration")
+    return {"meta/tasks_without_signal": float(flat.sum())}
+
+
+def _check_layout(state: dict[str, Tensor], like: dict[str, Tensor]) -> None:
+    odd = sorted(state.keys() ^ like.keys())
+    if odd:
+        raise RuntimeError(f"{'it lacks' if odd[0] in like else 'it has an unexpected'} tensor '{odd[0]}'")
+    for name, value in like.items():
+        if state[name].shape != value.shape:
+            raise RuntimeError(f"'{name}' has the shape {list(state[name].shape)}, should have {list(value.shape)}")

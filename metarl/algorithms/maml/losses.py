@@ -1,24 +1,17 @@
-"""MAML's objective as pure functions of the initial parameters (Finn et al. 2017, algorithm 3).
-
-`policy(parameters, observations)` gives distribution parameters. All functions here treat one task; `torch.func.vmap`
-makes them treat a meta-batch.
-"""
+"""What the MAML family learns from, and the outer rules' losses, as pure functions over a meta-batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import ActionDistribution
-from metarl.returns import discounted_returns, gae, linear_baseline, standardize
+from metarl.returns import discounted_returns, gae, standardize
 from metarl.types import Trajectories
-
-PolicyFunction = Callable[[Parameters, Tensor], Tensor]
 
 
 class Batch(NamedTuple):
@@ -31,17 +24,33 @@ class Batch(NamedTuple):
     """1 / (number of valid samples of the task); 0 in padding."""
 
 
-def make_batch(trajectories: Trajectories, discount: float, gae_lambda: float) -> Batch:
-    """Advantages over the linear baseline of each task, standardised per task, episodes laid end to end.
+def trim(trajectories: Trajectories) -> Trajectories:
+    """The same record without the padding behind the longest episode.
+
+    Sums over padding add zeros, but in another order, and so come out different in the last bits.
+    """
+    length = max(1, int(trajectories.valid.any(0).any(0).sum()))
+    by_step = [field.name for field in fields(trajectories) if field.name != "final_observations"]
+    return replace(trajectories, **{name: getattr(trajectories, name)[:, :, :length] for name in by_step})
+
+
+def make_batch(
+    trajectories: Trajectories, values: Float[Tensor, "task episode step"], discount: float, gae_lambda: float
+) -> Batch:
+    """Advantages over a baseline, standardised per task, episodes laid end to end.
 
     The horizon belongs to the task: nothing is earned after the last step, so no value is added there.
+
+    Args:
+        trajectories: What was played.
+        values: The baseline.
+        discount: Discount factor per step.
+        gae_lambda: Lambda of generalised advantage estimation.
     """
     valid = trajectories.valid
-    returns = discounted_returns(trajectories.rewards, valid, discount)
-    values = linear_baseline(trajectories.observations, returns, valid)
     nothing = torch.zeros_like(values[..., 0])
     advantages = standardize(gae(trajectories.rewards, values, nothing, valid, discount, gae_lambda), valid)
-    weights = valid / valid.sum((1, 2), keepdim=True)
+    weights = valid / valid.sum((1, 2), keepdim=True).clamp(min=1)
     return Batch(
         trajectories.observations.flatten(1, 2),
         trajectories.actions.flatten(1, 2),
@@ -50,26 +59,40 @@ def make_batch(trajectories: Trajectories, discount: float, gae_lambda: float) -
     )
 
 
-def inner_loss(
-    policy: PolicyFunction, distribution: ActionDistribution, parameters: Parameters, batch: Batch
-) -> Float[Tensor, ""]:
-    """The task's loss: minus the mean of log pi(a|s) A, whose gradient is REINFORCE's (equation 4)."""
-    log_probs = distribution.log_prob(policy(parameters, batch.observations), batch.actions)
-    return -(batch.weights * log_probs * batch.advantages).sum()
+def exploration_credit(
+    trajectories: Trajectories, values: Float[Tensor, "task episode step"], discount: float, gae_lambda: float
+) -> Float[Tensor, "task"]:
+    """What a task's support episodes are credited with for the query episodes that adapting to them led to (E-MAML).
 
+    MAML maximises J(theta) = E_D V(U(theta, D)): V is the expected return of a policy, U the adapted parameters, and
+    the support episodes D = (tau_1, ..., tau_K) are themselves drawn from pi_theta. Hence
 
-def adapt(
-    policy: PolicyFunction,
-    distribution: ActionDistribution,
-    parameters: Parameters,
-    supports: Sequence[Batch],
-    inner_lr: float,
-) -> Parameters:
-    """One gradient step on each support batch in turn: theta' = theta - alpha grad L(theta) (algorithm 3, line 7)."""
-    for batch in supports:
-        gradient = torch.func.grad(inner_loss, argnums=2)(policy, distribution, parameters, batch)
-        parameters = {name: value - inner_lr * gradient[name] for name, value in parameters.items()}
-    return parameters
+        grad J = E_D [ d/dtheta V(U(theta, D)) + V(U(theta, D)) sum_k sum_t grad log pi_theta(a_kt | s_kt) ],
+
+    of which MAML's surrogate has the first term only (Stadie et al. 2018; Al-Shedivat et al. 2018, equation 4). With
+    several inner steps the sum goes over all of their episodes, each under the policy that played it.
+
+    V is estimated by the mean discounted return of the query episodes. The mean of the other tasks, which is
+    independent of D, is subtracted to lower the variance. The surrogate is a mean over steps of standardised
+    advantages, so the result is divided by the mean length of the task's episodes and by the advantages' scale.
+
+    Args:
+        trajectories: The query episodes.
+        values: Their baseline.
+        discount: Discount factor per step.
+        gae_lambda: Lambda of generalised advantage estimation.
+    """
+    valid = trajectories.valid
+    tasks, episodes, _ = valid.shape
+    returns = discounted_returns(trajectories.rewards, valid, discount)[..., 0].mean(-1)
+    others = (returns.sum() - returns) / max(1, tasks - 1)
+    nothing = torch.zeros_like(values[..., 0])
+    advantages = gae(trajectories.rewards, values, nothing, valid, discount, gae_lambda).flatten(1)
+    steps = valid.sum((1, 2)).clamp(min=1)
+    means = advantages.sum(1, keepdim=True) / steps.unsqueeze(1)
+    variance = ((advantages - means) ** 2 * valid.flatten(1)).sum() / steps.sum()
+    credit = (returns - others) / ((steps / episodes) * (variance.sqrt() + 1e-8))
+    return torch.where(variance > 0, credit, 0.0)  # the scale of nothing is no scale
 
 
 def surrogate(
@@ -77,17 +100,33 @@ def surrogate(
     outputs: Float[Tensor, "*task sample p"],
     old_outputs: Float[Tensor, "*task sample p"],
     batch: Batch,
+    clip: float | None = None,
 ) -> Float[Tensor, ""]:
-    """TRPO's surrogate loss of the adapted policies on query samples: minus the mean of (pi / pi_old) A over tasks.
+    """Minus the mean over tasks and samples of r A, r = pi / pi_old (TRPO), or of min(r A, clip(r, 1 ± clip) A) (PPO).
 
     Args:
         distribution: The action distribution.
-        outputs: Distribution parameters of the policies adapted from the candidate initial parameters.
+        outputs: Distribution parameters of the policies that the candidate initial parameters lead to.
         old_outputs: The same for those that took the samples; no gradient flows through them.
-        batch: The query samples.
+        batch: The samples.
+        clip: Half-width of the interval that ratios are clipped to (Schulman et al. 2017, equation 7); None clips none.
     """
-    log_ratios = distribution.log_prob(outputs, batch.actions) - distribution.log_prob(old_outputs, batch.actions)
-    return -(batch.weights * torch.exp(log_ratios) * batch.advantages).sum(-1).mean()
+    ratios = importance_ratios(distribution, outputs, old_outputs, batch)
+    gains = ratios * batch.advantages
+    if clip is not None:
+        gains = torch.minimum(gains, ratios.clamp(1 - clip, 1 + clip) * batch.advantages)
+    return -(batch.weights * gains).sum(-1).mean()
+
+
+def importance_ratios(
+    distribution: ActionDistribution,
+    outputs: Float[Tensor, "*task sample p"],
+    old_outputs: Float[Tensor, "*task sample p"],
+    batch: Batch,
+) -> Float[Tensor, "*task sample"]:
+    """pi(a|s) / pi_old(a|s) of each sample."""
+    old_log_probs = distribution.log_prob(old_outputs, batch.actions).detach()
+    return torch.exp(distribution.log_prob(outputs, batch.actions) - old_log_probs)
 
 
 def mean_kl(
@@ -96,5 +135,5 @@ def mean_kl(
     outputs: Float[Tensor, "*task sample p"],
     weights: Float[Tensor, "*task sample"],
 ) -> Float[Tensor, ""]:
-    """KL(old || new) of the adapted policies, averaged over each task's query states and over tasks."""
+    """KL(old || new) of each task's policies, averaged over its samples' states and over tasks."""
     return (weights * distribution.kl(old_outputs, outputs)).sum(-1).mean()

@@ -1,0 +1,66 @@
+"""TRPO on the adapted policies."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import jvp, vjp
+
+from metarl.algorithms.maml.config import TRPOConfig
+from metarl.algorithms.maml.outer.base import OuterRule, OuterStep, check_finite
+from metarl.algorithms.maml.problem import Problem, Unrolled
+from metarl.optim.trust_region import trust_region_step
+from metarl.optim.vectors import flatten, unflatten
+
+
+class TrustRegion(OuterRule):
+    """Lowers the surrogate loss within a bound on the adapted policies' KL divergence (Finn et al. 2017, section 5.3).
+
+    The curvature of the mean divergence at theta is JᵀFJ: J is the Jacobian of the adapted policies' outputs on the
+    query states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs.
+
+    Args:
+        config: The settings.
+    """
+
+    def __init__(self, config: TRPOConfig) -> None:
+        self._config = config
+
+    def step(self, problem: Problem) -> OuterStep:
+        """See `OuterRule`."""
+        theta, query, distribution = problem.theta, problem.query, problem.distribution
+
+        def unroll(vector: Float[Tensor, "n"]) -> Unrolled:
+            return problem.unroll(unflatten(vector, theta))
+
+        vector = flatten(theta)
+        old, pull_back = vjp(unroll, vector)  # type: ignore[misc]
+        gradients, loss = torch.func.grad_and_value(lambda new: problem.surrogate(new, old))(old)
+        (gradient,) = pull_back(gradients)
+        norm = check_finite(loss, gradient)
+        nothing = tuple(torch.zeros_like(outputs) for outputs in old.supports)
+
+        def curvature_product(tangent: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+            _, moved = jvp(unroll, (vector,), (tangent,))  # type: ignore[misc]
+            fisher = distribution.fisher_product(old.query, moved.query)
+            weighted = query.weights.unsqueeze(-1) * fisher / len(query.weights)
+            product: Tensor = pull_back(Unrolled(weighted, nothing))[0]
+            return product
+
+        @torch.no_grad()
+        def evaluate(candidate: Float[Tensor, "n"]) -> tuple[float, float]:
+            new = problem.unroll(unflatten(candidate, theta), old)
+            return problem.surrogate(new, old).item(), problem.query_kl(new, old).item()
+
+        step = trust_region_step(
+            vector, loss.item(), gradient, curvature_product, evaluate, **self._config.model_dump(exclude={"kind"})
+        )
+        metrics = {
+            "train/loss": step.loss,
+            "train/kl": step.kl,
+            "train/grad_norm": norm,
+            "train/line_search_steps": float(step.tried),
+            "train/line_search_failed": float(not step.accepted),
+        }
+        return OuterStep(unflatten(step.vector, theta), metrics)

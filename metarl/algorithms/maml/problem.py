@@ -1,0 +1,112 @@
+"""What one meta-iteration gives an outer rule to work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import vmap
+
+from metarl.algorithms.maml.inner import InnerRule, PolicyFunction
+from metarl.algorithms.maml.losses import Batch, mean_kl, surrogate
+from metarl.optim.vectors import Parameters
+from metarl.policies.distributions import ActionDistribution
+
+
+class Unrolled(NamedTuple):
+    """Distribution parameters that initial parameters lead to, all tasks at once."""
+
+    query: Float[Tensor, "task sample p"]
+    """Of the adapted policies, on the query samples."""
+    supports: tuple[Float[Tensor, "task sample p"], ...]
+    """Of the policy before each inner step, on the step's support samples."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Samples of a meta-batch, and functions of the meta-parameters on them."""
+
+    policy: PolicyFunction
+    """The policy as a function of its parameters."""
+    distribution: ActionDistribution
+    """What its outputs are the parameters of."""
+    inner: InnerRule
+    """How it adapts."""
+    theta: Parameters
+    """The meta-parameters that the samples were taken with; see `InnerRule`."""
+    adapted: Parameters
+    """The policies' parameters that the query samples were taken with, with a leading axis `task`."""
+    supports: Sequence[Batch]
+    """The samples of each inner step."""
+    query: Batch
+    """The samples of the adapted policies."""
+    credit: Float[Tensor, "task"] | None = None
+    """See `metarl.algorithms.maml.losses.exploration_credit`; None leaves it out."""
+
+    def unroll(self, theta: Parameters, old: Unrolled | None = None) -> Unrolled:
+        """Adapts from `theta` on the support samples, for each task.
+
+        Args:
+            theta: Candidate meta-parameters.
+            old: What the meta-parameters that the samples were taken with lead to; left out if `theta` is these.
+        """
+        initial = self.inner.policy_parameters(theta)
+
+        def one_task(supports: Sequence[Batch], observations: Tensor, old_outputs: Sequence[Tensor]) -> Unrolled:
+            adapted, outputs = self.inner.adapt(initial, theta, supports, old_outputs)
+            return Unrolled(self.policy(adapted, observations), outputs)
+
+        unrolled: Unrolled = vmap(one_task)(
+            tuple(self.supports), self.query.observations, () if old is None else old.supports
+        )
+        return unrolled
+
+    def surrogate(self, new: Unrolled, old: Unrolled, clip: float | None = None) -> Float[Tensor, ""]:
+        """The surrogate loss of the query samples and, with E-MAML's credit c, minus the mean over tasks of c sum r.
+
+        The sum goes over the samples of all supports, r being the importance ratio of the policy that took each.
+        """
+        loss = surrogate(self.distribution, new.query, old.query, self.query, clip)
+        if self.credit is None:
+            return loss
+        for batch, outputs, old_outputs in zip(self.supports, new.supports, old.supports, strict=True):
+            valid = (batch.weights > 0).to(batch.weights.dtype)
+            credited = batch._replace(advantages=self.credit.unsqueeze(-1) * valid, weights=valid)
+            loss = loss + surrogate(self.distribution, outputs, old_outputs, credited, clip)
+        return loss
+
+    def query_kl(self, new: Unrolled, old: Unrolled) -> Float[Tensor, ""]:
+        """KL(old || new) of the adapted policies."""
+        return mean_kl(self.distribution, old.query, new.query, self.query.weights)
+
+    def support_kl(self, new: Unrolled, old: Unrolled) -> Float[Tensor, ""]:
+        """KL(old || new) of the policies before each inner step, summed over the steps."""
+        steps = zip(self.supports, new.supports, old.supports, strict=True)
+        return sum(
+            (mean_kl(self.distribution, old_outputs, outputs, batch.weights) for batch, outputs, old_outputs in steps),
+            start=self.query.weights.new_zeros(()),
+        )
+
+    def adapt_further(self) -> Parameters:
+        """The adapted parameters after one more inner step, on the query samples; with a leading axis `task`."""
+        return adapt_batched(self.inner, self.adapted, self.theta, self.query)
+
+
+def adapt_batched(inner: InnerRule, parameters: Parameters, theta: Parameters, batch: Batch) -> Parameters:
+    """One inner step of all tasks at once, from the policies that took the samples.
+
+    Args:
+        inner: The inner rule.
+        parameters: The policies' parameters, with a leading axis `task`.
+        theta: The meta-parameters, of which the learned step sizes are used.
+        batch: The samples.
+    """
+
+    def one_task(parameters: Parameters, batch: Batch) -> Parameters:
+        return inner.adapt(parameters, theta, [batch])[0]
+
+    adapted: Parameters = vmap(one_task)(parameters, batch)
+    return adapted
