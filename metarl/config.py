@@ -231,7 +231,8 @@ def override_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         UserError: If a field is unknown or a value is not valid for it.
     """
     fields = config.model_dump(mode="json")
-    for name, values in parse_overrides(overrides).items():
+    given = parse_overrides(overrides).items()
+    for name, values in sorted(given, key=lambda item: not item[0].endswith(".kind")):  # see `_assign`
         _assign(fields, name, [_parse_yaml(value, where=f"--{name}") for value in values])
     return _validate(fields, where="command line")
 
@@ -265,7 +266,10 @@ def dump_config(config: RunConfig) -> str:
 
 
 def _assign(fields: dict[str, Any], name: str, values: list[Any]) -> None:
-    """Sets the field with a dotted name; an unknown last part is left to validation to complain about."""
+    """Sets the field with a dotted name; an unknown last part is left to validation to complain about.
+
+    Another `kind` of a section has other fields: they start from their defaults.
+    """
     *sections, last = name.replace("-", "_").split(".")
     for section in sections:
         if not isinstance(fields.get(section), dict):
@@ -273,6 +277,8 @@ def _assign(fields: dict[str, Any], name: str, values: list[Any]) -> None:
                 f"section in --{name}:", section, [key for key, value in fields.items() if isinstance(value, dict)]
             )
         fields = fields[section]
+    if last == "kind" and "kind" in fields and values != [fields["kind"]]:
+        fields.clear()
     single = len(values) == 1 and (isinstance(values[0], list) or not isinstance(fields.get(last), list))
     fields[last] = values[0] if single else values
 

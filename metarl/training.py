@@ -8,6 +8,7 @@ from contextlib import closing
 import torch
 
 from envs.core import Task, TaskDistribution, TaskVectorEnv
+from envs.errors import UserError
 from envs.parallel import available_cores
 from metarl import checkpoints
 from metarl.algorithms import Algorithm, make_algorithm
@@ -47,6 +48,7 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
     distribution = config.tasks.build()
     held_out = select_tasks(distribution.test_tasks, config.evaluation.tasks_per_name)
     algorithm = make_algorithm(config.algorithm, distribution, resolve_device(config.device))
+    _draw_tasks(config, distribution, Stream.SAMPLING, 0)  # a meta-batch that is too large is told of before all else
     iteration, env_steps = 0, 0
     if resume:
         manifest = restore(algorithm, distribution, run.checkpoint("last"))
@@ -92,9 +94,15 @@ def _sampler(
     iteration: int,
 ) -> Sampler:
     """A sampler for a meta-batch of training tasks drawn anew."""
-    rng = generator(config.seed, Stream.TASKS, stream, iteration)
-    tasks = distribution.sample(config.algorithm.meta_batch, rng)
+    tasks = _draw_tasks(config, distribution, stream, iteration)
     return Sampler(env, tasks, (config.seed, stream, iteration), algorithm.device)
+
+
+def _draw_tasks(config: RunConfig, distribution: TaskDistribution, stream: Stream, iteration: int) -> list[Task]:
+    try:
+        return distribution.sample(config.algorithm.meta_batch, generator(config.seed, Stream.TASKS, stream, iteration))
+    except UserError as error:
+        raise UserError(f"algorithm.meta_batch: {error}") from None
 
 
 def _check_simulation(sampler: Sampler) -> None:

@@ -296,6 +296,18 @@ def test_overrides(write):
     )
 
 
+def test_another_kind_starts_from_its_defaults_whatever_the_order():
+    config = RunConfig(iterations=1, tasks=NavigationTasks(horizon=7), algorithm=MAMLConfig(outer=TRPOConfig(max_kl=1)))
+    for overrides in (
+        "--algorithm.outer.kind ppo --algorithm.outer.clip 0.2",
+        "--algorithm.outer.clip 0.2 --algorithm.outer.kind ppo",
+    ):
+        changed = override_config(config, overrides.split())
+        assert changed.algorithm.outer == PPOConfig(clip=0.2)
+    assert override_config(config, ["--algorithm.outer.kind", "trpo"]) == config
+    assert override_config(config, ["--tasks.kind", "bandit"]).tasks == BanditTasks()
+
+
 def test_overrides_take_lists_and_options_as_yaml():
     config = RunConfig(iterations=1, tasks=RegisteredTasks(id="x"), algorithm=MAMLConfig())
     changed = override_config(config, ["--algorithm.hidden-sizes", "[8, 9]", "--tasks.options.height", "1.5"])

@@ -128,7 +128,10 @@ def test_checkpoint_of_another_architecture_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("algorithm", "message"),
     [
-        (MAML_CONFIG.model_copy(update={"meta_batch": 11}), "meta-batch of 11 is larger than the 10 training tasks"),
+        (
+            MAML_CONFIG.model_copy(update={"meta_batch": 11}),
+            "algorithm.meta_batch: meta-batch of 11 is larger than the 10 training tasks",
+        ),
         (MAML_CONFIG.model_copy(update={"parallel_episodes": 3}), "parallel_episodes: 3 does not divide"),
         (RL2_CONFIG.model_copy(update={"meta_batch": 1}), "minibatches: 2 is more than"),
     ],

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl.algorithms.maml.config import InnerConfig
-from metarl.algorithms.maml.losses import Batch
+from metarl.algorithms.maml.losses import Batch, importance_ratios
 from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import ActionDistribution
 
@@ -107,13 +107,14 @@ class InnerRule:
         """Minus the mean over samples of log pi A (Finn et al. 2017, equation 4) or (pi / pi_old) A.
 
         Both have the same gradient at pi = pi_old, but not the same curvature. The ratio's is that of ProMP's
-        low-variance estimator, pi / stop_gradient(pi) (Rothfuss et al. 2019, equation 4); away from pi_old it corrects
-        for the samples being old ones (ibid., J^LR of section 5).
+        low-variance estimator, pi / stop_gradient(pi) (Rothfuss et al. 2019, section 5); away from pi_old it corrects for
+        the samples being old ones (ibid., J^LR in section 6).
         """
-        scores = self._distribution.log_prob(outputs, batch.actions)
         if self.config.estimator == "likelihood_ratio":
-            old = scores if old_outputs is None else self._distribution.log_prob(old_outputs, batch.actions)
-            scores = torch.exp(scores - old.detach())
+            old = outputs if old_outputs is None else old_outputs
+            scores = importance_ratios(self._distribution, outputs, old, batch)
+        else:
+            scores = self._distribution.log_prob(outputs, batch.actions)
         return -(batch.weights * scores * batch.advantages).sum()
 
     def _is_adapted(self, name: str) -> bool:

@@ -124,9 +124,13 @@ def importance_ratios(
     old_outputs: Float[Tensor, "*task sample p"],
     batch: Batch,
 ) -> Float[Tensor, "*task sample"]:
-    """pi(a|s) / pi_old(a|s) of each sample."""
+    """pi(a|s) / pi_old(a|s) of each sample, no gradient flowing through pi_old; 1 in padding.
+
+    Padding was not drawn from any policy: its ratio may overflow, and infinity times a weight of zero is no zero.
+    """
     old_log_probs = distribution.log_prob(old_outputs, batch.actions).detach()
-    return torch.exp(distribution.log_prob(outputs, batch.actions) - old_log_probs)
+    log_ratios = distribution.log_prob(outputs, batch.actions) - old_log_probs
+    return torch.exp(torch.where(batch.weights > 0, log_ratios, 0.0))
 
 
 def mean_kl(

@@ -15,7 +15,7 @@ from metarl.optim.vectors import Parameters, flatten, unflatten
 
 
 class Clipped(AdamRule):
-    """Maximises J^CLIP(theta') - eta KL(pi_old, pi_theta), theta' = U(theta) (Rothfuss et al. 2019, equation 11).
+    """Maximises J^CLIP(theta') - eta KL(pi_old, pi_theta), theta' = U(theta) (Rothfuss et al. 2019, section 6).
 
     J^CLIP is PPO's objective for the adapted policies on the query samples; the divergence is that of the policies that
     took the support samples. MAML-PPO is eta = 0. Inner steps use the old support samples at every candidate; ProMP's

@@ -1,0 +1,158 @@
+"""MAML-TRPO: the Gauss-Newton product, the step's invariances, and what a failed step leaves."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from maml_problems import INNER_RULES, SPACES, make_maml, random_problem
+
+from metarl.algorithms.maml.config import TRPOConfig
+from metarl.algorithms.maml.inner import InnerRule
+from metarl.algorithms.maml.losses import importance_ratios
+from metarl.algorithms.maml.outer.trust_region import TrustRegion
+from metarl.algorithms.maml.problem import Problem
+from metarl.optim.trust_region import TrustRegionStep
+from metarl.optim.vectors import flatten, unflatten
+
+TRUST_REGION = "metarl.algorithms.maml.outer.trust_region.trust_region_step"
+EXACT = TRPOConfig(cg_iterations=200, cg_damping=0.0)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("inner", INNER_RULES)
+def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, space, steps, monkeypatch):
+    """For first-order rules the Hessian is that of the divergence with the inner gradients held constant."""
+    maml = make_maml(space, inner=INNER_RULES[inner] | {"steps": steps})
+    problem = random_problem(maml)
+    vector = flatten(problem.theta)
+    with torch.no_grad():
+        old = problem.unroll(problem.theta)
+    captured = {}
+
+    def capture(vector, loss, gradient, curvature_product, evaluate, **_):
+        captured.update(product=curvature_product, evaluate=evaluate, loss=loss)
+        return TrustRegionStep(vector, loss, 0.0, 0, accepted=False)
+
+    monkeypatch.setattr(TRUST_REGION, capture)
+    maml.outer.step(problem)
+
+    def divergence(candidate):
+        return problem.query_kl(problem.unroll(unflatten(candidate, problem.theta), old), old)
+
+    hessian = torch.func.hessian(divergence)(vector)
+    for tangent in torch.randn(3, len(vector), dtype=torch.float64, generator=torch.Generator().manual_seed(5)):
+        torch.testing.assert_close(captured["product"](tangent), hessian @ tangent, atol=1e-10, rtol=1e-8)
+    loss, kl = captured["evaluate"](vector)
+    assert (loss, kl) == (pytest.approx(captured["loss"], abs=1e-14), pytest.approx(0.0, abs=1e-14))
+
+
+@pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])
+@pytest.mark.parametrize("space", SPACES)
+def test_importance_ratios_are_exactly_one_before_the_outer_step(space, estimator):
+    maml = make_maml(space, inner={"steps": 2, "estimator": estimator})
+    problem = random_problem(maml)
+    old = problem.unroll(problem.theta)
+    new = problem.unroll(problem.theta, old)
+    ones = torch.ones_like(problem.query.weights)
+    assert torch.equal(importance_ratios(maml.distribution, new.query, old.query, problem.query), ones)
+    for batch, outputs, old_outputs in zip(problem.supports, new.supports, old.supports, strict=True):
+        assert torch.equal(importance_ratios(maml.distribution, outputs, old_outputs, batch), ones)
+    expected = -(problem.query.weights * problem.query.advantages).sum(-1).mean()
+    assert problem.surrogate(new, old).item() == expected.item()
+
+
+def test_outer_step_lowers_the_loss_within_the_bound():
+    maml = make_maml()
+    problem = random_problem(maml)
+    step = maml.outer.step(problem)
+    before = -(problem.query.weights * problem.query.advantages).sum(-1).mean().item()
+    assert step.metrics["train/line_search_failed"] == 0
+    assert step.metrics["train/loss"] < before
+    assert 0 < step.metrics["train/kl"] <= maml.config.outer.max_kl
+
+
+@pytest.mark.parametrize("learned_lr", [False, True])
+def test_a_failed_line_search_leaves_every_parameter_bit_identical(learned_lr):
+    maml = make_maml(inner={"learned_lr": learned_lr}, outer=TRPOConfig(max_kl=1e6, backtrack_steps=1))
+    problem = random_problem(maml)
+    before = {name: value.clone() for name, value in maml.state_dict().items()}
+    metrics = maml._update(problem)
+    assert metrics["train/line_search_failed"] == 1
+    assert all(torch.equal(value, before[name]) for name, value in maml.state_dict().items())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_step_is_invariant_under_a_linear_reparametrisation(seed):
+    """Learning y with theta = M y leads to the same policies as learning theta: the natural gradient's point."""
+    maml = make_maml(hidden_sizes=(), outer=EXACT)
+    problem = random_problem(maml, samples=20)
+    theta = problem.theta
+    size = len(flatten(theta))
+    rng = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(size, size, generator=rng, dtype=torch.float64) + 3 * torch.eye(size, dtype=torch.float64)
+
+    class Reparametrised(Problem):
+        def unroll(self, theta, old=None):
+            return problem.unroll(unflatten(matrix @ theta["y"], problem.theta), old)
+
+    fields = {name: getattr(problem, name) for name in Problem.__dataclass_fields__}
+    other = Reparametrised(**fields | {"theta": {"y": torch.linalg.solve(matrix, flatten(theta))}})
+    rule = TrustRegion(EXACT)
+    expected, actual = flatten(rule.step(problem).theta), matrix @ rule.step(other).theta["y"]
+    assert (expected - flatten(theta)).norm() > 0.01
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("credit", [False, True])
+def test_task_order_does_not_matter(credit):
+    outer = TRPOConfig(cg_iterations=5)  # each iteration multiplies rounding errors, a hundredfold here
+    maml = make_maml(inner={"steps": 2, "learned_lr": True}, outer=outer)
+    problem = random_problem(maml, credit)
+    order = torch.tensor([2, 0, 1])
+
+    def reorder(batch):
+        return type(batch)(*(values[order] for values in batch))
+
+    other = replace(
+        problem,
+        supports=[reorder(batch) for batch in problem.supports],
+        query=reorder(problem.query),
+        credit=problem.credit[order] if credit else None,
+    )
+    steps = maml.outer.step(problem).theta, maml.outer.step(other).theta
+    assert flatten(steps[0]).ne(flatten(problem.theta)).any()
+    torch.testing.assert_close(flatten(steps[0]), flatten(steps[1]), atol=1e-10, rtol=1e-8)
+
+
+def test_what_is_in_padding_does_not_matter():
+    """Observations and actions behind an episode's end may be anything, however unlikely."""
+    maml = make_maml(inner={"steps": 2, "estimator": "likelihood_ratio"})
+    problem = random_problem(maml, credit=True)
+
+    def spoil(batch):
+        padding = batch.weights == 0
+        assert padding.any()
+        return batch._replace(
+            observations=torch.where(padding.unsqueeze(-1), 1e3, batch.observations),
+            actions=torch.where(padding.unsqueeze(-1), -1e3, batch.actions),
+            advantages=torch.where(padding, 1e3, batch.advantages),
+        )
+
+    other = replace(problem, supports=[spoil(batch) for batch in problem.supports], query=spoil(problem.query))
+    moved = flatten(maml.outer.step(problem).theta)
+    assert moved.ne(flatten(problem.theta)).any()
+    torch.testing.assert_close(flatten(maml.outer.step(other).theta), moved, atol=1e-10, rtol=1e-8)
+
+
+def test_inner_rule_takes_learned_step_sizes_from_the_candidate():
+    maml = make_maml(inner={"learned_lr": True})
+    problem = random_problem(maml)
+    doubled = {name: 2 * value if name.startswith("step_sizes.") else value for name, value in problem.theta.items()}
+    one_task = type(problem.supports[0])(*(values[0] for values in problem.supports[0]))
+    rule: InnerRule = maml.inner
+    once, _ = rule.adapt(maml.parameters, problem.theta, [one_task])
+    twice, _ = rule.adapt(maml.parameters, doubled, [one_task])
+    for name, value in maml.parameters.items():
+        torch.testing.assert_close(twice[name] - value, 2 * (once[name] - value), atol=1e-12, rtol=1e-9)
+    assert len(problem.theta) == 2 * len(maml.parameters)
