@@ -145,7 +145,7 @@ def bias(estimator, credit, pulls, arms=3):
     [(3, 1, 1, 1), (3, 3, 1, 1), (2, 2, 2, 1), (2, 1, 3, 1), (2, 2, 1, 2), (2, 2, 2, 2), (2, 4, 1, 2)],
 )
 def test_log_likelihood_with_exploration_credit_is_unbiased(arms, pulls, steps, horizon):
-    """E-MAML's formula as `exploration_credit` states it, for one and several steps, single pulls and longer episodes."""
+    """E-MAML's formula as `exploration_credit` states it, for one and several steps, pulls and longer episodes."""
     outcomes = Outcomes(make_bandit(arms, "log_likelihood", steps), pulls, steps, horizon)
     assert sum(outcomes.weights) == pytest.approx(1.0, abs=1e-12)
     truth = outcomes.true_gradient()

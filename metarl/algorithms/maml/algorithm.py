@@ -100,10 +100,10 @@ class MAML:
         records: list[Trajectories] = []
         supports: list[Batch] = []
         for _ in range(self.config.inner.steps):
-            records.append(trim(sampler.collect(AdaptedActor(self, adapted), self.config.episodes)))
+            records.append(self._play(sampler, adapted))
             supports.append(self.make_batch(records[-1]))
             adapted = self.adapt(adapted, supports[-1])
-        records.append(trim(sampler.collect(AdaptedActor(self, adapted), self.config.episodes)))
+        records.append(self._play(sampler, adapted))
         metrics = _rollout_metrics(records[0], records[-1]) | _signal_metrics(supports)
         metrics |= self._update(self._make_problem(adapted, supports, records[-1]))
         metrics |= self.baseline.fit(records)
@@ -112,8 +112,8 @@ class MAML:
 
     def make_batch(self, trajectories: Trajectories) -> Batch:
         """Samples with advantages over the baseline."""
-        config, trajectories = self.config, trim(trajectories)
-        return make_batch(trajectories, self.baseline.values(trajectories), config.discount, config.gae_lambda)
+        values = self.baseline.values(trajectories)
+        return make_batch(trajectories, values, self.config.discount, self.config.gae_lambda)
 
     def adapt(self, adapted: Parameters, batch: Batch) -> Parameters:
         """One inner step of all tasks at once, on samples of the policies to be adapted.
@@ -170,6 +170,9 @@ class MAML:
         self.outer.load_state_dict(part("outer."))
         self.baseline.load_state_dict(part("baseline."))
         self._skipped = int(state[_SKIPPED])
+
+    def _play(self, sampler: Sampler, adapted: Parameters) -> Trajectories:
+        return trim(sampler.collect(AdaptedActor(self, adapted), self.config.episodes))
 
     def _make_problem(self, adapted: Parameters, supports: list[Batch], query: Trajectories) -> Problem:
         config = self.config

@@ -107,8 +107,8 @@ class InnerRule:
         """Minus the mean over samples of log pi A (Finn et al. 2017, equation 4) or (pi / pi_old) A.
 
         Both have the same gradient at pi = pi_old, but not the same curvature. The ratio's is that of ProMP's
-        low-variance estimator, pi / stop_gradient(pi) (Rothfuss et al. 2019, section 5); away from pi_old it corrects for
-        the samples being old ones (ibid., J^LR in section 6).
+        low-variance estimator, pi / stop_gradient(pi) (Rothfuss et al. 2019, section 5); away from pi_old it corrects
+        for the samples being old ones (ibid., J^LR in section 6).
         """
         if self.config.estimator == "likelihood_ratio":
             old = outputs if old_outputs is None else old_outputs

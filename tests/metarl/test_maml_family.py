@@ -1,0 +1,327 @@
+"""Whole meta-iterations of the MAML family: what they draw on, what they keep, and what they do with bad input."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+from counting_env import Counting, CountingEnv
+from maml_problems import make_maml, random_problem
+
+from envs.errors import UserError
+from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.config import (
+    InnerConfig,
+    MAMLConfig,
+    PPOConfig,
+    ProMPConfig,
+    ReptileConfig,
+    TRPOConfig,
+    ValueBaselineConfig,
+    VPGConfig,
+)
+from metarl.algorithms.maml.losses import exploration_credit, make_batch
+from metarl.algorithms.maml.outer import NonFiniteError
+from metarl.errors import RunFailure
+from metarl.optim.adam import adam_start, adam_step
+from metarl.sampling import Sampler
+from metarl.seeding import Stream, generator
+from metarl.types import Trajectories
+
+CPU = torch.device("cpu")
+RATIO = InnerConfig(estimator="likelihood_ratio")
+MEMBERS = {
+    "trpo": {},
+    "two steps": {"inner": InnerConfig(steps=2)},
+    "meta-sgd": {"inner": InnerConfig(learned_lr=True)},
+    "anil": {"inner": InnerConfig(adapted="head")},
+    "fomaml": {"inner": InnerConfig(first_order=True)},
+    "e-maml": {"exploration_credit": True},
+    "value baseline": {"baseline": ValueBaselineConfig(hidden_sizes=(4,), epochs=3)},
+    "ppo": {"outer": PPOConfig()},
+    "ppo value": {"outer": PPOConfig(), "baseline": ValueBaselineConfig(hidden_sizes=(4,), epochs=3)},
+    "promp": {"outer": ProMPConfig(), "inner": RATIO},
+    "vpg meta-sgd": {"outer": VPGConfig(), "inner": InnerConfig(learned_lr=True)},
+    "reptile": {"outer": ReptileConfig()},
+}
+
+
+def make_member(name, distribution, **changes):
+    torch.manual_seed(0)
+    settings = {"meta_batch": 3, "episodes": 4, "parallel_episodes": 2, "hidden_sizes": (4,)}
+    config = MAMLConfig(**(settings | {"normalize_observations": False} | MEMBERS[name] | changes))
+    return MAML(config, distribution.observation_space, distribution.action_space, CPU)
+
+
+def iterate(maml, distribution, iterations, start=0):
+    """Metrics of some iterations."""
+    env = distribution.make_env(maml.num_envs)
+    metrics = []
+    for iteration in range(start, start + iterations):
+        tasks = distribution.sample(maml.config.meta_batch, generator(1, Stream.TASKS, iteration))
+        sampler = Sampler(env, tasks, (1, Stream.SAMPLING, iteration), CPU)
+        metrics.append(maml.meta_iteration(sampler, torch.Generator().manual_seed(iteration)))
+    return metrics
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert tensor.dtype == second[name].dtype
+        assert torch.equal(tensor, second[name]), name
+
+
+def copy_of(state):
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(("name", "discrete"), [*((name, False) for name in MEMBERS), ("ppo value", True)])
+def test_a_resumed_run_equals_an_uninterrupted_one(name, discrete):
+    distribution = Counting(discrete=discrete)
+    whole, first, second = (make_member(name, distribution) for _ in range(3))
+    expected = iterate(whole, distribution, 4)
+    iterate(first, distribution, 2)
+    state = copy_of(first.state_dict())
+    iterate(first, distribution, 1)  # what was saved must not change when training goes on
+    second.load_state_dict(state)
+    assert iterate(second, distribution, 2, start=2) == expected[2:]
+    assert_same(second.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_member_changes_what_it_learns_and_tells(name):
+    distribution = Counting()
+    maml = make_member(name, distribution)
+    before = copy_of(maml.state_dict())
+    layout = {key: value.shape for key, value in before.items()}
+    [metrics] = iterate(maml, distribution, 1)
+    after = maml.state_dict()
+    assert {key: value.shape for key, value in after.items()} == layout
+    assert not torch.equal(after["body.0.weight"], before["body.0.weight"])
+    assert any(key.startswith("step_sizes.") for key in after) == maml.config.inner.learned_lr
+    for key in after:
+        if key.startswith(("step_sizes.", "outer.", "baseline.network.layers")):
+            assert not torch.equal(after[key], before[key]), key
+    assert metrics["train/skipped_updates"] == 0
+    assert metrics["train/grad_norm"] > 0
+    assert metrics["train/action_std"] == pytest.approx(after["head.log_std"].exp().mean().item())
+    assert ("train/kl" in metrics) == (name != "reptile")
+    assert ("train/value_loss" in metrics) == ("value" in name)
+
+
+class Padded(Counting):
+    """The same episodes in a record that has room for longer ones."""
+
+    def make_env(self, num_envs, render_mode=None):
+        return CountingEnv(num_envs, self.horizon + 9, self._discrete)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_longer_padding_changes_nothing_bit_for_bit(name):
+    short, long = make_member(name, Counting()), make_member(name, Padded())
+    assert iterate(short, Counting(), 2) == iterate(long, Padded(), 2)
+    assert_same(short.state_dict(), long.state_dict())
+
+
+def test_state_of_other_settings_is_refused_and_nothing_changed():
+    distribution = Counting()
+    maml = make_member("ppo", distribution)
+    before = copy_of(maml.state_dict())
+    for other, problem in (
+        (make_member("trpo", distribution), "it lacks tensor 'outer.mean'"),
+        (make_member("ppo value", distribution), "it has an unexpected tensor 'baseline.adam.mean'"),
+        (make_member("ppo", distribution, hidden_sizes=(5,)), r"'body.0.weight' has the shape \[5, 2\], should have"),
+    ):
+        with pytest.raises(RuntimeError, match=problem):
+            maml.load_state_dict(other.state_dict())
+        assert_same(maml.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"outer": ProMPConfig()}, "algorithm.outer.kind: promp needs algorithm.inner.estimator = likelihood_ratio"),
+        (
+            {"outer": ReptileConfig(), "inner": InnerConfig(learned_lr=True)},
+            "algorithm.outer.kind: reptile cannot go with algorithm.inner.learned_lr",
+        ),
+        (
+            {"outer": ReptileConfig(), "inner": InnerConfig(adapted="head")},
+            "algorithm.outer.kind: reptile cannot go with algorithm.inner.adapted = head",
+        ),
+        (
+            {"outer": ReptileConfig(), "exploration_credit": True},
+            "algorithm.outer.kind: reptile cannot go with algorithm.exploration_credit",
+        ),
+        (
+            {"exploration_credit": True, "inner": RATIO},
+            "algorithm.exploration_credit: cannot go with algorithm.inner.estimator = likelihood_ratio",
+        ),
+        ({"parallel_episodes": 3}, "algorithm.parallel_episodes: 3 does not divide algorithm.episodes = 4"),
+    ],
+)
+def test_rules_that_do_not_combine_are_named(settings, message):
+    with pytest.raises(UserError, match=message) as caught:
+        make_member("trpo", Counting(), **settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("outer", [TRPOConfig(), PPOConfig(), VPGConfig(), ReptileConfig()], ids=lambda x: x.kind)
+@pytest.mark.parametrize("where", ["support", "query"])
+def test_an_update_that_is_not_finite_changes_nothing_and_several_stop_the_run(outer, where, caplog):
+    maml = make_maml(outer=outer)
+    problem = random_problem(maml)
+    maml._update(problem)  # so that there is something to remember
+    before = copy_of(maml.state_dict())
+    bad = problem.query._replace(advantages=torch.full_like(problem.query.advantages, torch.nan))
+    spoiled = replace(problem, supports=[bad]) if where == "support" else replace(problem, query=bad)
+    if where == "support":  # then the adapted parameters are not finite either
+        nothing = {name: torch.full_like(value, torch.nan) for name, value in problem.adapted.items()}
+        spoiled = replace(spoiled, adapted=nothing)
+    for count in range(1, 5):
+        assert maml._update(spoiled) == {"train/skipped_updates": count}
+        assert_same({**maml.state_dict(), "skipped_updates": before["skipped_updates"]}, before)
+    assert maml.state_dict()["skipped_updates"] == 4
+    assert "not finite: this update is skipped" in caplog.text
+    with pytest.raises(RunFailure, match=r"not finite, 5 iterations in a row; lower algorithm\.inner\.lr"):
+        maml._update(spoiled)
+    assert maml._update(problem)["train/skipped_updates"] == 0  # a good one ends the row
+    assert maml._update(spoiled) == {"train/skipped_updates": 1}
+
+
+def test_ppo_that_fails_in_a_later_epoch_forgets_the_earlier_ones(monkeypatch):
+    maml = make_maml(outer=PPOConfig())
+    problem = random_problem(maml)
+    before = copy_of(maml.state_dict())
+    calls = []
+
+    def failing(vector, gradient, *arguments):
+        calls.append(None)
+        moved, state = adam_step(vector, gradient, *arguments)
+        return (moved * torch.nan if len(calls) == 3 else moved), state
+
+    monkeypatch.setattr("metarl.algorithms.maml.outer.clipped.adam_step", failing)
+    with pytest.raises(NonFiniteError):
+        maml.outer.step(problem)
+    assert len(calls) == 3
+    assert_same(maml.state_dict(), before)
+
+
+def test_inner_steps_that_are_not_finite_are_survived_and_then_stop_the_run(monkeypatch):
+    distribution = Counting()
+    maml = make_member("trpo", distribution)
+    before = copy_of(maml.state_dict())
+    monkeypatch.setattr(maml.baseline, "values", lambda record: torch.full_like(record.rewards, torch.nan))
+    [metrics] = iterate(maml, distribution, 1)
+    assert metrics["train/skipped_updates"] == 1
+    assert metrics["meta/post_adapt_return"] > 0  # played by the policy as it was
+    with pytest.raises(RunFailure, match="5 iterations in a row"):
+        iterate(maml, distribution, 9, start=1)
+    after = maml.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name != "skipped_updates")
+
+
+class Unrewarding(CountingEnv):
+    """Pays nothing to tasks whose base is in `flat`."""
+
+    flat = ()
+
+    def step(self, actions):
+        observations, rewards, *rest = super().step(actions)
+        paying = [task.parameters[1] not in self.flat for task in self.tasks]
+        return observations, rewards * paying, *rest
+
+
+@pytest.mark.parametrize(("flat", "count", "warned"), [((), 0, False), ((10, 20), 2, False), ((10, 20, 30), 3, True)])
+def test_tasks_without_anything_to_adapt_to_are_counted(flat, count, warned, caplog, monkeypatch):
+    distribution = Counting()
+    monkeypatch.setattr(Unrewarding, "flat", flat)
+    monkeypatch.setattr(distribution, "make_env", lambda num_envs: Unrewarding(num_envs, 4))
+    maml = make_member("trpo", distribution)
+    with caplog.at_level(logging.WARNING):
+        [metrics] = iterate(maml, distribution, 1)
+    assert metrics["meta/tasks_without_signal"] == count
+    assert ("nothing to adapt to" in caplog.text) == warned
+    assert metrics["train/skipped_updates"] == 0
+    assert all(torch.isfinite(value).all() for value in maml.state_dict().values())
+
+
+def record(rewards, lengths=None):
+    """Trajectories with the given rewards `(task, episode, step)` and episode lengths `(task, episode)`."""
+    rewards = torch.tensor(rewards, dtype=torch.float32)
+    tasks, episodes, steps = rewards.shape
+    valid = torch.arange(steps) < torch.tensor(lengths).unsqueeze(-1) if lengths else torch.ones(rewards.shape).bool()
+    nothing = torch.zeros_like(valid)
+    observations = torch.zeros(tasks, episodes, steps, 2)
+    flags = (nothing, nothing, nothing, valid)
+    return Trajectories(observations, observations, rewards * valid, rewards * 0, *flags, observations[:, :, 0])
+
+
+def test_exploration_credit_by_hand():
+    """Returns 3, 1, -1 per task over the others' means 0, 1, 2; mean lengths 2, 1.5, 2; advantages' variances 1, 0, 1.
+
+    Without discount and baseline the rewards to go are, task by task, (4, 2 | 2, 0), (2, 2 | 0) and (0, -2 | -2, -4).
+    """
+    rewards = [[[2.0, 2.0], [2.0, 0.0]], [[0.0, 2.0], [0.0, 9.0]], [[2.0, -2.0], [2.0, -4.0]]]
+    trajectories = record(rewards, [[2, 2], [2, 1], [2, 2]])
+    to_go = [[4, 2, 2, 0], [2, 2, 0], [0, -2, -2, -4]]
+    squares = sum(((torch.tensor(x).float() - torch.tensor(x).float().mean()) ** 2).sum().item() for x in to_go)
+    scale = (squares / 11) ** 0.5
+    credit = exploration_credit(trajectories, torch.zeros(3, 2, 2), 1.0, 1.0)
+    returns = [3.0, 1.0, -1.0]
+    lengths = [2.0, 1.5, 2.0]
+    others = [0.0, 1.0, 2.0]
+    expected = [(a - b) / (n * scale) for a, b, n in zip(returns, others, lengths, strict=True)]
+    torch.testing.assert_close(credit, torch.tensor(expected))
+
+
+def test_exploration_credit_of_indifferent_episodes_is_zero():
+    trajectories = record([[[0.0, 0.0]], [[0.0, 0.0]]])
+    assert exploration_credit(trajectories, torch.zeros(2, 1, 2), 1.0, 1.0).tolist() == [0, 0]
+
+
+def test_a_task_without_a_single_step_weighs_nothing():
+    """Such as when the simulation diverged in the first step of every episode."""
+    trajectories = record([[[1.0, 2.0]], [[1.0, 2.0]]], [[2], [0]])
+    batch = make_batch(trajectories, torch.zeros(2, 1, 2), 1.0, 1.0)
+    assert batch.weights.tolist() == [[0.5, 0.5], [0, 0]]
+    assert all(torch.isfinite(values).all() for values in batch)
+
+
+def test_value_baseline_learns_what_follows_a_step():
+    """Rewards of 1 over 4 steps: the return depends on time only, 4, 3, 2, 1."""
+    distribution = Counting()
+    baseline = make_member(
+        "value baseline", distribution, discount=1.0, baseline=ValueBaselineConfig(hidden_sizes=(8,), epochs=100)
+    ).baseline
+    trajectories = record([[[1.0] * 4] * 3] * 2)
+    losses = [baseline.fit([trajectories])["train/value_loss"] for _ in range(8)]
+    assert losses[-1] < 0.1 * losses[0]
+    values = baseline.values(record([[[0.0] * 4] * 2], [[4, 2]]))
+    torch.testing.assert_close(values[0, 0], torch.tensor([4.0, 3, 2, 1]), atol=0.2, rtol=0)
+    torch.testing.assert_close(values[0, 1], torch.tensor([4.0, 3, 0, 0]), atol=0.2, rtol=0)
+    assert values[0, 1, 2:].tolist() == [0, 0]
+
+
+def test_value_baseline_is_used_before_it_is_fitted():
+    distribution = Counting()
+    maml = make_member("value baseline", distribution)
+    seen = []
+    original, fit = maml.baseline.values, maml.baseline.fit
+    maml.baseline.values = lambda records: (seen.append("values"), original(records))[1]
+    maml.baseline.fit = lambda records: (seen.append(len(records)), fit(records))[1]
+    iterate(maml, distribution, 1)
+    assert seen == ["values", "values", 2]
+
+
+def test_adam_equals_the_one_of_pytorch():
+    rng = torch.Generator().manual_seed(0)
+    vector = torch.randn(5, generator=rng, dtype=torch.float64)
+    leaf = vector.clone().requires_grad_()
+    optimizer, state = torch.optim.Adam([leaf], lr=0.05), adam_start(vector)
+    for _ in range(20):
+        gradient = torch.randn(5, generator=rng, dtype=torch.float64) * 3
+        leaf.grad = gradient.clone()
+        optimizer.step()
+        vector, state = adam_step(vector, gradient, state, 0.05)
+        torch.testing.assert_close(vector, leaf.detach(), atol=1e-14, rtol=1e-12)
