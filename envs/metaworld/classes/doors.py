@@ -104,21 +104,21 @@ class _Lock(TaskClass):
         """The bolt's position, the door's orientation."""
         return ((s.site(self._site), s.body_quaternion("door_link")),)
 
-    def _outcome(self, s: Snapshot, hand_distance: Array, near: Array, nearness: Array, axis: int) -> Outcome:
+    def _outcome(self, s: Snapshot, hand_distance: Array, near: Array, rewarded: Array, axis: int) -> Outcome:
         """The bolt's way along one axis, and some for the hand.
 
         Args:
             s: The environments.
             hand_distance: From the hand to the bolt, `(env,)`.
             near: How near that is, 0 to 1, `(env,)`.
-            nearness: What is rewarded of it, `(env,)`.
+            rewarded: What is rewarded of it, `(env,)`.
             axis: The axis along which the bolt has to get to the target.
         """
-        xp = namespace(nearness)
+        xp = namespace(near)
         to_target = xp.abs(s.constant("_target_pos")[:, axis] - s.observations[:, 4 + axis])
         turned = nearness(to_target, 0.005, s.constant("_lock_length"))
         return Outcome(
-            reward=2 * nearness + 8 * turned,
+            reward=2 * rewarded + 8 * turned,
             success=to_target <= 0.02,
             near_object=hand_distance <= 0.05,
             grasp_reward=near,
