@@ -98,8 +98,8 @@ class Workers:
 
     def __init__(self, make_model: Callable[[str], SharedModel], threads: int | None = None) -> None:
         self._make_model = make_model
-        self._helpers = (threads or available_cores()) - 1
-        self._pool = ThreadPoolExecutor(max(1, self._helpers))
+        self.threads = threads or available_cores()
+        self._pool = ThreadPoolExecutor(max(1, self.threads - 1))
         self._local = threading.local()
 
     def model(self, name: str) -> SharedModel:
@@ -125,7 +125,7 @@ class Workers:
                     return
                 work(item)
 
-        others = [self._pool.submit(take) for _ in range(min(self._helpers, len(queue) - 1))]
+        others = [self._pool.submit(take) for _ in range(min(self.threads - 1, len(queue) - 1))]
         try:
             take()
         finally:

@@ -43,6 +43,8 @@ class MetaWorldTasks(StrictModel):
     """What the goals are drawn from."""
     engine: Literal["native", "reference"] = "native"
     """What steps the environments: the fast engine, or Meta-World's own classes for comparison."""
+    reward: Literal["v1", "v2"] = "v2"
+    """Version of Meta-World's reward functions; "v1" needs the reference engine."""
 
     def build(self) -> TaskDistribution:
         """The task distribution that these settings describe.

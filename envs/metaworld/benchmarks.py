@@ -12,7 +12,14 @@ from envs.core import TaskDistribution, TaskVectorEnv
 from envs.errors import UserError, unknown
 from envs.metaworld.engine import MetaWorldEngine
 from envs.metaworld.goals import benchmark_tasks
-from envs.metaworld.reference import ACTION_SPACE, MAX_HORIZON, OBSERVATION_SPACE, ReferenceVectorEnv, check_horizon
+from envs.metaworld.reference import (
+    ACTION_SPACE,
+    MAX_HORIZON,
+    OBSERVATION_SPACE,
+    ReferenceVectorEnv,
+    Reward,
+    check_horizon,
+)
 from envs.parallel import ParallelVectorEnv
 
 TASK_NAMES: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
@@ -24,6 +31,8 @@ BENCHMARKS = ("ML1", "ML10", "ML25", "ML45", "custom")
 Engine = Literal["native", "reference"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 """What steps the environments."""
+REWARDS: tuple[Reward, ...] = get_args(Reward)
+"""Versions of Meta-World's reward functions."""
 
 _MAX_SEED = 2**32 - 2  # NumPy's limit, less one because ML1 draws its test goals with the seed's successor
 
@@ -52,6 +61,7 @@ class MetaWorld(TaskDistribution):
         seed: Chooses the goals.
         engine: "native" steps with `MetaWorldEngine`, "reference" with Meta-World's own environment classes, which are
             several times slower; trajectories are the same.
+        reward: Version of Meta-World's reward functions; "v1" with the reference engine only.
 
     Raises:
         UserError: If an argument is missing, superfluous, unknown or out of its range.
@@ -66,6 +76,7 @@ class MetaWorld(TaskDistribution):
         horizon: int = MAX_HORIZON,
         seed: int = 1,
         engine: Engine = "native",
+        reward: Reward = "v2",
     ) -> None:
         make = _benchmark_class(benchmark, task, train, test)
         check_horizon(horizon)
@@ -73,7 +84,11 @@ class MetaWorld(TaskDistribution):
             raise UserError(f"seed must be 0 to {_MAX_SEED}, not {seed}")
         if engine not in ENGINES:
             raise unknown("engine", engine, ENGINES)
-        self._engine = engine
+        if reward not in REWARDS:
+            raise unknown("reward", reward, REWARDS)
+        if reward == "v1" and engine == "native":
+            raise UserError("reward 'v1' needs engine='reference': the native engine computes 'v2' only")
+        self._engine, self._reward = engine, reward
         key = {"benchmark": benchmark, "task": task, "train": list(train), "test": list(test), "seed": seed}
         train_tasks, test_tasks = benchmark_tasks(partial(make, seed=seed), key)
         trained = set() if benchmark == "ML1" else {task.name for task in train_tasks}
@@ -92,10 +107,10 @@ class MetaWorld(TaskDistribution):
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
         """A vector of environments on all cores; with a `render_mode`, Meta-World's own, and `num_envs` must be 1."""
         if render_mode is not None:
-            return ReferenceVectorEnv(num_envs, self.horizon, render_mode)
+            return ReferenceVectorEnv(num_envs, self.horizon, render_mode, self._reward)
         if self._engine == "native":
             return MetaWorldEngine(num_envs, self.horizon)
-        return ParallelVectorEnv(partial(ReferenceVectorEnv, horizon=self.horizon), num_envs)
+        return ParallelVectorEnv(partial(ReferenceVectorEnv, horizon=self.horizon, reward=self._reward), num_envs)
 
 
 def _benchmark_class(

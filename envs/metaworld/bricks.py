@@ -7,6 +7,10 @@ are those of Meta-World 3.1.1's `metaworld.utils.reward_utils`.
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import Any
+
+from array_api_compat import device
 
 from envs.arrays import Array, namespace
 
@@ -28,20 +32,27 @@ def long_tail(x: Array, low: float | Array, high: float | Array, margin: float |
 
     A margin of 0 gives 0 outside of the bounds.
     """
-    d = _distance(x, low, high, margin)
+    return nearness(namespace(x).maximum(low - x, x - high), 0.0, margin)
+
+
+def nearness(distance: Array, radius: float | Array, margin: float | Array) -> Array:
+    """1 within the radius, falling like 1 / (1 + 9 d²) outside, d being the distance beyond it in margins.
+
+    A margin of 0 gives 0 outside of the radius.
+    """
+    d = _beyond(distance, radius, margin)
     return 1 / (d * d * _LONG_TAIL + 1)
 
 
-def gaussian(x: Array, low: float | Array, high: float | Array, margin: float | Array) -> Array:
-    """The same with exp(-d² log 10): 0.1 at one margin from the bounds."""
-    d = _distance(x, low, high, margin)
-    return namespace(x).exp(d * d * _GAUSSIAN)
+def gaussian(distance: Array, radius: float | Array, margin: float | Array) -> Array:
+    """The same with exp(-d² log 10): 0.1 at one margin from the radius."""
+    d = _beyond(distance, radius, margin)
+    return namespace(distance).exp(d * d * _GAUSSIAN)
 
 
-def _distance(x: Array, low: float | Array, high: float | Array, margin: float | Array) -> Array:
-    """Distance from the bounds in margins; from a margin of 0 it is so large that all functions of it vanish."""
-    xp = namespace(x)
-    return xp.maximum(xp.maximum(low - x, x - high), 0.0) / (margin + _TINY)
+def _beyond(distance: Array, radius: float | Array, margin: float | Array) -> Array:
+    """Distance beyond the radius in margins; in margins of 0 it is so large that all functions of it vanish."""
+    return namespace(distance).maximum(distance - radius, 0.0) / (margin + _TINY)
 
 
 def hamacher_product(a: Array, b: Array) -> Array:
@@ -53,29 +64,33 @@ def hamacher_product(a: Array, b: Array) -> Array:
 def quaternion(matrix: Array) -> Array:
     """Unit quaternions (x, y, z, w) of rotation matrices `(env, 3, 3)`, w's sign as SciPy's `Rotation` chooses it.
 
-    The largest of the four components is found first, which keeps the others accurate (Shepperd 1978).
+    The outer product 4 q qᵀ is linear in the matrix. Its row with the largest diagonal element, which is 4 times the
+    largest component times q, keeps all components accurate (Shepperd 1978).
     """
     xp = namespace(matrix)
-    m = matrix
-    diagonal = [m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]]
-    trace = diagonal[0] + diagonal[1] + diagonal[2]
-    choice = xp.argmax(xp.stack([*diagonal, trace], axis=-1), axis=-1)
-    candidates = []
-    for i in range(3):
-        j, k = (i + 1) % 3, (i + 2) % 3
-        parts: list[Array] = [None] * 4
-        parts[i] = 1 - trace + 2 * diagonal[i]
-        parts[j] = m[:, j, i] + m[:, i, j]
-        parts[k] = m[:, k, i] + m[:, i, k]
-        parts[3] = m[:, k, j] - m[:, j, k]
-        candidates.append(xp.stack(parts, axis=-1))
-    candidates.append(
-        xp.stack([m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1], 1 + trace], axis=-1)
-    )
-    result = candidates[3]
-    for i in range(3):
-        result = xp.where((choice == i)[:, None], candidates[i], result)
-    return result / norm(result)[:, None]
+    elements = matrix.reshape((matrix.shape[0], 9))
+    xx, yy, zz = elements[:, 0], elements[:, 4], elements[:, 8]
+    choice = xp.argmax(xp.stack([xx, yy, zz, xx + yy + zz], axis=-1), axis=-1)
+    products, ones = _outer_product(xp, device(matrix))
+    rows = (elements @ products + ones).reshape((-1, 4, 4))
+    row = xp.take_along_axis(rows, choice[:, None, None], axis=1)[:, 0]
+    return row / norm(row)[:, None]
+
+
+@cache
+def _outer_product(xp: Any, device: Any) -> tuple[Array, Array]:
+    """4 q qᵀ `(16,)` as a matrix `(9, 16)` times the elements of the rotation matrix, plus a vector."""
+    products, ones = [[0.0] * 16 for _ in range(9)], [0.0] * 16
+    for i, signs in enumerate([(1, -1, -1), (-1, 1, -1), (-1, -1, 1), (1, 1, 1)]):  # 4 x² = 1 + m00 - m11 - m22, ...
+        ones[5 * i] = 1.0
+        for j, sign in enumerate(signs):
+            products[4 * j][5 * i] = float(sign)
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        for one, other in ((i, j), (j, i)):  # 4 x y = m01 + m10, ...
+            products[3 * i + j][4 * one + other] = products[3 * j + i][4 * one + other] = 1.0
+        for one, other in ((i, 3), (3, i)):  # 4 x w = m21 - m12, ...
+            products[3 * k + j][4 * one + other], products[3 * j + k][4 * one + other] = 1.0, -1.0
+    return xp.asarray(products, dtype=xp.float64, device=device), xp.asarray(ones, dtype=xp.float64, device=device)
 
 
 def clamp(x: Array, low: float | Array, high: float | Array) -> Array:

@@ -21,8 +21,10 @@ from envs.metaworld.reference import ACTION_SPACE, MAX_HORIZON, OBSERVATION_SPAC
 from envs.metaworld.task_class import Outcome
 from envs.simulation import Workers
 
-_PART = 10
+_LARGEST_PART = 10
 """Environments, at most, that a thread takes at a time."""
+_PARTS = 4
+"""That each thread gets of them in a step, at least, so that no thread waits long for another."""
 
 
 class MetaWorldEngine(TaskVectorEnv):
@@ -56,12 +58,16 @@ class MetaWorldEngine(TaskVectorEnv):
         self._simulations: defaultdict[str, list[ArmSimulation]] = defaultdict(list)
         self.groups: list[Group] = []
         self._parts: list[tuple[Group, range]] = []
-        self._order = self._places = np.arange(num_envs)
-        """The environments sorted by class, and where each of them is in that order."""
+        self._order = np.arange(num_envs)
+        """The environments in the order of the groups."""
         self._grasp_success = grasp_success
         self._fields = (*Outcome._fields, "grasp_success") if grasp_success else Outcome._fields
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._hidden_goals = np.zeros((num_envs, 3))
+        self._hands = np.empty((num_envs, 3))
+        self._limits = np.empty((2, num_envs, 3))
+        self._action_scale = np.empty((num_envs, 1))
+        self._first_observations = np.empty((num_envs, 39))
         self._actions = np.empty((horizon, num_envs, 4))
         """Of the episodes that are being played."""
 
@@ -81,40 +87,43 @@ class MetaWorldEngine(TaskVectorEnv):
         self._seed_each(seed)
         self._arrange()
         self._elapsed[:] = 0
-        self._observations = self._restore(np.ones(self.num_envs, dtype=np.bool_))
-        self._frames = self._observations[self._order, :18]
+        self._restore(np.ones(self.num_envs, dtype=np.bool_))
+        self._observations = self._first_observations.copy()
+        self._frames = self._observations[:, :18]
         return self._observations.copy(), {}
 
     def _arrange(self) -> None:
         """Groups the environments by class."""
-        names = sorted({task.name for task in self.tasks})
-        self._order = np.argsort([names.index(task.name) for task in self.tasks], kind="stable")
-        self._places = np.argsort(self._order)
-        self.groups, end = [], 0
-        for name in names:
-            tasks = [self.tasks[env] for env in self._order[end:] if self.tasks[env].name == name]
-            start, end = end, end + len(tasks)
+        members = defaultdict(list)
+        for env, task in enumerate(self.tasks):
+            members[task.name].append(env)
+        self.groups = []
+        for name, envs in members.items():
             blueprint, simulations = self._blueprints[name], self._simulations[name]
-            while len(simulations) < len(tasks):
+            while len(simulations) < len(envs):
                 simulations.append(ArmSimulation(blueprint.model, blueprint.arrays))
-            states = [blueprint.task_state(task) for task in tasks]
-            members = slice(start, end)
-            self.groups.append(Group(blueprint, members, states, simulations[: len(tasks)], self._grasp_success))
+            states = [blueprint.task_state(self.tasks[env]) for env in envs]
+            group = Group(blueprint, np.array(envs), states, simulations[: len(envs)], self._grasp_success)
+            self._first_observations[envs] = group.first_observations
+            for limits, values in zip(self._limits, (blueprint.mocap_low, blueprint.mocap_high), strict=True):
+                limits[envs] = values
+            self._action_scale[envs] = blueprint.action_scale
+            self.groups.append(group)
+        self._order = np.concatenate([group.envs for group in self.groups])
+        size = min(max(1, self.num_envs // (_PARTS * self._workers.threads)), _LARGEST_PART)
         self._parts = [
-            (group, range(first, min(first + _PART, len(group.tasks))))
+            (group, range(first, min(first + size, len(group.tasks))))
             for group in self.groups
-            for first in range(0, len(group.tasks), _PART)
+            for first in range(0, len(group.tasks), size)
         ]
 
-    def _restore(self, which: npt.NDArray[np.bool_]) -> FloatArray:
-        """Begins new episodes in the environments of a mask; returns the first observation of every task."""
-        ordered = which[self._order]
+    def _restore(self, which: npt.NDArray[np.bool_]) -> None:
+        """Puts the environments of a mask back to where their episodes begin."""
 
         def work(group: Group) -> None:
-            group.restore(self._workers.model(group.name), np.flatnonzero(ordered[group.members]))
+            group.restore(self._workers.model(group.name), np.flatnonzero(which[group.envs]), self._hands)
 
         self._workers.run(work, self.groups)
-        return np.concatenate([group.first_observations for group in self.groups])[self._places]
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """See `TaskVectorEnv`; actions `(env, 4)` are the hand's displacement and the gripper's effort, -1 to 1."""
@@ -122,19 +131,10 @@ class MetaWorldEngine(TaskVectorEnv):
             raise gym.error.ResetNeeded("call reset before step")
         actions = np.asarray(actions, dtype=np.float64)
         self._actions[self._elapsed, np.arange(self.num_envs)] = actions
-        self._simulate(actions[self._order])
-        snapshots = [group.snapshot() for group in self.groups]
-        frames = observe([group.task_class for group in self.groups], snapshots)
-        ordered = np.concatenate([frames, self._frames, self._hidden_goals], axis=1)
-        ordered = np.minimum(np.maximum(ordered, OBSERVATION_SPACE.low), OBSERVATION_SPACE.high)
-        self._frames = frames
-        outcome = np.empty((len(self._fields), self.num_envs))
-        for group, snapshot in zip(self.groups, snapshots, strict=True):
-            for row, values in zip(outcome, group.outcome(snapshot, ordered[group.members]), strict=True):
-                row[group.members] = values
-        observations, outcome = ordered[self._places], outcome[:, self._places]
-        diverged = np.concatenate([group.diverged for group in self.groups])[self._places]
+        self._simulate(actions)
         self._elapsed += 1
+        observations, outcome = self._judge(actions)
+        diverged = self._by_env(np.concatenate([group.diverged for group in self.groups]))
         rewards, success, *details = outcome
         infos: dict[str, Any] = {"success": success != 0, **dict(zip(self._fields[2:], details, strict=True))}
         infos["unscaled_reward"] = rewards
@@ -146,8 +146,9 @@ class MetaWorldEngine(TaskVectorEnv):
         truncated = (self._elapsed == self.horizon) | diverged
         if truncated.any():
             infos |= {"final_obs": observations, "_final_obs": truncated.copy()}
-            observations = np.where(truncated[:, None], self._restore(truncated), observations)
-            self._frames = np.where(truncated[self._order, None], observations[self._order, :18], self._frames)
+            self._restore(truncated)
+            observations = np.where(truncated[:, None], self._first_observations, observations)
+            self._frames = np.where(truncated[:, None], observations[:, :18], self._frames)
             self._elapsed[truncated] = 0
         self._observations = observations
         return observations.copy(), rewards, np.zeros(self.num_envs, dtype=np.bool_), truncated, infos
@@ -155,20 +156,42 @@ class MetaWorldEngine(TaskVectorEnv):
     def simulation(self, env: int) -> mujoco.MjData:
         """The simulator's data of one environment, for a look inside."""
         for group in self.groups:
-            if group.members.start <= self._places[env] < group.members.stop:
-                return group.simulations[int(self._places[env]) - group.members.start].data
+            for member, simulation in zip(group.envs, group.simulations, strict=True):
+                if member == env:
+                    return simulation.data
         raise gym.error.ResetNeeded("call reset before looking")
 
     def _simulate(self, actions: FloatArray) -> None:
-        """Makes the physics steps of one step, under actions sorted by class."""
-        for group in self.groups:
-            group.command(actions[group.members])
+        """Moves all hands (`SawyerXYZEnv.set_xyz_action`) and makes the physics steps of one step."""
+        low, high = self._limits
+        moved = self._hands + np.clip(actions[:, :3], -1, 1) * self._action_scale
+        self._hands = np.minimum(np.maximum(moved, low), high)
+        efforts = actions[:, 3:] * (1.0, -1.0)
 
         def work(part: tuple[Group, range]) -> None:
             group, which = part
-            group.advance(self._workers.model(group.name), which)
+            group.advance(self._workers.model(group.name), which, self._hands, efforts)
 
         self._workers.run(work, self._parts)
+
+    def _judge(self, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Observations `(env, 39)` and outcomes `(field, env)`; on one thread, as two would wait for Python's lock."""
+        snapshots = [group.snapshot(actions) for group in self.groups]
+        frames = self._by_env(observe([group.task_class for group in self.groups], snapshots))
+        observations = np.concatenate([frames, self._frames, self._hidden_goals], axis=1)
+        observations = np.minimum(np.maximum(observations, OBSERVATION_SPACE.low), OBSERVATION_SPACE.high)
+        self._frames = frames
+        outcome = np.empty((len(self._fields), self.num_envs))
+        for group, snapshot in zip(self.groups, snapshots, strict=True):
+            for row, values in zip(outcome, group.outcome(snapshot, observations), strict=True):
+                row[group.members] = values
+        return observations, outcome
+
+    def _by_env(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Rows that are in the order of the groups in the order of the environments."""
+        result = np.empty_like(values)
+        result[self._order] = values
+        return result
 
     def _evidence(self, env: int) -> Divergence:
         task = self.tasks[env]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import clamp, hamacher_product, long_tail, nearness, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass, Touching
 
@@ -46,7 +46,7 @@ def gripper_caging(
 
     init_tcp = s.constant("init_tcp")
     xz_margin = norm((initial - init_tcp)[:, ::2]) - xz_thresh
-    caging_xz = long_tail(norm((s.tcp - object_position)[:, ::2]), 0.0, xz_thresh, xz_margin)
+    caging_xz = nearness(norm((s.tcp - object_position)[:, ::2]), xz_thresh, xz_margin)
 
     closed = clamp(s.actions[:, 3], 0.0, desired_gripper_effort) / desired_gripper_effort
     caging = hamacher_product(caging_y, caging_xz)
@@ -56,7 +56,7 @@ def gripper_caging(
         return (result + caging) / 2
     if density == "medium":
         margin = xp.abs(norm(initial - init_tcp) - object_reach_radius)
-        return (result + long_tail(norm(object_position - s.tcp), 0.0, object_reach_radius, margin)) / 2
+        return (result + nearness(norm(object_position - s.tcp), object_reach_radius, margin)) / 2
     return result
 
 

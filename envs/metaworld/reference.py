@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import metaworld
@@ -35,6 +35,10 @@ def _spaces() -> tuple[gym.spaces.Box, gym.spaces.Box]:
 OBSERVATION_SPACE, ACTION_SPACE = _spaces()
 
 
+Reward = Literal["v1", "v2"]
+"""Meta-World's reward functions: v2 is 0 to 10 a step; v1 differs from class to class and reaches thousands."""
+
+
 class ReferenceVectorEnv(TaskVectorEnv):
     """Steps Meta-World environments one after the other, in this process, with the goal hidden and the v2 reward.
 
@@ -47,6 +51,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
         num_envs: How many environments.
         horizon: Steps after which an episode is truncated, 1 to 500.
         render_mode: None, or "rgb_array" for `render`, with a single environment.
+        reward: Version of Meta-World's reward functions.
 
     Raises:
         UserError: If an argument is out of its range.
@@ -57,7 +62,9 @@ class ReferenceVectorEnv(TaskVectorEnv):
         "render_fps": SawyerXYZEnv.metadata["render_fps"],
     }
 
-    def __init__(self, num_envs: int, horizon: int = MAX_HORIZON, render_mode: str | None = None) -> None:
+    def __init__(
+        self, num_envs: int, horizon: int = MAX_HORIZON, render_mode: str | None = None, reward: Reward = "v2"
+    ) -> None:
         if num_envs < 1:
             raise UserError(f"num_envs must be at least 1, not {num_envs}")
         check_horizon(horizon)
@@ -71,6 +78,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
         self.single_observation_space, self.single_action_space = OBSERVATION_SPACE, ACTION_SPACE
         self.observation_space = batch_space(OBSERVATION_SPACE, num_envs)
         self.action_space = batch_space(ACTION_SPACE, num_envs)
+        self._reward = reward
         self._pool: defaultdict[str, list[SawyerXYZEnv]] = defaultdict(list)
         self._playing: list[SawyerXYZEnv] = []
         self._elapsed = 0
@@ -98,7 +106,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
             raise UserError(f"{task} is out of Meta-World's range: its rand_vec lies in {space.low} to {space.high}")
 
     def _add_env(self, name: str) -> None:
-        self._pool[name].append(ALL_V3_ENVIRONMENTS[name](reward_function_version="v2"))
+        self._pool[name].append(ALL_V3_ENVIRONMENTS[name](reward_function_version=self._reward))
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

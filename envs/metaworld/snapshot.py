@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ class Names(NamedTuple):
     joint: Mapping[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Snapshot:
     """The environments of one class after a step; every array has the leading axis `env`.
 
@@ -36,13 +36,9 @@ class Snapshot:
     actions: Array
     """`(env, 4)`, as given, not clipped."""
     observations: Any = None
-    """`(env, 39)`; not there yet while the observation is being made."""
+    """`(env, 39)`; set as soon as they are made, from this snapshot."""
     touching: Any = None
     """`(env,)`, whether both pads press on Meta-World's main object; only where it is needed (`TaskClass.touching`)."""
-
-    def with_observations(self, observations: Array) -> Snapshot:
-        """The same with observations."""
-        return replace(self, observations=observations)
 
     def constant(self, name: str) -> Array:
         """An attribute that Meta-World's environment object has after its reset: `(env,)` or `(env, n)`."""

@@ -27,6 +27,14 @@ class ActionDistribution(Protocol):
     def log_prob(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b"]:
         """Log-density of the actions, in nats."""
 
+    def score(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b p"]:
+        """Gradient of the actions' log-density with respect to the parameter vector."""
+
+    def score_tangent(
+        self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"], tangent: Float[Tensor, "*b p"]
+    ) -> Float[Tensor, "*b p"]:
+        """How the score changes along a tangent: the Hessian of the log-density times it."""
+
     def kl(self, old: Float[Tensor, "*b p"], new: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
         """KL(old || new), in nats."""
 
@@ -61,6 +69,24 @@ class Gaussian:
         mean, log_std = parameters.chunk(2, dim=-1)
         standardised = (actions - mean) * torch.exp(-log_std)
         return -(0.5 * standardised**2 + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def score(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b p"]:
+        """(z / sigma, z² - 1) for z = (a - mean) / sigma."""
+        mean, log_std = parameters.chunk(2, dim=-1)
+        inverse = torch.exp(-log_std)
+        standardised = (actions - mean) * inverse
+        return torch.cat([standardised * inverse, standardised**2 - 1], dim=-1)
+
+    def score_tangent(
+        self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"], tangent: Float[Tensor, "*b p"]
+    ) -> Float[Tensor, "*b p"]:
+        """Of the above: z itself changes by minus (the mean's tangent / sigma + z times log sigma's)."""
+        mean, log_std = parameters.chunk(2, dim=-1)
+        mean_tangent, log_std_tangent = tangent.chunk(2, dim=-1)
+        inverse = torch.exp(-log_std)
+        standardised = (actions - mean) * inverse
+        change = -(mean_tangent * inverse + standardised * log_std_tangent)
+        return torch.cat([(change - standardised * log_std_tangent) * inverse, 2 * standardised * change], dim=-1)
 
     def kl(self, old: Float[Tensor, "*b p"], new: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
         """See `ActionDistribution`."""
@@ -105,6 +131,16 @@ class Categorical:
     def log_prob(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b"]:
         """See `ActionDistribution`."""
         return (parameters.log_softmax(-1) * actions).sum(-1)
+
+    def score(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b p"]:
+        """The one-hot action minus the probabilities."""
+        return actions - parameters.softmax(-1)
+
+    def score_tangent(
+        self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"], tangent: Float[Tensor, "*b p"]
+    ) -> Float[Tensor, "*b p"]:
+        """Minus the Fisher matrix times the tangent, whatever the action."""
+        return -self.fisher_product(parameters, tangent)
 
     def kl(self, old: Float[Tensor, "*b p"], new: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
         """See `ActionDistribution`."""

@@ -33,14 +33,15 @@ def test_tensors_give_what_arrays_give(name):
         engine.set_tasks(tasks)
         engine.reset()
         for _ in range(10):
-            observations, *_ = engine.step(rng.uniform(-1.2, 1.2, (3, 4)))
+            actions = rng.uniform(-1.2, 1.2, (3, 4))
+            observations, *_ = engine.step(actions)
         (group,) = engine.groups
-        arrays = group.snapshot()
+        arrays = group.snapshot(actions)
     tensors = as_torch(arrays)
     frames, expected = observe([group.task_class], [tensors]), observe([group.task_class], [arrays])
     assert frames.dtype == torch.float64
     np.testing.assert_allclose(frames.numpy(), expected, atol=1e-12)
-    tensors, arrays = tensors.with_observations(torch.from_numpy(observations)), arrays.with_observations(observations)
+    tensors.observations, arrays.observations = torch.from_numpy(observations), observations
     outcome, expected = group.task_class.outcome(tensors), group.task_class.outcome(arrays)
     grasps = group.task_class.grasp_success(tensors, outcome)
     np.testing.assert_array_equal(np.asarray(grasps), group.task_class.grasp_success(arrays, expected))

@@ -2,14 +2,17 @@ import logging
 import os
 import pickle
 from collections import Counter
+from contextlib import closing
 
 import gymnasium as gym
 import metaworld
 import numpy as np
 import pytest
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from envs.errors import UserError
 from envs.metaworld import BENCHMARKS, TASK_NAMES, MetaWorld, ReferenceVectorEnv
+from envs.metaworld.reference import encode
 from envs.testing import check_distribution
 
 OTHER = ["drawer-open-v3", "door-close-v3", "shelf-place-v3", "sweep-into-v3", "lever-pull-v3"]
@@ -192,6 +195,7 @@ def test_a_failed_write_leaves_nothing_behind(cache, monkeypatch):
         ({"benchmark": "ML10", "horizon": 0}, "horizon must be 1 to 500 steps in Meta-World, not 0"),
         ({"benchmark": "ML10", "horizon": 501}, "horizon must be 1 to 500 steps in Meta-World, not 501"),
         ({"benchmark": "ML10", "seed": -1}, "seed must be 0 to 4294967294, not -1"),
+        ({"benchmark": "ML10", "reward": "v1"}, "reward 'v1' needs engine='reference'"),
         ({"benchmark": "ML10", "seed": 2**32 - 1}, "seed must be 0 to 4294967294, not 4294967295"),
     ],
 )
@@ -207,6 +211,22 @@ def test_names():
     assert len(TASK_NAMES) == len(set(TASK_NAMES)) == 50
     assert all(name.endswith("-v3") for name in TASK_NAMES)
     assert BENCHMARKS == ("ML1", "ML10", "ML25", "ML45", "custom")
+
+
+def test_the_reference_engine_plays_either_version_of_the_rewards(cache):
+    rewards = {}
+    for version in ("v1", "v2"):
+        distribution = MetaWorld("ML1", task="push-v3", horizon=4, engine="reference", reward=version)
+        task = distribution.train_tasks[0]
+        own = ALL_V3_ENVIRONMENTS["push-v3"](reward_function_version=version)
+        own.set_task(encode(task))
+        own.reset()
+        with closing(distribution.make_env(1)) as env:
+            env.set_tasks([task])
+            env.reset()
+            rewards[version] = env.step(np.ones((1, 4)))[1][0]
+        assert rewards[version] == own.step(np.ones(4))[1]
+    assert rewards["v1"] != rewards["v2"]
 
 
 def test_parallel_environments_play_like_the_reference(cache):

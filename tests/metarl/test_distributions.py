@@ -88,3 +88,16 @@ def test_normalizer_leaves_inputs_alone_before_any_update_and_bounds_what_hardly
     outputs = normalizer(torch.full((size,), 5.05, dtype=torch.float64))
     torch.testing.assert_close(outputs, torch.full((size,), 5.0, dtype=torch.float64))  # 0.05 / 0.01
     assert (normalizer(torch.full((size,), 1e6)) == 10).all()
+
+
+def test_scores_and_their_tangents_equal_differentiation(family):
+    draw = torch.Generator().manual_seed(5)
+    parameters, tangent = torch.randn(2, 6, family.parameter_size, generator=draw, dtype=torch.float64)
+    actions = family.sample(parameters, draw)
+
+    def score(parameters):
+        return torch.func.grad(lambda p: family.log_prob(p, actions).sum())(parameters)
+
+    torch.testing.assert_close(family.score(parameters, actions), score(parameters))
+    expected = torch.func.jvp(score, (parameters,), (tangent,))[1]
+    torch.testing.assert_close(family.score_tangent(parameters, actions, tangent), expected)

@@ -13,8 +13,16 @@ from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config
-from metarl.config import BanditTasks, CheckpointConfig, EvaluationConfig, NavigationTasks, RunConfig
+from metarl.config import (
+    BanditTasks,
+    CheckpointConfig,
+    EvaluationConfig,
+    MetaWorldTasks,
+    NavigationTasks,
+    RunConfig,
+)
 from metarl.runs import RunDirectory
+from metarl.sampling import Sampler
 from metarl.training import train
 
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=6)
@@ -147,3 +155,27 @@ def test_more_evaluation_tasks_than_there_are_is_said_before_training(tmp_path):
     with pytest.raises(UserError, match="4"):
         run_training(tmp_path / "run", config)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_both_engines_of_meta_world_begin_the_same_training(tmp_path, monkeypatch):
+    collected = {"native": [], "reference": []}
+    collect = Sampler.collect
+
+    def keep(sampler, actor, episodes):
+        trajectories = collect(sampler, actor, episodes)
+        collected[engine].append((sampler._env.tasks, trajectories))
+        return trajectories
+
+    monkeypatch.setattr(Sampler, "collect", keep)
+    for engine in collected:
+        tasks = MetaWorldTasks(benchmark="ML10", horizon=8, engine=engine)
+        algorithm = MAMLConfig(meta_batch=10, episodes=2, parallel_episodes=2, hidden_sizes=(4,))
+        evaluation = EvaluationConfig(every=0, adaptation_episodes=(0, 1), tasks_per_name=1)
+        config = RunConfig(iterations=1, tasks=tasks, algorithm=algorithm, evaluation=evaluation, threads=1)
+        run_training(tmp_path / engine, config)
+    assert len(collected["native"]) == len(collected["reference"]) == 3  # warm-up, support, query
+    for (tasks, native), (same_tasks, reference) in zip(*collected.values(), strict=True):
+        assert tasks == same_tasks
+        for field in ("observations", "actions", "rewards", "successes"):
+            # actions come from observations in float32, which may round apart by their last bit
+            torch.testing.assert_close(getattr(native, field), getattr(reference, field), rtol=1e-5, atol=1e-6)

@@ -6,7 +6,7 @@ import math
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import clamp, hamacher_product, long_tail, nearness, norm
 from envs.metaworld.gripping import gripper_caging, is_lifted
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -31,7 +31,7 @@ class BinPicking(TaskClass):
         radius = s.constant("TARGET_RADIUS")
         target = s.body("bin_goal")  # Meta-World's `_target_pos` is a view of it
         to_target = norm(block - target)
-        in_place = long_tail(to_target, 0.0, radius, s.constant("_target_to_obj_init"))
+        in_place = nearness(to_target, radius, s.constant("_target_to_obj_init"))
         floor = xp.minimum(
             _funnel(hand, initial, brim=0.03, slope=0.02, height=0.2),
             _funnel(hand, target, brim=0.03, slope=0.02, height=0.2),
@@ -86,7 +86,7 @@ class PickOutOfHole(TaskClass):
         block, target, initial = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("obj_init_pos")
         tcp_to_block = norm(block - s.tcp)
         to_target = norm(block - target)
-        in_place = long_tail(to_target, 0.0, 0.02, norm(initial - target))
+        in_place = nearness(to_target, 0.02, norm(initial - target))
         floor = _funnel(s.tcp, initial, brim=0.03, slope=0.015, height=0.15)
         above_floor = _above(floor, s.tcp, 0.02)
         grasped = gripper_caging(
@@ -139,12 +139,12 @@ class BoxClose(TaskClass):
         hand, lid, target = s.observations[:, :3], s.observations[:, 4:7], s.constant("_target_pos")
         handle = lid + s.vector(0.0, 0.0, 0.02)
         floor = _funnel(hand, handle, brim=0.02, slope=0.04, height=0.4)
-        at_handle = long_tail(norm(hand - handle), 0.0, 0.02, 0.5)
+        at_handle = nearness(norm(hand - handle), 0.02, 0.5)
         ready = hamacher_product(_above(floor, hand, floor / 2.0), at_handle)
         effort = (clamp(s.actions[:, 3], -1.0, 1.0) + 1.0) / 2.0
 
         error = norm((target - handle) * s.vector(1.0, 1.0, 3.0))
-        lifted = 0.2 * xp.astype(handle[:, 2] > 0.04, error.dtype) + 0.8 * long_tail(error, 0.0, 0.05, 0.25)
+        lifted = 0.2 * xp.astype(handle[:, 2] > 0.04, error.dtype) + 0.8 * nearness(error, 0.05, 0.25)
         success = norm(lid - target) < 0.08
         reward = xp.where(success, 10.0, 2.0 * hamacher_product(effort, ready) + 8.0 * lifted)
         tilt = norm(s.observations[:, 7:11] - s.vector(0.707, 0.0, 0.0, 0.707))

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import hamacher_product, long_tail, norm
+from envs.metaworld.bricks import hamacher_product, nearness, norm
 from envs.metaworld.gripping import is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -35,8 +35,8 @@ class _Button(TaskClass):
         button = s.observations[:, 4:7]
         distance = norm(button - s.tcp)
         to_target = xp.abs(s.constant("_target_pos")[:, self.axis] - button[:, self.axis])
-        near = long_tail(distance, 0.0, self.near_radius, norm(button - s.constant("init_tcp")))
-        pressed = long_tail(to_target, 0.0, 0.005, s.constant(self.travel))
+        near = nearness(distance, self.near_radius, norm(button - s.constant("init_tcp")))
+        pressed = nearness(to_target, 0.005, s.constant(self.travel))
         return Outcome(
             reward=self.reward(s.observations[:, 3], distance, near, pressed),
             success=to_target <= self.success_distance,

@@ -6,7 +6,7 @@ from math import pi
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import clamp, gaussian, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import clamp, gaussian, hamacher_product, long_tail, nearness, norm
 from envs.metaworld.gripping import is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -53,7 +53,7 @@ class DoorOpen(_Door):
         floor = xp.where(outside > 0, 0.04 * xp.log(xp.where(outside > 0, outside, 1.0)) + 0.4, 0.0)
         below = floor - hand[:, 2]
         above_floor = xp.where(below <= 0, 1.0, long_tail(below, 0.0, 0.01, floor / 2.0))
-        behind_handle = long_tail(norm(beside - s.vector(0.05, 0.03, -0.01)), 0.0, near / 2.0, 0.5)
+        behind_handle = nearness(norm(beside - s.vector(0.05, 0.03, -0.01)), near / 2.0, 0.5)
         return hamacher_product(above_floor, behind_handle)
 
     def _opened(self, s: Snapshot) -> Array:
@@ -80,9 +80,9 @@ class DoorClose(_Door):
         xp = namespace(s.actions)
         handle, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), 0.05
         to_target = norm(handle - target)
-        in_place = gaussian(to_target, 0.0, radius, norm(s.constant("obj_init_pos") - target))
+        in_place = gaussian(to_target, radius, norm(s.constant("obj_init_pos") - target))
         hand_margin = norm(s.constant("hand_init_pos") - handle) + 0.1
-        hand_in_place = gaussian(norm(s.tcp - target), 0.0, 0.25 * radius, hand_margin)
+        hand_in_place = gaussian(norm(s.tcp - target), 0.25 * radius, hand_margin)
         return Outcome(
             reward=xp.where(to_target < radius, 10.0, 3 * hand_in_place + 6 * in_place),
             success=to_target <= 0.08,
@@ -104,21 +104,21 @@ class _Lock(TaskClass):
         """The bolt's position, the door's orientation."""
         return ((s.site(self._site), s.body_quaternion("door_link")),)
 
-    def _outcome(self, s: Snapshot, hand_distance: Array, near: Array, nearness: Array, axis: int) -> Outcome:
+    def _outcome(self, s: Snapshot, hand_distance: Array, near: Array, rewarded: Array, axis: int) -> Outcome:
         """The bolt's way along one axis, and some for the hand.
 
         Args:
             s: The environments.
             hand_distance: From the hand to the bolt, `(env,)`.
             near: How near that is, 0 to 1, `(env,)`.
-            nearness: What is rewarded of it, `(env,)`.
+            rewarded: What is rewarded of it, `(env,)`.
             axis: The axis along which the bolt has to get to the target.
         """
-        xp = namespace(nearness)
+        xp = namespace(near)
         to_target = xp.abs(s.constant("_target_pos")[:, axis] - s.observations[:, 4 + axis])
-        turned = long_tail(to_target, 0.0, 0.005, s.constant("_lock_length"))
+        turned = nearness(to_target, 0.005, s.constant("_lock_length"))
         return Outcome(
-            reward=2 * nearness + 8 * turned,
+            reward=2 * rewarded + 8 * turned,
             success=to_target <= 0.02,
             near_object=hand_distance <= 0.05,
             grasp_reward=near,
@@ -143,7 +143,7 @@ class DoorLock(_Lock):
         distance = norm((s.observations[:, 4:7] - s.body("leftpad")) * s.vector(0.25, 1.0, 0.5))
         # The margin is meant to be the first distance, but Meta-World's `init_left_pad` is a live view of the pad's
         # position: it is the distance of now.
-        near = long_tail(distance, 0.0, 0.01, distance)
+        near = nearness(distance, 0.01, distance)
         opening = s.observations[:, 3]  # clipped at 0 when it is made
         return self._outcome(s, distance, near, hamacher_product(opening, near), axis=2)
 
@@ -161,5 +161,5 @@ class DoorUnlock(_Lock):
         distance = norm((s.observations[:, :3] + shoulder - s.observations[:, 4:7]) * scale)
         # Meta-World's `obj_init_pos` is a live view of the bolt's position: where it is now.
         margin = norm((s.constant("init_tcp") + shoulder - s.body("lock_link")) * scale)
-        near = long_tail(distance, 0.0, 0.02, margin)
+        near = nearness(distance, 0.02, margin)
         return self._outcome(s, distance, near, near, axis=0)

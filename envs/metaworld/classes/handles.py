@@ -7,7 +7,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import hamacher_product, long_tail, norm
+from envs.metaworld.bricks import hamacher_product, nearness, norm
 from envs.metaworld.gripping import gripper_caging, is_lifted, is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -38,9 +38,9 @@ class HandlePress(_Handle):
         handle, start = s.observations[:, 4:7], s.constant("_handle_init_pos")
         target_height, radius = s.constant("_target_pos")[:, 2], s.constant("TARGET_RADIUS")
         to_target = xp.abs(handle[:, 2] - target_height)
-        in_place = long_tail(to_target, 0.0, radius, xp.abs(xp.abs(start[:, 2] - target_height) - radius))
+        in_place = nearness(to_target, radius, xp.abs(xp.abs(start[:, 2] - target_height) - radius))
         distance, handle_radius = norm(handle - s.tcp), 0.02
-        reach = long_tail(distance, 0.0, handle_radius, xp.abs(norm(start - s.constant("init_tcp")) - handle_radius))
+        reach = nearness(distance, handle_radius, xp.abs(norm(start - s.constant("init_tcp")) - handle_radius))
         success = to_target <= radius
         return Outcome(
             reward=xp.where(success, 10.0, 10 * hamacher_product(reach, in_place)),
@@ -81,7 +81,7 @@ class _HandlePull(_Handle):
         handle, radius = s.observations[:, 4:7], s.constant("TARGET_RADIUS")
         target, start = s.constant("_target_pos"), s.constant("obj_init_pos")
         to_target = self.to_target(handle, target)
-        in_place = long_tail(to_target, 0.0, radius, self.to_target(start, target))
+        in_place = nearness(to_target, radius, self.to_target(start, target))
         grasped = gripper_caging(
             s,
             handle,
@@ -169,10 +169,10 @@ class LeverPull(TaskClass):
         start, target = s.constant("_lever_pos_init"), s.constant("_target_pos")
         shoulder, scale = s.vector(0.0, 0.055, 0.07), s.vector(4.0, 1.0, 4.0)
         distance = norm((hand + shoulder - lever) * scale)
-        ready = long_tail(distance, 0.0, 0.02, norm((s.constant("init_tcp") + shoulder - start) * scale))
+        ready = nearness(distance, 0.02, norm((s.constant("init_tcp") + shoulder - start) * scale))
         from_upright = xp.abs(-s.joint("LeverAxis") - math.pi / 2)
-        engaged = long_tail(from_upright, 0.0, math.pi / 48, math.pi / 2 - math.pi / 12)
-        in_place = long_tail(norm(lever - target), 0.0, 0.04, norm(start - target))
+        engaged = nearness(from_upright, math.pi / 48, math.pi / 2 - math.pi / 12)
+        in_place = nearness(norm(lever - target), 0.04, norm(start - target))
         return Outcome(
             reward=10 * hamacher_product(ready, in_place),
             success=from_upright <= math.pi / 24,

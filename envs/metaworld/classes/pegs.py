@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import box_ramp, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import box_ramp, hamacher_product, nearness, norm
 from envs.metaworld.gripping import gripper_caging, is_lifted, is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -36,7 +36,7 @@ class PegInsertSide(TaskClass):
         tcp_to_peg = norm(peg - s.tcp)
         to_target = norm((head - target) * to_axis)
         initial = norm((s.constant("peg_head_pos_init") - target) * to_axis)
-        in_place = long_tail(to_target, 0.0, s.constant("TARGET_RADIUS"), initial)
+        in_place = nearness(to_target, s.constant("TARGET_RADIUS"), initial)
         lower, upper = (
             box_ramp(
                 head, s.site(f"bottom_right_corner_collision_box_{i}"), s.site(f"top_left_corner_collision_box_{i}")
@@ -97,7 +97,7 @@ class PegUnplugSide(TaskClass):
             desired_gripper_effort=0.8,
             density="high",
         )
-        in_place = long_tail(to_target, 0.0, 0.05, norm(initial - target))
+        in_place = nearness(to_target, 0.05, norm(initial - target))
         reward = 2 * grasped
         reward = xp.where(self._moved(s) & (tcp_to_plug < 0.035), 1 + reward + 5 * in_place, reward)
         return Outcome(

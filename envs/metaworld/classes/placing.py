@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import clamp, hamacher_product, long_tail, nearness, norm
 from envs.metaworld.gripping import PickingUp, gripper_caging, is_lifted, is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -27,7 +27,7 @@ class PickPlace(PickingUp):
         puck, target = s.observations[:, 4:7], s.constant("_target_pos")
         tcp_to_puck = norm(puck - s.tcp)
         to_target = norm(puck - target)
-        in_place = long_tail(to_target, 0.0, 0.05, norm(s.constant("obj_init_pos") - target))
+        in_place = nearness(to_target, 0.05, norm(s.constant("obj_init_pos") - target))
         grasped = _between_pads(s, puck)
         reward = hamacher_product(grasped, in_place)
         held = _in_grip(s, tcp_to_puck, 0.02) & is_lifted(s, 0.01)
@@ -60,9 +60,9 @@ class PickPlaceWall(PickingUp):
         tcp_to_puck = norm(puck - s.tcp)
         midpoint = target * s.vector(1.0, 0.0, 0.0) + s.vector(0.0, 0.77, 0.25)
         scale = s.vector(1.0, 1.0, 3.0)
-        at_midpoint = long_tail(norm((puck - midpoint) * scale), 0.0, 0.05, norm((initial - midpoint) * scale))
+        at_midpoint = nearness(norm((puck - midpoint) * scale), 0.05, norm((initial - midpoint) * scale))
         to_target = norm(puck - target)
-        in_place = long_tail(to_target, 0.0, 0.05, norm(initial - target))
+        in_place = nearness(to_target, 0.05, norm(initial - target))
         grasped = gripper_caging(
             s, puck, obj_radius=0.015, pad_success_thresh=0.05, object_reach_radius=0.01, xz_thresh=0.005
         )
@@ -96,7 +96,7 @@ class ShelfPlace(PickingUp):
         block, target = s.observations[:, 4:7], s.constant("_target_pos")
         tcp_to_block = norm(block - s.tcp)
         to_target = norm(block - target)
-        in_place = long_tail(to_target, 0.0, 0.05, norm(s.constant("obj_init_pos") - target))
+        in_place = nearness(to_target, 0.05, norm(s.constant("obj_init_pos") - target))
         grasped = gripper_caging(
             s, block, obj_radius=0.02, pad_success_thresh=0.05, object_reach_radius=0.01, xz_thresh=0.01
         )
@@ -141,7 +141,7 @@ class HandInsert(PickingUp):
         block, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("TARGET_RADIUS")
         tcp_to_block = norm(block - s.tcp)
         to_target = norm(block - target)
-        in_place = long_tail(to_target, 0.0, radius, norm(s.constant("obj_init_pos") - target))
+        in_place = nearness(to_target, radius, norm(s.constant("obj_init_pos") - target))
         grasped = gripper_caging(
             s,
             block,
@@ -183,7 +183,7 @@ class Basketball(TaskClass):
         target = s.site("goal") * s.vector(1.0, 1.0, 0.0) + s.vector(0.0, 0.0, 0.3)
         scale = s.vector(1.0, 1.0, 2.0)
         to_target = norm((ball - target) * scale)
-        in_place = long_tail(to_target, 0.0, radius, norm((s.constant("obj_init_pos") - target) * scale))
+        in_place = nearness(to_target, radius, norm((s.constant("obj_init_pos") - target) * scale))
         tcp_to_ball = norm(ball - s.tcp)
         held = _in_grip(s, tcp_to_ball, 0.035) & is_lifted(s, 0.01)
         caging = gripper_caging(
@@ -229,7 +229,7 @@ def _between_pads(s: Snapshot, puck: Array) -> Array:
     sides = long_tail(gaps, 0.015, 0.05, xp.abs(xp.abs(gaps) - 0.05))
     initial, init_tcp = s.constant("obj_init_pos"), s.constant("init_tcp")
     margin = norm((initial - init_tcp)[:, ::2]) - 0.005
-    caging_xz = long_tail(norm((s.tcp - puck)[:, ::2]), 0.0, 0.005, margin)
+    caging_xz = nearness(norm((s.tcp - puck)[:, ::2]), 0.005, margin)
     caging = hamacher_product(hamacher_product(sides[:, 0], sides[:, 1]), caging_xz)
     gripping = xp.where(caging > 0.97, clamp(s.actions[:, 3], 0.0, 1.0), 0.0)
     return (hamacher_product(caging, gripping) + caging) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import hamacher_product, long_tail, norm
+from envs.metaworld.bricks import hamacher_product, nearness, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -34,9 +34,9 @@ class PlateSlide(TaskClass):
         xp = namespace(s.actions)
         plate, target, initial = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("obj_init_pos")
         to_target, tcp_to_plate = norm(plate - target), norm(s.tcp - plate)
-        in_place = long_tail(to_target, 0.0, _RADIUS, norm(initial - target) - self.margin_offset)
+        in_place = nearness(to_target, _RADIUS, norm(initial - target) - self.margin_offset)
         grasp_margin = norm(s.constant("init_tcp") - initial) - self.margin_offset
-        grasped = long_tail(tcp_to_plate, 0.0, _RADIUS, grasp_margin)
+        grasped = nearness(tcp_to_plate, _RADIUS, grasp_margin)
         return Outcome(
             reward=xp.where(to_target < _RADIUS, 10.0, self.reward(s, grasped, in_place, tcp_to_plate)),
             success=to_target <= 0.07,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import clamp, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import clamp, hamacher_product, long_tail, nearness, norm
 from envs.metaworld.gripping import PickingUp, gripper_caging, is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass, Touching
@@ -28,7 +28,7 @@ class Push(PickingUp):
         puck, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("TARGET_RADIUS")
         tcp_to_puck = norm(puck - s.tcp)
         to_target = norm(puck - target)
-        in_place = long_tail(to_target, 0.0, radius, norm(s.constant("obj_init_pos") - target))
+        in_place = nearness(to_target, radius, norm(s.constant("obj_init_pos") - target))
         grasped = gripper_caging(
             s,
             puck,
@@ -73,7 +73,7 @@ def pinching(s: Snapshot, position: Array, *, grip: float, xz: float) -> Array:
     caged = long_tail(gaps, radius, reach, margins)
     pinched = long_tail(gaps, radius, radius + grip, margins)
     xz_margin = norm((s.constant("obj_init_pos") - s.constant("init_tcp"))[:, ::2]) - xz
-    near = long_tail(norm((s.tcp - position)[:, ::2]), 0.0, xz, xz_margin)
+    near = nearness(norm((s.tcp - position)[:, ::2]), xz, xz_margin)
     caging = hamacher_product(hamacher_product(caged[:, 0], caged[:, 1]), near)
     pinch = hamacher_product(pinched[:, 0], pinched[:, 1])
     return xp.where(caging > 0.95, caging + pinch, caging) / 2
@@ -97,7 +97,7 @@ class PushBack(PickingUp):
         target, radius = s.constant("_target_pos"), s.constant("TARGET_RADIUS")
         tcp_to_block = norm(block - s.tcp)
         to_target, to_target_at_first = norm(block - target), norm(s.constant("obj_init_pos") - target)
-        in_place = long_tail(to_target, 0.0, radius, to_target_at_first)
+        in_place = nearness(to_target, radius, to_target_at_first)
         grasped = pinching(s, block, grip=0.003, xz=0.01)
         reward = hamacher_product(grasped, in_place)
         held = (tcp_to_block < 0.01) & (opened > 0) & (opened < 0.55) & (to_target_at_first - to_target > 0.01)
@@ -131,8 +131,8 @@ class PushWall(PickingUp):
         to_target = norm(block - target)
         beside_wall, sideways = block * s.vector(0.0, 0.0, 1.0) + s.vector(-0.05, 0.77, 0.0), s.vector(3.0, 1.0, 1.0)
         to_midpoint = norm((block - beside_wall) * sideways)
-        at_midpoint = long_tail(to_midpoint, 0.0, radius, norm((initial - beside_wall) * sideways))
-        in_place = long_tail(to_target, 0.0, radius, norm(initial - target))
+        at_midpoint = nearness(to_midpoint, radius, norm((initial - beside_wall) * sideways))
+        in_place = nearness(to_target, radius, norm(initial - target))
         grasped = gripper_caging(
             s,
             block,
@@ -180,7 +180,7 @@ class Sweep(TaskClass):
         block, radius = s.observations[:, 4:7], 0.05
         target = self.target(s, block)
         to_target = norm(block - target)
-        in_place = long_tail(to_target, 0.0, radius, norm(s.constant("obj_init_pos") - target))
+        in_place = nearness(to_target, radius, norm(s.constant("obj_init_pos") - target))
         grasped = pinching(s, block, grip=self.grip, xz=self.xz)
         reward = 2 * grasped + 6 * hamacher_product(grasped, in_place)
         return Outcome(
@@ -233,7 +233,7 @@ class Soccer(PickingUp):
         sideways = s.vector(3.0, 1.0, 1.0)
         to_target = norm((ball - target) * sideways)
         moved = norm((ball - s.constant("obj_init_pos")) * sideways)
-        in_place = long_tail(to_target, 0.0, radius, moved)
+        in_place = nearness(to_target, radius, moved)
         goal_line = target[:, 1] - 0.1
         missed = (ball[:, 1] > goal_line) & (xp.abs(ball[:, 0] - target[:, 0]) > 0.1)
         penalty = 2 * ((ball[:, 1] - goal_line) / (1 - goal_line))
@@ -268,7 +268,7 @@ class CoffeePush(TaskClass):
         over_table = s.vector(2.0, 2.0, 1.0)
         tcp_to_mug = norm(mug - s.tcp)
         to_target = norm((mug - target) * over_table)
-        in_place = long_tail(to_target, 0.0, radius, norm((s.constant("obj_init_pos") - target) * over_table))
+        in_place = nearness(to_target, radius, norm((s.constant("obj_init_pos") - target) * over_table))
         grasped = gripper_caging(
             s,
             mug,

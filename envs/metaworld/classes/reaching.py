@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import long_tail, norm
+from envs.metaworld.bricks import nearness, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -25,7 +25,7 @@ class Reach(TaskClass):
         """Nearness of the tool centre point to the goal."""
         target = s.constant("_target_pos")
         distance = norm(s.tcp - target)
-        in_place = long_tail(distance, 0.0, 0.05, norm(s.constant("hand_init_pos") - target))
+        in_place = nearness(distance, 0.05, norm(s.constant("hand_init_pos") - target))
         return Outcome(
             reward=10 * in_place,
             success=distance <= 0.05,

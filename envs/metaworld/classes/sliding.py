@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import clamp, gaussian, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import clamp, gaussian, hamacher_product, nearness, norm
 from envs.metaworld.gripping import is_open
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -27,11 +27,11 @@ class DrawerOpen(TaskClass):
         hand, handle = s.observations[:, :3], s.observations[:, 4:7]
         target, length, scale = s.constant("_target_pos"), s.constant("maxDist"), s.vector(3.0, 3.0, 1.0)
         to_target = norm(handle - target)
-        opened = long_tail(to_target, 0.0, 0.02, length)
+        opened = nearness(to_target, 0.02, length)
         closed_handle = target + length[:, None] * s.vector(0.0, 1.0, 0.0)
         margin = norm((closed_handle - s.constant("init_tcp")) * scale)
         hand_to_handle = handle - hand
-        caged = long_tail(norm(hand_to_handle * scale), 0.0, 0.01, margin)
+        caged = nearness(norm(hand_to_handle * scale), 0.01, margin)
         return Outcome(
             reward=5.0 * (caged + opened),
             success=to_target <= 0.03,
@@ -63,10 +63,10 @@ class DrawerClose(TaskClass):
         handle, initial = s.observations[:, 4:7], s.constant("obj_init_pos")
         target, radius, touch = s.constant("_target_pos"), s.constant("TARGET_RADIUS"), 0.005
         to_target, tcp_to_handle = norm(handle - target), norm(handle - s.tcp)
-        in_place = long_tail(to_target, 0.0, radius, xp.abs(norm(initial - target) - radius))
+        in_place = nearness(to_target, radius, xp.abs(norm(initial - target) - radius))
         reach_margin = xp.abs(norm(initial - s.constant("init_tcp")) - touch)
         closed = clamp(s.actions[:, 3], 0.0, 1.0)
-        reach = hamacher_product(gaussian(tcp_to_handle, 0.0, touch, reach_margin), closed)
+        reach = hamacher_product(gaussian(tcp_to_handle, touch, reach_margin), closed)
         success = to_target <= radius + 0.015
         return Outcome(
             reward=xp.where(success, 10.0, 10 * hamacher_product(reach, in_place)),
@@ -85,7 +85,7 @@ class _Window(TaskClass):
     """The handle's site."""
     _start: ClassVar[str]
     """The constant from which the way to the target is measured."""
-    _nearness = staticmethod(long_tail)
+    _nearness = staticmethod(nearness)
     """How the reward for reaching falls with distance."""
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
@@ -104,9 +104,9 @@ class _Window(TaskClass):
         )
         to_target, tcp_to_handle = xp.abs(handle[:, 0] - target[:, 0]), norm(handle - s.tcp)
         way = xp.abs(s.constant(self._start)[:, 0] - target[:, 0])
-        in_place = long_tail(to_target, 0.0, radius, xp.abs(way - radius))
+        in_place = nearness(to_target, radius, xp.abs(way - radius))
         reach_margin = xp.abs(norm(s.constant("window_handle_pos_init") - s.constant("init_tcp")) - touch)
-        reach = self._nearness(tcp_to_handle, 0.0, touch, reach_margin)
+        reach = self._nearness(tcp_to_handle, touch, reach_margin)
         return Outcome(
             reward=10 * hamacher_product(reach, in_place),
             success=to_target <= radius,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import hamacher_product, long_tail, norm
+from envs.metaworld.bricks import hamacher_product, nearness, norm
 from envs.metaworld.gripping import gripper_caging, is_lifted, is_open, is_picked_up
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass, Touching
@@ -59,8 +59,8 @@ class StickPush(TaskClass):
         target = s.constant("_target_pos")
         tcp_to_stick, to_target = norm(stick - s.tcp), norm(thermos - target)
         stick_margin, thermos_margin = (norm(s.constant(at) - target) - radius for at in _INITIAL)
-        stick_in_place = long_tail(norm(stick - target), 0.0, radius, stick_margin)
-        thermos_in_place = long_tail(to_target, 0.0, radius, thermos_margin)
+        stick_in_place = nearness(norm(stick - target), radius, stick_margin)
+        thermos_in_place = nearness(to_target, radius, thermos_margin)
         caging, lifted, arrived = self.caging(s, stick), self.lifted(s), to_target <= radius
         held = (tcp_to_stick < 0.02) & lifted
         reward = xp.where(held, 2.0 + 5.0 * stick_in_place + 3.0 * thermos_in_place, caging)
@@ -98,9 +98,9 @@ class StickPull(StickPush):
         tcp_to_stick, handle_to_target = norm(stick - s.tcp), norm(handle - target)
 
         to_thermos_at_first = norm((stick_initial - (thermos_initial + handle_to_thermos)) * upright)
-        at_thermos = long_tail(norm((stick - thermos) * upright), 0.0, radius, to_thermos_at_first)
-        stick_at_target = long_tail(norm(stick - target), 0.0, radius, norm(stick_initial - target))
-        thermos_at_target = long_tail(norm(thermos - target), 0.0, radius, norm(thermos_initial - target))
+        at_thermos = nearness(norm((stick - thermos) * upright), radius, to_thermos_at_first)
+        stick_at_target = nearness(norm(stick - target), radius, norm(stick_initial - target))
+        thermos_at_target = nearness(norm(thermos - target), radius, norm(thermos_initial - target))
 
         held = (tcp_to_stick < 0.02) & self.lifted(s)
         grasped = xp.where(held, 1.0, self.caging(s, stick))

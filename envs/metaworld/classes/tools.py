@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import ClassVar, Literal, NamedTuple
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import clamp, long_tail, norm
+from envs.metaworld.bricks import clamp, nearness, norm
 from envs.metaworld.gripping import gripper_caging, nearest_on_handle
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
@@ -75,7 +75,7 @@ def lift_and_place(lifted: Array, error: Array, margin: float) -> Array:
         margin: Length of the vector, less 2 cm, at which nearness is a tenth.
     """
     xp = namespace(error)
-    placed = 0.9 * long_tail(norm(error), 0.0, 0.02, margin)
+    placed = 0.9 * nearness(norm(error), 0.02, margin)
     return xp.where(lifted, 0.1 + placed, placed)
 
 

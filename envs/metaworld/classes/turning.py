@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from envs.arrays import Array, namespace
-from envs.metaworld.bricks import clamp, gaussian, hamacher_product, long_tail, norm
+from envs.metaworld.bricks import clamp, gaussian, hamacher_product, nearness, norm
 from envs.metaworld.snapshot import Snapshot
 from envs.metaworld.task_class import Outcome, TaskClass
 
@@ -30,9 +30,9 @@ class _Faucet(TaskClass):
         handle, initial = s.observations[:, 4:7] + s.vector(*self._contact), s.constant("obj_init_pos")
         target, radius, touch = s.constant("_target_pos"), s.constant("_target_radius"), 0.01
         to_target, tcp_to_handle = norm(handle - target), norm(handle - s.tcp)
-        in_place = long_tail(to_target, 0.0, radius, xp.abs(norm(initial - target) - radius))
+        in_place = nearness(to_target, radius, xp.abs(norm(initial - target) - radius))
         reach_margin = xp.abs(norm(initial - s.constant("init_tcp")) - touch)
-        reach = gaussian(tcp_to_handle, 0.0, touch, reach_margin)
+        reach = gaussian(tcp_to_handle, touch, reach_margin)
         return Outcome(
             reward=xp.where(to_target <= radius, 10.0, 2 * (2 * reach + 3 * in_place)),
             success=to_target <= 0.07,
@@ -79,10 +79,10 @@ class DialTurn(TaskClass):
         tip, initial_push = s.observations[:, 4:7], s.constant("dial_push_position")
         target, radius, touch = s.constant("_target_pos"), s.constant("TARGET_RADIUS"), 0.005
         to_target, to_push = norm(tip - target), norm(tip + s.vector(0.05, 0.02, 0.09) - s.tcp)
-        in_place = long_tail(to_target, 0.0, radius, xp.abs(norm(initial_push - target) - radius))
+        in_place = nearness(to_target, radius, xp.abs(norm(initial_push - target) - radius))
         reach_margin = xp.abs(norm(initial_push - s.constant("init_tcp")) - touch)
         closed = clamp(s.actions[:, 3], 0.0, 1.0)
-        reach = hamacher_product(gaussian(to_push, 0.0, touch, reach_margin), closed)
+        reach = hamacher_product(gaussian(to_push, touch, reach_margin), closed)
         return Outcome(
             reward=10 * hamacher_product(reach, in_place),
             success=to_target <= radius,
