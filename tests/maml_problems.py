@@ -67,7 +67,6 @@ def random_problem(maml: MAML, credit: bool = False, samples: int = SAMPLES) -> 
         adapted = maml.adapt(adapted, batch)
     weights = torch.randn(TASKS, generator=rng, dtype=torch.float64)
     return Problem(
-        policy=maml._policy,
         distribution=maml.distribution,
         inner=maml.inner,
         theta=maml.meta_parameters,

@@ -65,7 +65,7 @@ def test_adapting_is_the_inner_step_of_training():
     agent.adapt()
     batch = maml.make_batch(to_trajectories(steps, 5))
     adapted = maml.adapt(maml.replicate(maml.parameters, 2), batch)
-    means = maml.distribution.mode(maml.outputs(adapted, torch.tensor(OBSERVATIONS).float()))
+    means = maml.distribution.mode(maml.outputs(adapted, torch.tensor(OBSERVATIONS).float().unsqueeze(1)).squeeze(1))
     np.testing.assert_allclose(agent.eval_action(OBSERVATIONS), np.clip(means.numpy(), -1, 1), atol=1e-5)
 
 

@@ -19,7 +19,7 @@ from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.algorithms.maml.losses import Batch
 from metarl.algorithms.maml.problem import Problem
-from metarl.optim.vectors import flatten, unflatten
+from metarl.optim.vectors import unflatten
 
 ALPHA, OFFSET = 0.8, 0.4
 LOGITS = torch.tensor([0.3, -0.5, 0.1], dtype=torch.float64)
@@ -103,7 +103,6 @@ class Outcomes:
         query = self._batch([query for _, query, _ in self.rows])
         returns = torch.tensor([to_go(query, self.horizon)[0] for _, query, _ in self.rows], dtype=torch.float64)
         problem = Problem(
-            policy=self.maml._policy,
             distribution=self.maml.distribution,
             inner=self.maml.inner,
             theta=self.maml.parameters,
@@ -114,10 +113,7 @@ class Outcomes:
         )
         old = problem.unroll(problem.theta)
 
-        def loss(vector):
-            return problem.surrogate(problem.unroll(unflatten(vector, problem.theta)), old)
-
-        gradient = torch.func.grad(loss)(flatten(problem.theta))
+        gradient, _ = problem.gradient(lambda new: problem.surrogate(new, old), problem.theta)
         return -unflatten(gradient, problem.theta)["head.linear.bias"]
 
     def _batch(self, pulls):
@@ -202,13 +198,15 @@ def test_expected_jacobian_of_the_inner_step(pulls):
         maml = make_bandit(3, estimator)
         total = torch.zeros(3, 3, dtype=torch.float64)
         for support in product(range(3), repeat=pulls):
-            [batch] = [Batch(*(x[0] for x in Outcomes(maml, 1)._batch([support])))]
-
-            def adapted(logits, maml=maml, batch=batch):
-                theta = maml.parameters | {"head.linear.bias": logits}
-                return maml.inner.adapt(theta, theta, [batch])[0]["head.linear.bias"]
-
-            total += LOGITS.softmax(0)[list(support)].prod() * torch.func.jacrev(adapted)(LOGITS)
+            batch = Outcomes(maml, 1)._batch([support])
+            theta = maml.parameters | {"head.linear.bias": LOGITS}
+            step = maml.inner.step(theta, theta, batch)
+            nothing = {name: torch.zeros_like(value) for name, value in theta.items()}
+            columns = [
+                maml.inner.tangent(step, theta, nothing | {"head.linear.bias": direction})["head.linear.bias"][0]
+                for direction in torch.eye(3, dtype=torch.float64)
+            ]
+            total += LOGITS.softmax(0)[list(support)].prod() * torch.stack(columns, dim=1)
         found[estimator] = total
     torch.testing.assert_close(found["likelihood_ratio"], exact, atol=1e-12, rtol=0)
     assert (found["log_likelihood"] - exact).norm() > 0.1

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from maml_autodiff import autodiff_unroll
 from maml_problems import INNER_RULES, SPACES, make_maml, random_problem
 
 from metarl.algorithms.maml.config import TRPOConfig
@@ -26,8 +27,7 @@ def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, spac
     maml = make_maml(space, inner=INNER_RULES[inner] | {"steps": steps})
     problem = random_problem(maml)
     vector = flatten(problem.theta)
-    with torch.no_grad():
-        old = problem.unroll(problem.theta)
+    old = problem.unroll(problem.theta)
     captured = {}
 
     def capture(vector, loss, gradient, curvature_product, evaluate, **_):
@@ -38,7 +38,7 @@ def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, spac
     maml.outer.step(problem)
 
     def divergence(candidate):
-        return problem.query_kl(problem.unroll(unflatten(candidate, problem.theta), old), old)
+        return problem.query_kl(autodiff_unroll(maml, problem, unflatten(candidate, problem.theta), old), old)
 
     hessian = torch.func.hessian(divergence)(vector)
     for tangent in torch.randn(3, len(vector), dtype=torch.float64, generator=torch.Generator().manual_seed(5)):
@@ -92,9 +92,27 @@ def test_step_is_invariant_under_a_linear_reparametrisation(seed):
     rng = torch.Generator().manual_seed(seed)
     matrix = torch.randn(size, size, generator=rng, dtype=torch.float64) + 3 * torch.eye(size, dtype=torch.float64)
 
+    class Way:
+        """The way from y: J M, and its transpose."""
+
+        def __init__(self, way):
+            self._way, self.outputs = way, way.outputs
+
+        def push_forward(self, tangents):
+            return self._way.push_forward(unflatten(matrix @ tangents["y"], problem.theta))
+
+        def pull_back(self, cotangents):
+            return {"y": matrix.T @ flatten(self._way.pull_back(cotangents))}
+
+        def thinned(self, every):
+            return Way(self._way.thinned(every))
+
     class Reparametrised(Problem):
         def unroll(self, theta, old=None):
             return problem.unroll(unflatten(matrix @ theta["y"], problem.theta), old)
+
+        def linearize(self, theta, old=None):
+            return Way(problem.linearize(unflatten(matrix @ theta["y"], problem.theta), old))
 
     fields = {name: getattr(problem, name) for name in Problem.__dataclass_fields__}
     other = Reparametrised(**fields | {"theta": {"y": torch.linalg.solve(matrix, flatten(theta))}})
@@ -149,10 +167,9 @@ def test_inner_rule_takes_learned_step_sizes_from_the_candidate():
     maml = make_maml(inner={"learned_lr": True})
     problem = random_problem(maml)
     doubled = {name: 2 * value if name.startswith("step_sizes.") else value for name, value in problem.theta.items()}
-    one_task = type(problem.supports[0])(*(values[0] for values in problem.supports[0]))
     rule: InnerRule = maml.inner
-    once, _ = rule.adapt(maml.parameters, problem.theta, [one_task])
-    twice, _ = rule.adapt(maml.parameters, doubled, [one_task])
+    once = rule.step(maml.parameters, problem.theta, problem.supports[0]).end
+    twice = rule.step(maml.parameters, doubled, problem.supports[0]).end
     for name, value in maml.parameters.items():
         torch.testing.assert_close(twice[name] - value, 2 * (once[name] - value), atol=1e-12, rtol=1e-9)
     assert len(problem.theta) == 2 * len(maml.parameters)

@@ -106,7 +106,7 @@ class MAMLAgent:
     def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
         self._exploring = explore
         tensor = torch.as_tensor(observations, dtype=torch.float32, device=self._device)
-        outputs = self._maml.outputs(self._current(len(observations)), tensor)
+        outputs = self._maml.outputs(self._current(len(observations)), tensor.unsqueeze(1)).squeeze(1)
         distribution = self._maml.distribution
         actions = distribution.sample(outputs, self._generator) if explore else distribution.mode(outputs)
         return actions.cpu().numpy()

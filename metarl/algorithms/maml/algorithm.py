@@ -8,7 +8,6 @@ import gymnasium as gym
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import functional_call, vmap
 
 from metarl.algorithms.maml.agent import MAMLAgent
 from metarl.algorithms.maml.baselines import make_baseline
@@ -16,11 +15,13 @@ from metarl.algorithms.maml.config import MAMLConfig, check_combination
 from metarl.algorithms.maml.inner import InnerRule
 from metarl.algorithms.maml.losses import Batch, exploration_credit, make_batch, trim
 from metarl.algorithms.maml.outer import NonFiniteError, make_outer_rule
-from metarl.algorithms.maml.problem import Problem, adapt_batched
+from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.unrolling import adapt
 from metarl.errors import RunFailure
 from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import action_distribution
 from metarl.policies.mlp import MLPPolicy
+from metarl.policies.passes import MLPPasses
 from metarl.policies.recurrent import RecurrentInput
 from metarl.sampling import RandomActor, Sampler
 from metarl.types import Trajectories
@@ -65,7 +66,7 @@ class MAML:
             config.init_std,
             config.min_std,
         ).to(device)
-        self.inner = InnerRule(config.inner, self._policy, self.distribution)
+        self.inner = InnerRule(config.inner, MLPPasses(self.policy), self.distribution)
         self.step_sizes = self.inner.initial_step_sizes(self.parameters)
         self.outer = make_outer_rule(config.outer, self.meta_parameters)
         self.baseline = make_baseline(config.baseline, observation_space.shape[0], config.discount, device)
@@ -125,7 +126,7 @@ class MAML:
         Returns:
             The parameters after the step; those before it for a task whose step is not finite.
         """
-        stepped = adapt_batched(self.inner, adapted, self.meta_parameters, batch)
+        stepped = adapt(self.inner, adapted, self.meta_parameters, batch)
         finite = torch.stack([torch.isfinite(value.flatten(1)).all(1) for value in stepped.values()]).all(0)
         if finite.all():
             return stepped
@@ -138,10 +139,11 @@ class MAML:
         """The same parameters for each task, with a leading axis `task`."""
         return {name: value.expand(tasks, *value.shape) for name, value in parameters.items()}
 
-    def outputs(self, adapted: Parameters, observations: Float[Tensor, "task *b obs"]) -> Float[Tensor, "task *b p"]:
+    def outputs(
+        self, adapted: Parameters, observations: Float[Tensor, "task sample obs"]
+    ) -> Float[Tensor, "task sample p"]:
         """Distribution parameters of each task's own policy; parameters have a leading axis `task`."""
-        result: Tensor = vmap(self._policy)(adapted, observations)
-        return result
+        return self.inner.passes.forward(adapted, observations).outputs
 
     def make_agent(self, seed: int) -> MAMLAgent:
         """An agent that adapts by this algorithm's inner steps and acts by the mean action once adapted."""
@@ -181,7 +183,6 @@ class MAML:
         if config.exploration_credit:
             credit = exploration_credit(query, values, config.discount, config.gae_lambda)
         return Problem(
-            policy=self._policy,
             distribution=self.distribution,
             inner=self.inner,
             theta=self.meta_parameters,
@@ -208,10 +209,6 @@ class MAML:
         self.policy.load_state_dict(self.inner.policy_parameters(theta), strict=False)
         self.step_sizes = {name: theta[name] for name in self.step_sizes}
         return {"train/skipped_updates": 0.0, **metrics}
-
-    def _policy(self, parameters: Parameters, observations: Tensor) -> Tensor:
-        output: Tensor = functional_call(self.policy, parameters, (observations,))
-        return output
 
 
 class AdaptedActor:

@@ -15,13 +15,22 @@ from metarl.types import Trajectories
 
 
 class Batch(NamedTuple):
-    """Samples to learn from; the axis `task` is there until `vmap` takes it away."""
+    """Samples to learn from."""
 
-    observations: Float[Tensor, "*task sample obs"]
-    actions: Float[Tensor, "*task sample action"]
-    advantages: Float[Tensor, "*task sample"]
-    weights: Float[Tensor, "*task sample"]
+    observations: Float[Tensor, "task sample obs"]
+    actions: Float[Tensor, "task sample action"]
+    advantages: Float[Tensor, "task sample"]
+    weights: Float[Tensor, "task sample"]
     """1 / (number of valid samples of the task); 0 in padding."""
+
+    def of(self, tasks: slice) -> Batch:
+        """Some tasks' samples."""
+        return Batch(*(values[tasks] for values in self))
+
+    def thinned(self, every: int) -> Batch:
+        """Every so many-th sample."""
+        thin = Batch(*(values[:, ::every] for values in self))
+        return thin._replace(weights=thin.weights / thin.weights.sum(-1, keepdim=True))
 
 
 def trim(trajectories: Trajectories) -> Trajectories:
@@ -97,8 +106,8 @@ def exploration_credit(
 
 def surrogate(
     distribution: ActionDistribution,
-    outputs: Float[Tensor, "*task sample p"],
-    old_outputs: Float[Tensor, "*task sample p"],
+    outputs: Float[Tensor, "task sample p"],
+    old_outputs: Float[Tensor, "task sample p"],
     batch: Batch,
     clip: float | None = None,
 ) -> Float[Tensor, ""]:
@@ -120,10 +129,10 @@ def surrogate(
 
 def importance_ratios(
     distribution: ActionDistribution,
-    outputs: Float[Tensor, "*task sample p"],
-    old_outputs: Float[Tensor, "*task sample p"],
+    outputs: Float[Tensor, "task sample p"],
+    old_outputs: Float[Tensor, "task sample p"],
     batch: Batch,
-) -> Float[Tensor, "*task sample"]:
+) -> Float[Tensor, "task sample"]:
     """pi(a|s) / pi_old(a|s) of each sample, no gradient flowing through pi_old; 1 in padding.
 
     Padding was not drawn from any policy: its ratio may overflow, and infinity times a weight of zero is no zero.
@@ -135,9 +144,9 @@ def importance_ratios(
 
 def mean_kl(
     distribution: ActionDistribution,
-    old_outputs: Float[Tensor, "*task sample p"],
-    outputs: Float[Tensor, "*task sample p"],
-    weights: Float[Tensor, "*task sample"],
+    old_outputs: Float[Tensor, "task sample p"],
+    outputs: Float[Tensor, "task sample p"],
+    weights: Float[Tensor, "task sample"],
 ) -> Float[Tensor, ""]:
     """KL(old || new) of each task's policies, averaged over its samples' states and over tasks."""
     return (weights * distribution.kl(old_outputs, outputs)).sum(-1).mean()

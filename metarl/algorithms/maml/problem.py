@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import vmap
 
-from metarl.algorithms.maml.inner import InnerRule, PolicyFunction
+from metarl.algorithms.maml.inner import InnerRule
 from metarl.algorithms.maml.losses import Batch, mean_kl, surrogate
-from metarl.optim.vectors import Parameters
+from metarl.algorithms.maml.unrolling import Unrolled, Unrolling, adapt, linearize, unroll
+from metarl.optim.vectors import Parameters, flatten
 from metarl.policies.distributions import ActionDistribution
-
-
-class Unrolled(NamedTuple):
-    """Distribution parameters that initial parameters lead to, all tasks at once."""
-
-    query: Float[Tensor, "task sample p"]
-    """Of the adapted policies, on the query samples."""
-    supports: tuple[Float[Tensor, "task sample p"], ...]
-    """Of the policy before each inner step, on the step's support samples."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """Samples of a meta-batch, and functions of the meta-parameters on them."""
 
-    policy: PolicyFunction
-    """The policy as a function of its parameters."""
     distribution: ActionDistribution
     """What its outputs are the parameters of."""
     inner: InnerRule
@@ -53,16 +42,19 @@ class Problem:
             theta: Candidate meta-parameters.
             old: What the meta-parameters that the samples were taken with lead to; left out if `theta` is these.
         """
-        initial = self.inner.policy_parameters(theta)
+        return unroll(self.inner, theta, self.supports, self.query, old)
 
-        def one_task(supports: Sequence[Batch], observations: Tensor, old_outputs: Sequence[Tensor]) -> Unrolled:
-            adapted, outputs = self.inner.adapt(initial, theta, supports, old_outputs)
-            return Unrolled(self.policy(adapted, observations), outputs)
+    def linearize(self, theta: Parameters, old: Unrolled | None = None) -> Unrolling:
+        """The same, kept so that it can be differentiated with respect to `theta`."""
+        return linearize(self.inner, theta, self.supports, self.query, old)
 
-        unrolled: Unrolled = vmap(one_task)(
-            tuple(self.supports), self.query.observations, () if old is None else old.supports
-        )
-        return unrolled
+    def gradient(
+        self, loss: Callable[[Unrolled], Tensor], theta: Parameters, old: Unrolled | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, ""]]:
+        """A loss of what `theta` leads to and its gradient with respect to `theta`, as one vector; see `unroll`."""
+        way = self.linearize(theta, old)
+        cotangents, value = torch.func.grad_and_value(loss)(way.outputs)
+        return flatten(way.pull_back(cotangents)), value
 
     def surrogate(self, new: Unrolled, old: Unrolled, clip: float | None = None) -> Float[Tensor, ""]:
         """The surrogate loss of the query samples and, with E-MAML's credit c, minus the mean over tasks of c sum r.
@@ -92,21 +84,4 @@ class Problem:
 
     def adapt_further(self) -> Parameters:
         """The adapted parameters after one more inner step, on the query samples; with a leading axis `task`."""
-        return adapt_batched(self.inner, self.adapted, self.theta, self.query)
-
-
-def adapt_batched(inner: InnerRule, parameters: Parameters, theta: Parameters, batch: Batch) -> Parameters:
-    """One inner step of all tasks at once, from the policies that took the samples.
-
-    Args:
-        inner: The inner rule.
-        parameters: The policies' parameters, with a leading axis `task`.
-        theta: The meta-parameters, of which the learned step sizes are used.
-        batch: The samples.
-    """
-
-    def one_task(parameters: Parameters, batch: Batch) -> Parameters:
-        return inner.adapt(parameters, theta, [batch])[0]
-
-    adapted: Parameters = vmap(one_task)(parameters, batch)
-    return adapted
+        return adapt(self.inner, self.adapted, self.theta, self.query)

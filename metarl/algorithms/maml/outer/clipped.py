@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl.algorithms.maml.config import PPOConfig, ProMPConfig
 from metarl.algorithms.maml.losses import importance_ratios
 from metarl.algorithms.maml.outer.base import AdamRule, OuterStep, check_finite
-from metarl.algorithms.maml.problem import Problem, Unrolled
+from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.unrolling import Unrolled
 from metarl.optim.adam import adam_start, adam_step
 from metarl.optim.vectors import Parameters, flatten, unflatten
 
@@ -35,20 +35,15 @@ class Clipped(AdamRule):
         """See `OuterRule`."""
         config, theta = self._config, problem.theta
         vector, adam = flatten(theta), self._adam
-        with torch.no_grad():
-            old = problem.unroll(theta)
-
-        def loss_at(vector: Float[Tensor, "n"]) -> Float[Tensor, ""]:
-            return self._loss(problem, problem.unroll(unflatten(vector, theta), old), old)
-
+        old = problem.unroll(theta)
         norms = []
         for _ in range(config.epochs):
-            gradient, loss = torch.func.grad_and_value(loss_at)(vector)
+            candidate = unflatten(vector, theta)
+            gradient, loss = problem.gradient(lambda new: self._loss(problem, new, old), candidate, old)
             norms.append(check_finite(loss, gradient))
             vector, adam = adam_step(vector, gradient, adam, config.learning_rate)
-        with torch.no_grad():
-            new = problem.unroll(unflatten(vector, theta), old)
-            check_finite(self._loss(problem, new, old), vector)
+        new = problem.unroll(unflatten(vector, theta), old)
+        check_finite(self._loss(problem, new, old), vector)
         self._adam = adam
         return OuterStep(unflatten(vector, theta), self._metrics(problem, new, old) | {"train/grad_norm": norms[0]})
 
@@ -56,7 +51,6 @@ class Clipped(AdamRule):
         loss = problem.surrogate(new, old, self._config.clip)
         return loss + self._penalty * problem.support_kl(new, old) if self._penalty else loss
 
-    @torch.no_grad()
     def _metrics(self, problem: Problem, new: Unrolled, old: Unrolled) -> dict[str, float]:
         ratios = importance_ratios(problem.distribution, new.query, old.query, problem.query)
         clipped = (ratios - 1).abs() > self._config.clip

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from metarl.algorithms.maml.config import VPGConfig
 from metarl.algorithms.maml.outer.base import AdamRule, OuterStep, check_finite
-from metarl.algorithms.maml.problem import Problem, Unrolled
+from metarl.algorithms.maml.problem import Problem
 from metarl.optim.adam import adam_start, adam_step
 from metarl.optim.vectors import Parameters, flatten, unflatten
 
@@ -31,17 +27,10 @@ class PolicyGradient(AdamRule):
     def step(self, problem: Problem) -> OuterStep:
         """See `OuterRule`."""
         theta = problem.theta
-
-        def loss_at(vector: Float[Tensor, "n"]) -> tuple[Tensor, Unrolled]:
-            new = problem.unroll(unflatten(vector, theta))
-            old = Unrolled(new.query.detach(), tuple(outputs.detach() for outputs in new.supports))
-            return problem.surrogate(new, old), old
-
-        vector = flatten(theta)
-        gradient, (loss, old) = torch.func.grad_and_value(loss_at, has_aux=True)(vector)
+        vector, old = flatten(theta), problem.unroll(theta)
+        gradient, loss = problem.gradient(lambda new: problem.surrogate(new, old), theta)
         norm = check_finite(loss, gradient)
         vector, self._adam = adam_step(vector, gradient, self._adam, self._config.learning_rate)
         moved = unflatten(vector, theta)
-        with torch.no_grad():
-            kl = problem.query_kl(problem.unroll(moved, old), old).item()
+        kl = problem.query_kl(problem.unroll(moved, old), old).item()
         return OuterStep(moved, {"train/loss": loss.item(), "train/kl": kl, "train/grad_norm": norm})

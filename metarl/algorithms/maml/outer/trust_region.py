@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jvp, vjp
 
 from metarl.algorithms.maml.config import TRPOConfig
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep, check_finite
-from metarl.algorithms.maml.problem import Problem, Unrolled
+from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.unrolling import Unrolled
 from metarl.optim.trust_region import trust_region_step
 from metarl.optim.vectors import flatten, unflatten
 
@@ -18,7 +18,8 @@ class TrustRegion(OuterRule):
     """Lowers the surrogate loss within a bound on the adapted policies' KL divergence (Finn et al. 2017, section 5.3).
 
     The curvature of the mean divergence at theta is JᵀFJ: J is the Jacobian of the adapted policies' outputs on the
-    query states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs.
+    query states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs. It
+    may be estimated from part of the samples (Schulman et al. 2015, appendix C); gradient and line search use all.
 
     Args:
         config: The settings.
@@ -26,35 +27,38 @@ class TrustRegion(OuterRule):
 
     def __init__(self, config: TRPOConfig) -> None:
         self._config = config
+        self._every = round(1 / config.fisher_subsample)
 
     def step(self, problem: Problem) -> OuterStep:
         """See `OuterRule`."""
-        theta, query, distribution = problem.theta, problem.query, problem.distribution
-
-        def unroll(vector: Float[Tensor, "n"]) -> Unrolled:
-            return problem.unroll(unflatten(vector, theta))
-
+        theta = problem.theta
         vector = flatten(theta)
-        old, pull_back = vjp(unroll, vector)  # type: ignore[misc]
-        gradients, loss = torch.func.grad_and_value(lambda new: problem.surrogate(new, old))(old)
-        (gradient,) = pull_back(gradients)
+        way = problem.linearize(theta)
+        old = way.outputs
+        cotangents, loss = torch.func.grad_and_value(lambda new: problem.surrogate(new, old))(old)
+        gradient = flatten(way.pull_back(cotangents))
         norm = check_finite(loss, gradient)
-        nothing = tuple(torch.zeros_like(outputs) for outputs in old.supports)
+
+        way, query = way.thinned(self._every), problem.query.thinned(self._every)
+        nothing = tuple(torch.zeros_like(outputs) for outputs in way.outputs.supports)
 
         def curvature_product(tangent: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-            _, moved = jvp(unroll, (vector,), (tangent,))  # type: ignore[misc]
-            fisher = distribution.fisher_product(old.query, moved.query)
+            moved = way.push_forward(unflatten(tangent, theta))
+            fisher = problem.distribution.fisher_product(way.outputs.query, moved)
             weighted = query.weights.unsqueeze(-1) * fisher / len(query.weights)
-            product: Tensor = pull_back(Unrolled(weighted, nothing))[0]
-            return product
+            return flatten(way.pull_back(Unrolled(weighted, nothing)))
 
-        @torch.no_grad()
         def evaluate(candidate: Float[Tensor, "n"]) -> tuple[float, float]:
             new = problem.unroll(unflatten(candidate, theta), old)
             return problem.surrogate(new, old).item(), problem.query_kl(new, old).item()
 
         step = trust_region_step(
-            vector, loss.item(), gradient, curvature_product, evaluate, **self._config.model_dump(exclude={"kind"})
+            vector,
+            loss.item(),
+            gradient,
+            curvature_product,
+            evaluate,
+            **self._config.model_dump(exclude={"kind", "fisher_subsample"}),
         )
         metrics = {
             "train/loss": step.loss,
