@@ -6,12 +6,14 @@ import torch
 from counting_env import Counting
 
 from metarl.algorithms.maml.algorithm import MAML
-from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
+from metarl.algorithms.maml.config import InnerConfig, MAMLConfig, ProMPConfig, ValueBaselineConfig
 from metarl.evaluation.protocol import evaluate
 from metarl.types import Timestep, Trajectories
 
 OBSERVATIONS = np.array([[0.0, 20.0], [1.0, -3.0]])
 NOTHING = np.zeros(2, bool)
+HEAD = InnerConfig(lr=0.5, adapted="head")
+RATIO = InnerConfig(lr=0.5, estimator="likelihood_ratio")
 
 
 def make_maml(distribution=None, **settings):
@@ -142,10 +144,91 @@ def test_a_second_round_adapts_further_with_the_adapted_policy():
     assert not np.allclose(agent.eval_action(OBSERVATIONS), once)
 
 
+def adapted_by(maml):
+    """How far each parameter is from where it started, after an agent has adapted to two environments."""
+    agent = maml.make_agent(seed=1)
+    tell_episodes(agent, [5, 5, 5])
+    agent.adapt()
+    initial = maml.replicate(maml.parameters, 2)
+    return {name: value - initial[name] for name, value in agent._current(2).items()}
+
+
+def test_head_only_adaptation_leaves_the_body():
+    """ANIL; the standard deviation counts as the head's."""
+    moved = {name: change.abs().max() > 0 for name, change in adapted_by(make_maml(inner=HEAD)).items()}
+    assert moved == {
+        "body.0.weight": False,
+        "body.0.bias": False,
+        "head.linear.weight": True,
+        "head.linear.bias": True,
+        "head.log_std": True,
+    }
+    everything, head = adapted_by(make_maml()), adapted_by(make_maml(inner=HEAD))
+    for name in ("head.linear.weight", "head.linear.bias", "head.log_std"):
+        torch.testing.assert_close(head[name], everything[name])
+
+
+def test_learned_step_sizes_are_used_parameter_by_parameter():
+    """Meta-SGD: from equal step sizes it is MAML; a step size of zero freezes a parameter, a double one doubles it."""
+    plain, maml = adapted_by(make_maml()), make_maml(inner=InnerConfig(lr=0.5, learned_lr=True))
+    for name, change in adapted_by(maml).items():
+        torch.testing.assert_close(change, plain[name])
+    maml.step_sizes["step_sizes.body.0.bias"][:2] = 0.0
+    maml.step_sizes["step_sizes.head.log_std"] *= 2
+    changed = adapted_by(maml)
+    factor = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    torch.testing.assert_close(changed["body.0.bias"], factor * plain["body.0.bias"])
+    torch.testing.assert_close(changed["head.log_std"], 2 * plain["head.log_std"])
+    torch.testing.assert_close(changed["body.0.weight"], plain["body.0.weight"])
+
+
+def test_the_estimator_makes_no_difference_outside_of_training():
+    plain, other = adapted_by(make_maml()), adapted_by(make_maml(inner=RATIO))
+    assert any(change.abs().max() > 0.01 for change in plain.values())
+    for name, change in other.items():
+        torch.testing.assert_close(change, plain[name])
+
+
+def test_a_learned_value_baseline_serves_the_agent_too():
+    maml = make_maml(baseline=ValueBaselineConfig(hidden_sizes=(3,)))
+    before = adapted_by(maml)
+    maml.baseline._network.layers[-1].bias.data += 5.0
+    shifted = adapted_by(maml)
+    assert any(change.abs().max() > 0.01 for change in before.values())
+    for name, change in shifted.items():  # a constant more for every value is none after standardising the advantages
+        torch.testing.assert_close(change, before[name], atol=1e-4, rtol=1e-3)
+    maml.baseline._network.layers[-1].weight.data += 50.0
+    different = adapted_by(maml)
+    assert any((change - before[name]).abs().max() > 0.01 for name, change in different.items())
+
+
+def test_a_task_whose_step_is_not_finite_keeps_its_policy():
+    maml = make_maml()
+    agent = maml.make_agent(seed=1)
+    batch = maml.make_batch(to_trajectories(tell_episodes(agent, [5, 5]), 5))
+    expected = maml.adapt(maml.replicate(maml.parameters, 2), batch)
+    advantages = batch.advantages.clone()
+    advantages[1] = torch.nan
+    adapted = maml.adapt(maml.replicate(maml.parameters, 2), batch._replace(advantages=advantages))
+    for name, value in maml.parameters.items():
+        torch.testing.assert_close(adapted[name][0], expected[name][0])
+        assert torch.equal(adapted[name][1], value)
+
+
+MEMBERS = {
+    "maml": {},
+    "anil": {"inner": HEAD},
+    "meta-sgd": {"inner": InnerConfig(learned_lr=True)},
+    "promp": {"inner": RATIO, "outer": ProMPConfig()},
+    "value": {"baseline": ValueBaselineConfig(hidden_sizes=(3,))},
+}
+
+
+@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
 @pytest.mark.parametrize("discrete", [False, True])
-def test_agent_runs_under_the_evaluator_with_episodes_of_different_lengths(discrete):
+def test_agent_runs_under_the_evaluator_with_episodes_of_different_lengths(discrete, member):
     distribution = Counting(test=((2, 40), (3, 50), (4, 60)), discrete=discrete)
-    agent = make_maml(distribution).make_agent(seed=1)
+    agent = make_maml(distribution, **member).make_agent(seed=1)
     evaluation = evaluate(agent, distribution, distribution.test_tasks, adaptation_episodes=(0, 2), episodes=2, seed=1)
     assert evaluation.success.all()
     assert evaluation.returns.shape == (2, 3, 2)

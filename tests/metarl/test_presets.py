@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl.config import MetaWorldTasks, RunConfig, dump_config, load_config
+from metarl.config import LocomotionTasks, MetaWorldTasks, RunConfig, dump_config, load_config
 from metarl.runs import RunDirectory
 from metarl.training import train
 
@@ -13,7 +13,7 @@ PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 def shorten(config: RunConfig) -> RunConfig:
     tasks = config.tasks.model_dump()
-    if isinstance(config.tasks, MetaWorldTasks):
+    if isinstance(config.tasks, MetaWorldTasks | LocomotionTasks):
         tasks["horizon"] = 4
     algorithm = config.algorithm.model_dump() | {"meta_batch": 2, "episodes": 2}
     if config.algorithm.kind == "maml":
@@ -29,6 +29,9 @@ def test_the_families_and_algorithms_that_users_ask_for_have_presets():
     names = {path.stem for path in PRESETS}
     families = ("ml1-reach", "ml1-push", "ml1-pick-place", "ml10", "ml45", "navigation", "bandit")
     assert names >= {f"{family}-{algorithm}" for family in families for algorithm in ("maml", "rl2")}
+    members = ("promp", "maml-ppo", "fomaml", "anil", "meta-sgd", "reptile", "emaml")
+    assert names >= {f"navigation-{member}" for member in members}
+    assert names >= {"halfcheetah-dir-maml", "halfcheetah-dir-promp", "halfcheetah-vel-maml", "ant-dir-maml"}
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
