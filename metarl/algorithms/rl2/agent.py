@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from envs.errors import UserError
+from metarl.agents import TrainedAgent
+from metarl.exporting import EnvironmentActions, Exportable
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.recurrent import RecurrentInput, RecurrentPolicy
-from metarl.sampling import to_environment
+from metarl.sampling import to_environment, to_vectors
 from metarl.types import Timestep
 
 
 class Memory(NamedTuple):
     """All that an RL² agent remembers of each environment, with the leading axis `env`."""
 
-    state: Tensor
-    """Hidden state."""
+    state: Any
+    """The policy's state: a tensor or a tuple of tensors."""
     previous_actions: Tensor
     previous_rewards: Tensor
     episode_start: Tensor
 
 
+def _tensors(state: Any) -> tuple[Tensor, ...]:
+    """A policy's state as a tuple, however many tensors it consists of."""
+    return state if isinstance(state, tuple) else (state,)
+
+
 def _select(mask: Tensor, chosen: Memory, other: Memory) -> Memory:
     """`chosen` for the environments in the mask, `other` for the rest."""
-    pairs = zip(chosen, other, strict=True)
-    return Memory(*(torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
+
+    def choose(a: Any, b: Any) -> Any:
+        if isinstance(a, tuple):
+            return tuple(choose(*pair) for pair in zip(a, b, strict=True))
+        return torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return Memory(*(choose(*pair) for pair in zip(chosen, other, strict=True)))
 
 
-class RL2Agent:
+class RL2Agent(TrainedAgent):
     """Explores by sampling actions, remembers across episodes, and acts by the likeliest action once adapted.
 
     Every evaluation episode starts from the memory that adaptation ended with. See `metarl.agents.Agent`.
@@ -55,7 +70,8 @@ class RL2Agent:
     ) -> None:
         self._policy = policy
         self._distribution = distribution
-        self._action_space = action_space
+        self.action_space = action_space
+        self.observation_size = policy.observation_normalizer.mean.shape[0]
         self._device = policy.head.linear.weight.device
         self._generator = torch.Generator().manual_seed(seed)
         self.init()
@@ -63,7 +79,7 @@ class RL2Agent:
     def init(self) -> None:
         """See `Agent`."""
         self._memory: Memory | None = None
-        self._before_action: Memory | None = None
+        self._before_action: Memory | None = None  # while an action has been taken whose outcome is not known
         self._adapted: Memory | None = None
 
     def adapt_action(
@@ -86,6 +102,7 @@ class RL2Agent:
         )
         valid = timestep.aux_policy_outputs.get("valid", np.ones_like(timestep.reward))
         self._memory = _select(torch.as_tensor(valid != 0, device=self._device), played, self._before_action)
+        self._before_action = None
 
     def adapt(self) -> None:
         """See `Agent`."""
@@ -97,6 +114,79 @@ class RL2Agent:
         adapted = adapted._replace(episode_start=torch.ones_like(adapted.episode_start))
         mask = torch.as_tensor(env_mask, device=self._device)
         self._memory = _select(mask, adapted, self._memory or adapted)
+        if env_mask.all():
+            self._before_action = None
+
+    def act(
+        self, observation: npt.NDArray[Any], reward: float = 0.0, episode_start: bool = False, *, explore: bool = False
+    ) -> npt.NDArray[Any]:
+        """One step of a single environment, which goes on learning: the memory lasts over episodes, until `init`.
+
+        `reset` takes it back to what the last `adapt` kept, or to nothing.
+
+        Args:
+            observation: `(obs,)`.
+            reward: What the action before earned, be it in this episode or at the end of the one before; of no account
+                after `init` or `reset`.
+            episode_start: Whether an episode begins with this observation; always so after `init` or `reset`.
+            explore: Whether to sample the action, as in training, rather than take the likeliest.
+
+        Returns:
+            The action `(action,)`, or an integer `()` where actions are discrete.
+
+        Raises:
+            UserError: If the agent is used with several environments, or the numbers are not what they should be.
+        """
+        self._check_single("act")
+        if np.shape(observation) != (self.observation_size,):
+            raise UserError(f"observation must have shape {(self.observation_size,)}: got {np.shape(observation)}")
+        if not (np.isfinite(observation).all() and np.isfinite(reward)):
+            raise UserError("observation and reward must be finite numbers")
+        if self._memory is not None and self._before_action is not None:
+            self._memory = self._memory._replace(
+                previous_rewards=self._tensor(np.array([reward])),
+                episode_start=torch.tensor([bool(episode_start)], device=self._device),
+            )
+        action: npt.NDArray[Any] = self._act(np.asarray(observation, dtype=np.float64)[None], explore=explore)[0]
+        return action
+
+    @property
+    def num_envs(self) -> int | None:
+        """See `TrainedAgent`."""
+        return None if self._memory is None else len(self._memory.previous_rewards)
+
+    def _replay(self, timestep: Timestep) -> None:
+        self._act(timestep.observation, explore=False)
+        assert self._memory is not None
+        actions = to_vectors(timestep.action, self.action_space)
+        self._memory = self._memory._replace(previous_actions=self._tensor(actions))
+        self.step(timestep)
+
+    def _exportable(self, env: int) -> Exportable:
+        start = self._adapted or self._fresh(self.num_envs or 1)
+        start = start._replace(episode_start=torch.ones_like(start.episode_start))
+        state = _tensors(start.state)
+        states = ["state"] if len(state) == 1 else [f"state_{index}" for index in range(len(state))]
+        names = ["previous_action", "previous_reward", "episode_start", *states]
+        remembered = [tensor[env : env + 1].cpu() for tensor in (*start[1:], *state)]
+        initial = {name: tensor.tolist() for name, tensor in zip(names, remembered, strict=True)}
+        examples = [torch.zeros(2, self.observation_size), *(torch.cat([tensor, tensor]) for tensor in remembered)]
+        module = _Step(
+            deepcopy(self._policy).cpu(),
+            self._distribution,
+            EnvironmentActions(self.action_space),
+            state_is_tuple=isinstance(start.state, tuple),
+        )
+        return Exportable(
+            module,
+            dict(zip(["observation", *names], examples, strict=True)),
+            ["action", "next_previous_action", *(f"next_{name}" for name in states)],
+            {
+                "algorithm": "rl2",
+                "adapted": "true" if self._adapted else "false",
+                "initial_inputs": json.dumps(initial),
+            },
+        )
 
     @torch.no_grad()
     def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
@@ -108,7 +198,7 @@ class RL2Agent:
         self._memory = Memory(
             state, actions, torch.zeros_like(memory.previous_rewards), torch.zeros_like(memory.episode_start)
         )
-        return to_environment(actions.cpu().numpy(), self._action_space)
+        return to_environment(actions.cpu().numpy(), self.action_space)
 
     def _fresh(self, num_envs: int) -> Memory:
         return Memory(
@@ -120,3 +210,23 @@ class RL2Agent:
 
     def _tensor(self, values: npt.NDArray[Any]) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self._device)
+
+
+class _Step(nn.Module):
+    """What `eval_action` does, with the memory going in and coming out; an output `next_x` is the next step's `x`."""
+
+    def __init__(
+        self, policy: RecurrentPolicy, distribution: ActionDistribution, to_environment: nn.Module, state_is_tuple: bool
+    ) -> None:
+        super().__init__()
+        self.policy = policy
+        self.to_environment = to_environment
+        self._distribution = distribution
+        self._state_is_tuple = state_is_tuple
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        observation, action, reward, episode_start, *state = inputs
+        before: Any = tuple(state) if self._state_is_tuple else state[0]
+        parameters, following = self.policy.step(RecurrentInput(observation, action, reward, episode_start), before)
+        actions = self._distribution.mode(parameters)
+        return self.to_environment(actions), actions, *_tensors(following)
