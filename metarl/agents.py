@@ -14,7 +14,7 @@ import numpy.typing as npt
 from envs.errors import UserError
 from metarl.episodes import Episode, check_episodes
 from metarl.exporting import Exportable, describe_space, write_onnx
-from metarl.types import Timestep
+from metarl.types import Timestep, TimestepLike
 
 
 @runtime_checkable
@@ -41,7 +41,7 @@ class Agent(Protocol):
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """Exploration actions for observations `(env, obs)`, and arrays `(env, ...)` to hand back to `step`."""
 
-    def step(self, timestep: Timestep) -> None:
+    def step(self, timestep: TimestepLike) -> None:
         """Is told what the last actions led to."""
 
     def adapt(self) -> None:

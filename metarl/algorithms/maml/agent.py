@@ -18,7 +18,7 @@ from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import ActionDistribution
 from metarl.recording import Recorder
 from metarl.sampling import to_environment, to_vectors
-from metarl.types import Timestep, Trajectories
+from metarl.types import Timestep, TimestepLike, Trajectories
 
 if TYPE_CHECKING:
     from metarl.algorithms.maml.algorithm import MAML
@@ -50,7 +50,7 @@ class MAMLAgent(TrainedAgent):
     def init(self) -> None:
         """See `Agent`."""
         self._adapted: Parameters | None = None
-        self._steps: list[Timestep] = []
+        self._steps: list[TimestepLike] = []
         self._exploring = True
 
     def adapt_action(
@@ -64,7 +64,7 @@ class MAMLAgent(TrainedAgent):
         """See `Agent`."""
         return to_environment(self._act(observations, explore=False), self.action_space)
 
-    def step(self, timestep: Timestep) -> None:
+    def step(self, timestep: TimestepLike) -> None:
         """See `Agent`; what happens in evaluation episodes is not learned from."""
         if self._exploring:
             self._steps.append(timestep)
@@ -87,7 +87,7 @@ class MAMLAgent(TrainedAgent):
         self._adapted = {name: torch.cat([part[name] for part in parts]) for name in adapted}
         self._steps = []
 
-    def _record(self, steps: Sequence[Timestep]) -> Trajectories:
+    def _record(self, steps: Sequence[TimestepLike]) -> Trajectories:
         ended = np.stack([step.terminated | step.truncated for step in steps])
         episodes = max(1, int(ended.sum(0).min()))
         num_envs, observation_size = steps[0].observation.shape

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -18,7 +19,7 @@ from metarl.exporting import EnvironmentActions, Exportable
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.recurrent import RecurrentInput, RecurrentPolicy
 from metarl.sampling import to_environment, to_vectors
-from metarl.types import Timestep
+from metarl.types import Timestep, TimestepLike
 
 
 class Memory(NamedTuple):
@@ -92,7 +93,7 @@ class RL2Agent(TrainedAgent):
         """See `Agent`."""
         return self._act(observations, explore=False)
 
-    def step(self, timestep: Timestep) -> None:
+    def step(self, timestep: TimestepLike) -> None:
         """See `Agent`."""
         assert self._memory is not None
         assert self._before_action is not None
@@ -118,7 +119,12 @@ class RL2Agent(TrainedAgent):
             self._before_action = None
 
     def act(
-        self, observation: npt.NDArray[Any], reward: float = 0.0, episode_start: bool = False, *, explore: bool = False
+        self,
+        observation: npt.NDArray[Any],
+        reward: SupportsFloat = 0.0,
+        episode_start: bool | np.bool_ = False,
+        *,
+        explore: bool = False,
     ) -> npt.NDArray[Any]:
         """One step of a single environment, which goes on learning: the memory lasts over episodes, until `init`.
 
@@ -140,15 +146,14 @@ class RL2Agent(TrainedAgent):
         self._check_single("act")
         if np.shape(observation) != (self.observation_size,):
             raise UserError(f"observation must have shape {(self.observation_size,)}: got {np.shape(observation)}")
-        if not (np.isfinite(observation).all() and np.isfinite(reward)):
+        if not (np.isfinite(observation).all() and math.isfinite(float(reward))):
             raise UserError("observation and reward must be finite numbers")
         if self._memory is not None and self._before_action is not None:
             self._memory = self._memory._replace(
-                previous_rewards=self._tensor(np.array([reward])),
+                previous_rewards=self._tensor(np.array([float(reward)])),
                 episode_start=torch.tensor([bool(episode_start)], device=self._device),
             )
-        action: npt.NDArray[Any] = self._act(np.asarray(observation, dtype=np.float64)[None], explore=explore)[0]
-        return action
+        return np.asarray(self._act(np.asarray(observation, dtype=np.float64)[None], explore=explore)[0])
 
     @property
     def num_envs(self) -> int | None:
