@@ -25,27 +25,17 @@ from metarl.types import Timestep, TimestepLike
 class Memory(NamedTuple):
     """All that an RL² agent remembers of each environment, with the leading axis `env`."""
 
-    state: Any
-    """The policy's state: a tensor or a tuple of tensors."""
+    state: Tensor
+    """The policy's state."""
     previous_actions: Tensor
     previous_rewards: Tensor
     episode_start: Tensor
 
 
-def _tensors(state: Any) -> tuple[Tensor, ...]:
-    """A policy's state as a tuple, however many tensors it consists of."""
-    return state if isinstance(state, tuple) else (state,)
-
-
 def _select(mask: Tensor, chosen: Memory, other: Memory) -> Memory:
     """`chosen` for the environments in the mask, `other` for the rest."""
-
-    def choose(a: Any, b: Any) -> Any:
-        if isinstance(a, tuple):
-            return tuple(choose(*pair) for pair in zip(a, b, strict=True))
-        return torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return Memory(*(choose(*pair) for pair in zip(chosen, other, strict=True)))
+    pairs = zip(chosen, other, strict=True)
+    return Memory(*(torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
 
 
 class RL2Agent(TrainedAgent):
@@ -168,28 +158,24 @@ class RL2Agent(TrainedAgent):
         self.step(timestep)
 
     def _exportable(self, env: int) -> Exportable:
-        start = self._adapted or self._fresh(self.num_envs or 1)
-        start = start._replace(episode_start=torch.ones_like(start.episode_start))
-        state = _tensors(start.state)
-        states = ["state"] if len(state) == 1 else [f"state_{index}" for index in range(len(state))]
-        names = ["previous_action", "previous_reward", "episode_start", *states]
-        remembered = [tensor[env : env + 1].cpu() for tensor in (*start[1:], *state)]
-        initial = {name: tensor.tolist() for name, tensor in zip(names, remembered, strict=True)}
-        examples = [torch.zeros(2, self.observation_size), *(torch.cat([tensor, tensor]) for tensor in remembered)]
-        module = _Step(
-            deepcopy(self._policy).cpu(),
-            self._distribution,
-            EnvironmentActions(self.action_space),
-            state_is_tuple=isinstance(start.state, tuple),
-        )
+        memory = self._adapted or self._fresh(self.num_envs or 1)
+        state, action, reward, start = (tensor[env : env + 1].cpu() for tensor in memory)
+        initial = {
+            "previous_action": action,
+            "previous_reward": reward,
+            "episode_start": torch.ones_like(start),
+            "state": state,
+        }
+        policy = deepcopy(self._policy).cpu()
         return Exportable(
-            module,
-            dict(zip(["observation", *names], examples, strict=True)),
-            ["action", "next_previous_action", *(f"next_{name}" for name in states)],
+            _Step(policy, self._distribution, EnvironmentActions(self.action_space)),
+            {"observation": torch.zeros(2, self.observation_size)}
+            | {name: torch.cat([tensor, tensor]) for name, tensor in initial.items()},
+            ["action", "next_previous_action", "next_state"],
             {
                 "algorithm": "rl2",
                 "adapted": "true" if self._adapted else "false",
-                "initial_inputs": json.dumps(initial),
+                "initial_inputs": json.dumps({name: tensor.tolist() for name, tensor in initial.items()}),
             },
         )
 
@@ -218,20 +204,16 @@ class RL2Agent(TrainedAgent):
 
 
 class _Step(nn.Module):
-    """What `eval_action` does, with the memory going in and coming out; an output `next_x` is the next step's `x`."""
+    """What `eval_action` does, with the memory going in and coming out."""
 
-    def __init__(
-        self, policy: RecurrentPolicy, distribution: ActionDistribution, to_environment: nn.Module, state_is_tuple: bool
-    ) -> None:
+    def __init__(self, policy: RecurrentPolicy, distribution: ActionDistribution, to_environment: nn.Module) -> None:
         super().__init__()
         self.policy = policy
         self.to_environment = to_environment
         self._distribution = distribution
-        self._state_is_tuple = state_is_tuple
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        observation, action, reward, episode_start, *state = inputs
-        before: Any = tuple(state) if self._state_is_tuple else state[0]
-        parameters, following = self.policy.step(RecurrentInput(observation, action, reward, episode_start), before)
+        *seen, state = inputs
+        parameters, state = self.policy.step(RecurrentInput(*seen), state)
         actions = self._distribution.mode(parameters)
-        return self.to_environment(actions), actions, *_tensors(following)
+        return self.to_environment(actions), actions, state
