@@ -63,7 +63,7 @@ class RL2Agent(TrainedAgent):
         self._distribution = distribution
         self.action_space = action_space
         self.observation_size = policy.observation_normalizer.mean.shape[0]
-        self._device = policy.head.linear.weight.device
+        self._device = next(policy.parameters()).device
         self._generator = torch.Generator().manual_seed(seed)
         self.init()
 
