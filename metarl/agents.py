@@ -1,11 +1,20 @@
 """What adapts: the contract between a meta-learned policy and whoever evaluates or deploys it."""
 
-from typing import Any, Protocol, runtime_checkable
+from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from metarl.types import Timestep
+from envs.errors import UserError
+from metarl.episodes import Episode, check_episodes
+from metarl.exporting import Exportable, describe_space, write_onnx
+from metarl.types import Timestep, TimestepLike
 
 
 @runtime_checkable
@@ -32,7 +41,7 @@ class Agent(Protocol):
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """Exploration actions for observations `(env, obs)`, and arrays `(env, ...)` to hand back to `step`."""
 
-    def step(self, timestep: Timestep) -> None:
+    def step(self, timestep: TimestepLike) -> None:
         """Is told what the last actions led to."""
 
     def adapt(self) -> None:
@@ -43,3 +52,94 @@ class Agent(Protocol):
 
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """The adapted policy's actions for observations `(env, obs)`."""
+
+
+class Origin(NamedTuple):
+    """Where an agent's parameters come from, which its exports tell."""
+
+    tasks: str
+    """Name of the task distribution trained on."""
+    task_fingerprint: str
+    """`TaskDistribution.fingerprint`"""
+    env_steps: int
+    """Environment steps of training."""
+    observation_space: gym.spaces.Box
+    """Of a single environment."""
+
+
+class TrainedAgent(Agent):
+    """What `metarl.load` gives: an agent that can also learn from recorded episodes and be exported.
+
+    Subclasses set the attributes and implement `num_envs`, `_exportable` and `_replay` beside `Agent`.
+    """
+
+    action_space: gym.spaces.Box | gym.spaces.Discrete
+    """Of a single environment."""
+    observation_size: int
+    """Length of an observation."""
+    origin: Origin | None = None
+    """Where the parameters come from; None where that was not a checkpoint."""
+
+    @property
+    @abstractmethod
+    def num_envs(self) -> int | None:
+        """How many environments it has acted in or adapted to since `init`; None before the first."""
+
+    @abstractmethod
+    def _exportable(self, env: int) -> Exportable:
+        """The policy that acts in one environment."""
+
+    @abstractmethod
+    def _replay(self, timestep: Timestep) -> None:
+        """Takes in a step whose action was not asked of this agent."""
+
+    def adapt_on(self, episodes: Sequence[Episode | Sequence[Any]]) -> None:
+        """Adapts to recorded episodes of one task, as `adapt` does to played ones, and further with each call.
+
+        What is learned from should be what `adapt_action` would do: for MAML, episodes recorded with the policy as it
+        is now; one call is one of its `adaptation_steps`. `init` forgets.
+
+        Args:
+            episodes: Of one environment, in the order played.
+
+        Raises:
+            UserError: If the agent is used with several environments, or the episodes are not what they should be.
+        """
+        self._check_single("adapt_on")
+        checked = check_episodes(episodes, self.observation_size, self.action_space)
+        self.reset(np.ones(1, dtype=np.bool_))
+        nothing = np.zeros(1, dtype=np.bool_)
+        for observations, actions, rewards in checked:
+            for step in range(len(rewards)):
+                now = slice(step, step + 1)
+                ended = np.array([step == len(rewards) - 1])
+                self._replay(Timestep(observations[now], actions[now], rewards[now], nothing, ended, {}))
+        self.adapt()
+
+    def export(self, path: str | Path, env: int = 0) -> None:
+        """Writes the policy that acts in one environment as an ONNX file; docs/adapt-and-deploy.md tells what is in it.
+
+        Args:
+            path: The file to write or replace.
+            env: Which environment's policy, as adapted to it; the initial policy before any adaptation.
+
+        Raises:
+            UserError: If there is no such environment or folder, or the packages that this takes are not installed.
+            RunFailure: If the file cannot be written.
+        """
+        if not 0 <= env < (self.num_envs or 1):
+            raise UserError(f"env must be from 0 to {(self.num_envs or 1) - 1}: got {env}")
+        exportable = self._exportable(env)
+        metadata = exportable.metadata | {"action": describe_space("action", self.action_space)}
+        if self.origin is not None:
+            metadata |= {
+                "tasks": self.origin.tasks,
+                "task_fingerprint": self.origin.task_fingerprint,
+                "env_steps": str(self.origin.env_steps),
+                "observation": describe_space("observation", self.origin.observation_space),
+            }
+        write_onnx(Path(path), exportable._replace(metadata=metadata))
+
+    def _check_single(self, what: str) -> None:
+        if self.num_envs not in (None, 1):
+            raise UserError(f"{what} is for one environment, but this agent has {self.num_envs}: call init first")

@@ -172,6 +172,17 @@ def _watch(arguments: argparse.Namespace) -> None:
         print(f"video: {path}")
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    from metarl.loading import load_agent
+    from metarl.runs import RunDirectory
+
+    run = RunDirectory.open(arguments.run)
+    agent, manifest = load_agent(run.checkpoint(arguments.checkpoint), run.config, run.config.tasks.build())
+    path = arguments.to or run.path / f"policy-{manifest.env_steps:012d}.onnx"
+    agent.export(path)
+    print(f"policy: {path}")
+
+
 def _benchmark(arguments: argparse.Namespace) -> None:
     from metarl.benchmark.command import run_benchmark
 
@@ -278,6 +289,13 @@ def _make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
         "--adaptation-episodes", metavar="K", type=_at_least(1), default=10, help="episodes to adapt on (10)"
     )
     watch.add_argument("--live", action="store_true", help="show the simulation in a window")
+
+    export = commands.add_parser("export", help="write the policy as an ONNX file", allow_abbrev=False)
+    export.set_defaults(run_command=_export)
+    _add_run_arguments(export)
+    export.add_argument(
+        "--to", metavar="FILE", type=Path, help="the file to write or replace (RUN/policy-ENVSTEPS.onnx)"
+    )
 
     benchmark = commands.add_parser("benchmark", help="measure how fast tasks are simulated here", allow_abbrev=False)
     benchmark.set_defaults(run_command=_benchmark)

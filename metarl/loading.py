@@ -9,7 +9,7 @@ import torch
 from envs.core import TaskDistribution
 from envs.errors import UserError
 from metarl import checkpoints
-from metarl.agents import Agent
+from metarl.agents import Origin, TrainedAgent
 from metarl.algorithms import Algorithm, make_algorithm
 from metarl.checkpoints import Manifest
 from metarl.config import RunConfig
@@ -38,7 +38,7 @@ def restore(algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Pa
 
 def load_agent(
     checkpoint: Path, config: RunConfig, distribution: TaskDistribution, seed: int = 0
-) -> tuple[Agent, Manifest]:
+) -> tuple[TrainedAgent, Manifest]:
     """An agent with the parameters of a checkpoint, on the CPU.
 
     Args:
@@ -52,10 +52,14 @@ def load_agent(
     """
     algorithm = make_algorithm(config.algorithm, distribution, torch.device("cpu"))
     manifest = restore(algorithm, distribution, checkpoint)
-    return algorithm.make_agent(seed), manifest
+    agent = algorithm.make_agent(seed)
+    agent.origin = Origin(
+        distribution.name, distribution.fingerprint, manifest.env_steps, distribution.observation_space
+    )
+    return agent, manifest
 
 
-def load(path: str | Path, seed: int = 0) -> Agent:
+def load(path: str | Path, seed: int = 0) -> TrainedAgent:
     """An agent from a run directory (its last checkpoint) or from one checkpoint in it.
 
     Args:

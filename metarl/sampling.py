@@ -62,7 +62,7 @@ def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces
     """
     if isinstance(space, gym.spaces.Discrete):
         return np.asarray(actions.argmax(-1) + int(space.start))
-    middle, half = _middle_and_half(space)
+    middle, half = middle_and_half(space)
     return np.asarray(np.clip(middle + half * actions, space.low, space.high), dtype=space.dtype)
 
 
@@ -70,11 +70,11 @@ def to_vectors(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Dis
     """The inverse of `to_environment`: actions as float vectors `(env, action)`, discrete ones one-hot."""
     if isinstance(space, gym.spaces.Discrete):
         return np.asarray(np.eye(int(space.n), dtype=np.float32)[actions - int(space.start)])
-    middle, half = _middle_and_half(space)
+    middle, half = middle_and_half(space)
     return np.asarray((actions - middle) / half, dtype=np.float32)
 
 
-def _middle_and_half(space: gym.spaces.Box) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def middle_and_half(space: gym.spaces.Box) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """What a policy's 0 stands for, and how far its 1 is from it; 0 and 1 where the box has no bounds."""
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     bounded = np.isfinite(low) & np.isfinite(high)

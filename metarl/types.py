@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -74,3 +74,32 @@ class Timestep(NamedTuple):
     aux_policy_outputs: dict[str, npt.NDArray[np.float64]]
     """What `adapt_action` returned beside the action. Our evaluator adds "valid", `(env,)`: 0 where the environment has
     already played its number of episodes and only waits for others."""
+
+
+@runtime_checkable
+class TimestepLike(Protocol):
+    """The fields of `Timestep` in whoever's record: Meta-World's evaluator tells agents in one of its own."""
+
+    @property
+    def observation(self) -> npt.NDArray[Any]:
+        """See `Timestep`."""
+
+    @property
+    def action(self) -> npt.NDArray[Any]:
+        """See `Timestep`."""
+
+    @property
+    def reward(self) -> npt.NDArray[Any]:
+        """See `Timestep`."""
+
+    @property
+    def terminated(self) -> npt.NDArray[np.bool_]:
+        """See `Timestep`."""
+
+    @property
+    def truncated(self) -> npt.NDArray[np.bool_]:
+        """See `Timestep`."""
+
+    @property
+    def aux_policy_outputs(self) -> dict[str, npt.NDArray[Any]]:
+        """See `Timestep`."""

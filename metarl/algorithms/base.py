@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metarl.agents import Agent
+from metarl.agents import TrainedAgent
 from metarl.sampling import Sampler
 
 
@@ -28,7 +28,7 @@ class Algorithm(Protocol):
             Metrics by their logged names.
         """
 
-    def make_agent(self, seed: int) -> Agent:
+    def make_agent(self, seed: int) -> TrainedAgent:
         """A fresh agent that adapts from the current parameters."""
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Measures adaptation on held-out tasks: protocol, statistics, and their presentation."""
 
-from metarl.evaluation.protocol import evaluate
+from metarl.evaluation.protocol import adapt_by_playing, evaluate
 from metarl.evaluation.result import Evaluation
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "adapt_by_playing", "evaluate"]

@@ -1,7 +1,7 @@
 """How adaptation is measured: the same number of episodes on every task, before and after adapting to it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -83,6 +83,25 @@ def evaluate(
     )
 
 
+def adapt_by_playing(agent: Agent, episodes: int, play: Callable[[int, int], object]) -> None:
+    """Lets an agent start anew and adapt: the episodes are spread over its adaptation steps, the first getting more.
+
+    Args:
+        agent: What adapts.
+        episodes: How many to play in each environment, in all; with 0 the agent is to adapt all the same, once.
+        play: `play(step, count)` plays `count` episodes with `adapt_action`, telling the agent of each step;
+            adaptation steps count from 0, and those without episodes are left out.
+    """
+    agent.init()
+    each, extra = divmod(episodes, agent.adaptation_steps)
+    for step in range(agent.adaptation_steps):
+        count = each + (step < extra)
+        if count:
+            play(step, count)
+        if count or episodes == step == 0:
+            agent.adapt()
+
+
 def _check(
     tasks: Sequence[Task], adaptation_episodes: Sequence[int], episodes: int, seed: int, num_envs: int
 ) -> tuple[int, ...]:
@@ -139,14 +158,10 @@ class _Protocol:
         def seeds(phase: int) -> list[int]:
             return [derive_seeds(self.seed, Stream.EVALUATION, k, phase, index, count=1)[0] for index in batch]
 
-        self.agent.init()
-        each, extra = divmod(k, self.agent.adaptation_steps)
-        for step in range(self.agent.adaptation_steps):
-            count = each + (step < extra)
-            if count:
-                self._play_episodes(count, seeds(1 + step), bar, adapting=True)
-            if count or k == step == 0:  # without any episode the agent is to adapt all the same, once
-                self.agent.adapt()
+        def play(step: int, count: int) -> None:
+            self._play_episodes(count, seeds(1 + step), bar, adapting=True)
+
+        adapt_by_playing(self.agent, k, play)
         return self._play_episodes(self.episodes, seeds(0), bar, adapting=False)
 
     @one_torch_thread()

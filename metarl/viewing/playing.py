@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from envs.core import Task, TaskVectorEnv
 from metarl.agents import Agent
+from metarl.evaluation.protocol import adapt_by_playing
 from metarl.seeding import Stream, derive_seeds
 from metarl.types import Timestep
 
@@ -56,7 +57,7 @@ def phase(adaptation_episodes: int) -> str:
 
 
 def adapt_and_play(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, seed: int) -> Iterator[Moment]:
-    """Adapts to a task, with the order of calls that `metarl.evaluation.evaluate` keeps too, then plays one episode.
+    """Adapts to a task, as `metarl.evaluation.evaluate` lets it, then plays one episode.
 
     Args:
         agent: Starts anew.
@@ -70,18 +71,15 @@ def adapt_and_play(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, 
         The start of the episode after adaptation, then the moment after each of its steps.
     """
     evaluation_seed, *round_seeds = derive_seeds(seed, Stream.EVALUATION, count=1 + agent.adaptation_steps)
-    each, extra = divmod(episodes, agent.adaptation_steps)
     game = _Game(agent, env)
-    env.set_tasks([task])
-    agent.init()
-    for number, round_seed in enumerate(round_seeds):
-        left = each + (number < extra)
-        if left or episodes == number == 0:  # without any episode the agent is to adapt all the same, once
-            game.begin(round_seed)
-            while left:
-                left -= game.step(adapting=True).ended
-            agent.adapt()
 
+    def play(step: int, count: int) -> None:
+        game.begin(round_seeds[step])
+        while count:
+            count -= game.step(adapting=True).ended
+
+    env.set_tasks([task])
+    adapt_by_playing(agent, episodes, play)
     game.begin(evaluation_seed)
     agent.reset(np.ones(1, dtype=np.bool_))
     moment = Moment(step=0, episode_return=0.0, solved_at=None)

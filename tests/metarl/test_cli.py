@@ -144,6 +144,24 @@ def test_watch(run, fake, capsys):
     assert capsys.readouterr().out.splitlines()[-2:] == ["video: a.mp4", "video: b.mp4"]
 
 
+def test_export(run, fake, capsys):
+    written = []
+
+    class Exporting:
+        export = staticmethod(written.append)
+
+    def load_agent(checkpoint, config, distribution):
+        assert config == run.config
+        assert distribution.name == "navigation"
+        return Exporting, checkpoints.load(checkpoint)[1]
+
+    fake("metarl.loading", "load_agent", load_agent)
+    assert main(["export", "done"]) == 0
+    assert main(["export", "done", "--checkpoint", "best", "--to", "a.onnx"]) == 0
+    assert written == [Path("done/policy-000000000002.onnx"), Path("a.onnx")]
+    assert capsys.readouterr().out.splitlines()[-2:] == [f"policy: {path}" for path in written]
+
+
 def test_tasks(capsys):
     assert main(["tasks"]) == 0
     out = capsys.readouterr().out
@@ -267,7 +285,7 @@ def test_faults_of_the_program_keep_their_traceback(config, fake):
         main(["train", config, "--run", "a"])
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "watch"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "watch", "export"])
 def test_scripts_do_what_the_command_does(command, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [f"{command}.py", "--no-such-option"])
     with pytest.raises(SystemExit) as caught:

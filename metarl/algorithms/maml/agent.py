@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
-from metarl.algorithms.maml.losses import Batch
+from metarl.agents import TrainedAgent
+from metarl.exporting import EnvironmentActions, Exportable
 from metarl.optim.vectors import Parameters
+from metarl.policies.distributions import ActionDistribution
 from metarl.recording import Recorder
 from metarl.sampling import to_environment, to_vectors
-from metarl.types import Timestep, Trajectories
+from metarl.types import Timestep, TimestepLike, Trajectories
 
 if TYPE_CHECKING:
     from metarl.algorithms.maml.algorithm import MAML
@@ -23,7 +27,7 @@ UNCLIPPED = "unclipped_action"
 """Auxiliary output: the action as sampled, which the gradient step needs where the environment got a clipped one."""
 
 
-class MAMLAgent:
+class MAMLAgent(TrainedAgent):
     """Explores by sampling actions, adapts by gradient steps, and acts by the mean action of the adapted policies.
 
     Every environment is a task with a policy of its own. See `metarl.agents.Agent`.
@@ -35,6 +39,8 @@ class MAMLAgent:
 
     def __init__(self, maml: MAML, seed: int) -> None:
         self.adaptation_steps = maml.config.inner.steps
+        self.action_space = maml.action_space
+        self.observation_size = maml.policy.normalizer.mean.shape[0]
         self._maml = maml
         self._device = maml.policy.head.linear.weight.device
         self._generator = torch.Generator().manual_seed(seed)
@@ -43,7 +49,7 @@ class MAMLAgent:
     def init(self) -> None:
         """See `Agent`."""
         self._adapted: Parameters | None = None
-        self._steps: list[Timestep] = []
+        self._steps: list[TimestepLike] = []
         self._exploring = True
 
     def adapt_action(
@@ -51,13 +57,13 @@ class MAMLAgent:
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """See `Agent`."""
         actions = self._act(observations, explore=True)
-        return to_environment(actions, self._maml.action_space), {UNCLIPPED: actions.astype(np.float64)}
+        return to_environment(actions, self.action_space), {UNCLIPPED: actions.astype(np.float64)}
 
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """See `Agent`."""
-        return to_environment(self._act(observations, explore=False), self._maml.action_space)
+        return to_environment(self._act(observations, explore=False), self.action_space)
 
-    def step(self, timestep: Timestep) -> None:
+    def step(self, timestep: TimestepLike) -> None:
         """See `Agent`; what happens in evaluation episodes is not learned from."""
         if self._exploring:
             self._steps.append(timestep)
@@ -70,15 +76,10 @@ class MAMLAgent:
         if not self._steps:
             return
         batch = self._maml.make_batch(self._record(self._steps).to(self._device))
-        adapted = self._current(len(batch.weights))
-        parts = []  # adapted one meta-batch at a time, so that it takes no more memory than training
-        for tasks in torch.split(torch.arange(len(batch.weights)), self._maml.config.meta_batch):
-            part = {name: value[tasks] for name, value in adapted.items()}
-            parts.append(self._maml.adapt(part, Batch(*(values[tasks] for values in batch))))
-        self._adapted = {name: torch.cat([part[name] for part in parts]) for name in adapted}
+        self._adapted = self._maml.adapt(self._current(len(batch.weights)), batch)
         self._steps = []
 
-    def _record(self, steps: Sequence[Timestep]) -> Trajectories:
+    def _record(self, steps: Sequence[TimestepLike]) -> Trajectories:
         ended = np.stack([step.terminated | step.truncated for step in steps])
         episodes = max(1, int(ended.sum(0).min()))
         num_envs, observation_size = steps[0].observation.shape
@@ -89,7 +90,7 @@ class MAMLAgent:
             actions = step.aux_policy_outputs.get(UNCLIPPED)
             recorder.add(
                 step.observation,
-                to_vectors(step.action, self._maml.action_space) if actions is None else actions,
+                to_vectors(step.action, self.action_space) if actions is None else actions,
                 nothing,
                 step.reward,
                 nothing > 0,
@@ -102,6 +103,26 @@ class MAMLAgent:
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
         """See `Agent`; policies without memory have nothing to reset."""
 
+    @property
+    def num_envs(self) -> int | None:
+        """See `TrainedAgent`."""
+        if self._steps:
+            return len(self._steps[0].reward)
+        return len(next(iter(self._adapted.values()))) if self._adapted else None
+
+    def _exportable(self, env: int) -> Exportable:
+        policy = deepcopy(self._maml.policy).cpu()
+        if self._adapted:
+            policy.load_state_dict({name: value[env] for name, value in self._adapted.items()}, strict=False)
+        module = _MeanAction(policy, self._maml.distribution, EnvironmentActions(self.action_space))
+        example = {"observation": torch.zeros(2, self.observation_size)}
+        adapted = "true" if self._adapted else "false"
+        return Exportable(module, example, ["action"], {"algorithm": "maml", "adapted": adapted})
+
+    def _replay(self, timestep: Timestep) -> None:
+        self._exploring = True
+        self.step(timestep)
+
     @torch.no_grad()
     def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
         self._exploring = explore
@@ -113,6 +134,20 @@ class MAMLAgent:
 
     def _current(self, num_envs: int) -> Parameters:
         return self._adapted or self._maml.replicate(self._maml.parameters, num_envs)
+
+
+class _MeanAction(nn.Module):
+    """What `eval_action` does, for the policy of one task."""
+
+    def __init__(self, policy: nn.Module, distribution: ActionDistribution, to_environment: nn.Module) -> None:
+        super().__init__()
+        self.policy = policy
+        self.to_environment = to_environment
+        self._distribution = distribution
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        (observations,) = inputs
+        return (self.to_environment(self._distribution.mode(self.policy(observations))),)
 
 
 def _longest_episode(ended: npt.NDArray[np.bool_]) -> int:

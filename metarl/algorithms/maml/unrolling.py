@@ -1,6 +1,6 @@
 """From meta-parameters through adaptation to the adapted policies' outputs, and the Jacobian J of all that.
 
-Tasks are taken some at a time, so that what a pass works on stays in a processor's cache; on a GPU all at once.
+Tasks are taken some at a time: on a CPU, so that what a pass works on stays in its cache; on a GPU, for its memory.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from metarl.algorithms.maml.losses import Batch
 from metarl.optim.vectors import Parameters
 from metarl.policies.passes import Trace
 
-_SAMPLES_AT_ONCE = 4096
-"""That a pass takes on a CPU, or a task's if that is more."""
+_SAMPLES_AT_ONCE = {"cpu": 2**12, "cuda": 2**19}
+"""That a pass takes, or a task's if that is more."""
 
 
 class Unrolled(NamedTuple):
@@ -126,7 +126,7 @@ def adapt(inner: InnerRule, parameters: Parameters, theta: Parameters, batch: Ba
 
 def _slices(batch: Batch) -> Iterator[slice]:
     tasks, samples = batch.weights.shape
-    size = tasks if batch.weights.is_cuda else max(1, _SAMPLES_AT_ONCE // samples)
+    size = max(1, _SAMPLES_AT_ONCE[batch.weights.device.type] // samples)
     return (slice(first, first + size) for first in range(0, tasks, size))
 
 

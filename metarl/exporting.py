@@ -1,0 +1,131 @@
+"""Policies as ONNX files, which run on a robot without PyTorch or metarl."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from envs.errors import UserError
+from metarl.errors import RunFailure
+from metarl.files import write_atomically
+from metarl.sampling import middle_and_half
+from metarl.versions import package_version
+
+
+class EnvironmentActions(nn.Module):
+    """`metarl.sampling.to_environment` as a module in float32: action vectors as the environment takes them.
+
+    Args:
+        space: The action space of a single environment.
+    """
+
+    middle: Tensor
+    scale: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete) -> None:
+        super().__init__()
+        self._start = int(space.start) if isinstance(space, gym.spaces.Discrete) else None
+        if isinstance(space, gym.spaces.Box):
+            for name, values in zip(
+                ("middle", "scale", "low", "high"), (*middle_and_half(space), space.low, space.high), strict=True
+            ):
+                self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
+
+    def forward(self, actions: Float[Tensor, "*b action"]) -> Tensor:
+        """Clipped actions in the environment's units, or the choices, int64, where actions are discrete."""
+        if self._start is not None:
+            return actions.argmax(-1) + self._start
+        return (self.middle + self.scale * actions).clamp(self.low, self.high)
+
+
+class Exportable(NamedTuple):
+    """A policy that acts in one step, and what is to be known of it."""
+
+    module: nn.Module
+    """Takes the inputs in their order, `forward(*inputs)`, and returns a tuple of the outputs."""
+    inputs: dict[str, Tensor]
+    """Examples of the inputs, with a leading axis `batch` of 2: a 1 would be taken for a constant."""
+    outputs: list[str]
+    """Names of the outputs; they have the leading axis `batch` too."""
+    metadata: dict[str, str]
+    """Kept in the file."""
+
+
+def write_onnx(path: Path, policy: Exportable) -> None:
+    """Writes a policy as an ONNX file, whole or not at all; the length of `batch` stays free.
+
+    Raises:
+        UserError: If the packages that this takes are not installed, or there is no such folder.
+        RunFailure: If the file cannot be written.
+    """
+    _check_installed()
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"cannot export to {path}: it must be a file's name, in a folder that exists")
+    batch = torch.export.Dim("batch")
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            policy.module.eval(),
+            tuple(policy.inputs.values()),
+            dynamo=True,
+            verbose=False,
+            input_names=list(policy.inputs),
+            output_names=policy.outputs,
+            dynamic_shapes=(tuple({0: batch} for _ in policy.inputs),),
+        )
+        assert program is not None
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # the paths of our source files
+        program.model.metadata_props.update(policy.metadata, metarl_version=package_version("metarl") or "unknown")
+        data = program.model_proto.SerializeToString()
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise RunFailure(f"could not write {path}: {error.strerror or error}") from error
+
+
+def describe_space(name: str, space: gym.spaces.Box | gym.spaces.Discrete) -> str:
+    """What a file tells of an observation or action, as JSON: its name and its bounds, null where there are none."""
+    if isinstance(space, gym.spaces.Discrete):
+        return json.dumps({"name": name, "low": int(space.start), "high": int(space.start + space.n) - 1})
+    return json.dumps({"name": name, "low": _bounds(space.low), "high": _bounds(space.high)})
+
+
+def _bounds(values: npt.NDArray[Any]) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _check_installed() -> None:
+    for package in ("onnx", "onnxscript"):
+        try:
+            import_module(package)
+        except ImportError:
+            raise UserError(f"export needs {package}, which is not installed: pip install 'metarl[export]'") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps PyTorch's exporter from telling of its own affairs, such as that torchvision is not installed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
