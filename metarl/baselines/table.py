@@ -30,8 +30,8 @@ def _conclusion(comparison: Comparison, name: str) -> str:
 
 
 def _table(group: list[Comparison]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("player", no_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("player", overflow="fold")
     for comparison in group:
         plural = "" if comparison.episodes == 1 else "s"
         table.add_column(f"{comparison.episodes} episode{plural}", justify="right", no_wrap=True)
@@ -49,6 +49,6 @@ def _cell(value: Interval | float | None) -> Text:
     if value is None:
         return Text("")
     mean, *limits = value if isinstance(value, Interval) else (value,)
-    decimals = 2 if abs(mean) < 20 else 1 if abs(mean) < 1000 else 0
+    decimals = 2 if abs(mean) < 10 else 1 if abs(mean) < 100 else 0
     interval = f" [{', '.join(f'{limit:z.{decimals}f}' for limit in limits)}]" if limits else ""
     return Text(f"{mean:z.{decimals}f}{interval}")

@@ -205,6 +205,8 @@ def mean_reward(name, arms, pulls, count=4000):
         ("greedy", 5, 100, 74.8),
         ("ucb1", 5, 10, 6.7),
         ("ucb1", 5, 100, 78.0),
+        ("thompson", 5, 10, 5.7),
+        ("thompson", 5, 100, 74.7),
         ("gittins", 5, 10, 6.6),
         ("gittins", 5, 100, 78.3),
     ],
@@ -223,9 +225,10 @@ def test_no_strategy_beats_the_best_and_all_beat_chance():
 
 def test_every_strategy_finds_the_arm_that_always_pays():
     tasks = [Task("bandit", [0.0, 1.0, 0.0])] * 100
+    distribution = Bandit(3, num_train_tasks=1, num_test_tasks=1)
     for name, scores in bandit_strategies(200).items():
         strategy = BanditStrategy(scores, 100, 3, np.random.default_rng(0))
-        earned = play_trials(strategy, Bandit(3), tasks, 200, seed=0).sum(axis=-1)
+        earned = play_trials(strategy, distribution, tasks, 200, seed=0).sum(axis=-1)
         assert (earned.min() > 170) == (name != "random"), name
 
 
