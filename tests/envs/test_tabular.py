@@ -50,11 +50,12 @@ def test_moves_as_its_transitions_say_and_begins_in_state_0():
 
 
 def test_success_is_what_the_best_strategy_may_do():
-    # With 3 steps: 1 + 5 + 1 by changing all the time; with 1 step left in state 0, changing for 1 is best still.
-    env = env_for(SWITCH, SWITCH)
-    assert env.step(np.array([0, 1]))[4]["success"].tolist() == [False, True]
-    assert env.step(np.array([1, 1]))[4]["success"].tolist() == [True, True]  # 1 + 5, and 5 + 1
-    assert env.step(np.array([0, 0]))[4]["success"].tolist() == [False, False]
+    # Staying pays 1 in state 0 and 3 in state 1, changing nothing: with a step to follow it is best to change.
+    task = task_of([[1.0, 0.0], [3.0, 0.0]], TRANSITIONS)
+    env = env_for(task, task, horizon=2)
+    for _ in range(2):
+        assert env.step(np.array([0, 1]))[4]["success"].tolist() == [False, True]
+        assert env.step(np.array([0, 0]))[4]["success"].tolist() == [True, True]
 
 
 def test_both_of_two_equal_actions_are_a_success():
