@@ -1,10 +1,10 @@
-"""Bernoulli bandits, the first experiment of the RL² paper (Duan et al. 2016, section 3.1), and classic strategies.
+"""Bernoulli bandits, the first experiment of the RL² paper (Duan et al. 2016, section 3.1).
 
 Each arm pays 1 with a probability of its own, which a task draws uniformly from [0, 1]. A pull is an episode of one
 step, so a trial of n pulls is n episodes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -14,13 +14,11 @@ from gymnasium.vector.utils import batch_space
 from pydantic import NonNegativeInt, PositiveInt
 
 from envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
-from envs.errors import UserError, unknown
+from envs.errors import UserError
+from envs.streams import Streams
 
 _NAME = "bandit"
 _OBSERVATION_SPACE = gym.spaces.Box(0.0, 0.0, (1,), np.float64)
-_UCB1_WEIGHT = 0.2
-_BLOCK = 256
-"""How many random numbers are drawn at a time for each environment."""
 
 
 class Bandit(TaskDistribution):
@@ -74,10 +72,7 @@ class BanditVectorEnv(TaskVectorEnv):
         self.observation_space = batch_space(_OBSERVATION_SPACE, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._index = np.arange(num_envs)
-        self._rngs = [np.random.default_rng() for _ in range(num_envs)]
-        self._drawn = np.empty((num_envs, _BLOCK))
-        """The next random numbers of each environment, from position `_used` on."""
-        self._used = np.full(num_envs, _BLOCK)
+        self._payments = Streams(num_envs, np.random.Generator.random)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives bandit `i` the arm means of `tasks[i]`, from the next `reset` on."""
@@ -93,15 +88,14 @@ class BanditVectorEnv(TaskVectorEnv):
         """Begins with the tasks set last; a seed begins an environment's stream of payments anew."""
         for index, own_seed in enumerate(self._seed_each(seed)):
             if own_seed is not None:
-                self._rngs[index] = np.random.default_rng(own_seed)
-                self._used[index] = _BLOCK
+                self._payments.begin(index, np.random.default_rng(own_seed))
         self._means = np.stack([task.parameters for task in self.tasks])
         return np.zeros((self.num_envs, 1)), {}
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """Pulls an arm of every bandit, which ends the episode."""
         means = self._means[self._index, self._in_action_space(actions)]
-        rewards = (self._uniforms() < means).astype(np.float64)
+        rewards = (self._payments.next() < means).astype(np.float64)
         terminated, truncated = np.zeros(self.num_envs, dtype=np.bool_), np.ones(self.num_envs, dtype=np.bool_)
         infos = {
             "success": means == self._means.max(axis=-1),
@@ -109,60 +103,6 @@ class BanditVectorEnv(TaskVectorEnv):
             "_final_obs": truncated.copy(),
         }
         return np.zeros((self.num_envs, 1)), rewards, terminated, truncated, infos
-
-    def _uniforms(self) -> FloatArray:
-        for index in np.flatnonzero(self._used == _BLOCK):
-            self._rngs[index].random(out=self._drawn[index])
-            self._used[index] = 0
-        self._used += 1
-        uniforms: FloatArray = self._drawn[self._index, self._used - 1]
-        return uniforms
-
-
-def baseline_returns(name: str, tasks: Sequence[Task], pulls: int, rng: np.random.Generator) -> FloatArray:
-    """What a classic strategy earns in one trial on each task, to hold a learned one against.
-
-    Args:
-        name: "random"; "ucb1", as the paper runs it: from a uniform prior, with a bonus of 0.2 times that of Auer et
-            al. (2002); or "thompson", Thompson sampling from a uniform prior.
-        tasks: Bandit tasks, all with the same number of arms.
-        pulls: How many pulls a trial has.
-        rng: The source of randomness, of the strategy and of the arms.
-
-    Returns:
-        The summed rewards of each task, shape `(task,)`.
-
-    Raises:
-        UserError: If there is no strategy of that name.
-    """
-    if name not in _STRATEGIES:
-        raise unknown("bandit strategy", name, _STRATEGIES)
-    means = np.stack([task.parameters for task in tasks])
-    index = np.arange(len(means))
-    counts, paid = np.zeros((2, *means.shape))
-    for _ in range(pulls):
-        arms = _STRATEGIES[name](counts, paid, rng).argmax(axis=-1)
-        counts[index, arms] += 1
-        paid[index, arms] += rng.random(len(means)) < means[index, arms]
-    total: FloatArray = paid.sum(axis=-1)
-    return total
-
-
-Scores = Callable[[FloatArray, FloatArray, np.random.Generator], FloatArray]
-"""Scores arms by how often each was pulled and what it paid; all `(task, arm)`. The highest score is pulled next."""
-
-
-def _ucb1(counts: FloatArray, paid: FloatArray, rng: np.random.Generator) -> FloatArray:
-    pulls, counts = 1 + counts.sum(axis=-1, keepdims=True), 2 + counts  # one payment and one blank to begin with
-    bounds: FloatArray = (1 + paid) / counts + _UCB1_WEIGHT * np.sqrt(2 * np.log(pulls) / counts)
-    return bounds
-
-
-_STRATEGIES: dict[str, Scores] = {
-    "random": lambda counts, paid, rng: rng.random(counts.shape),
-    "ucb1": _ucb1,
-    "thompson": lambda counts, paid, rng: rng.beta(1 + paid, 1 + counts - paid),
-}
 
 
 def _draw(rng: np.random.Generator, count: int, arms: int) -> list[Task]:

@@ -21,6 +21,7 @@ _NAMES = {
     "ML45": "ML45",
     "Navigation": "navigation",
     "Bandit": "bandit",
+    "Tabular": "tabular",
     **{family: family for family in registry.LOCOMOTION},
 }
 

@@ -18,6 +18,7 @@ from envs.bandit import Bandit
 from envs.core import TaskDistribution
 from envs.errors import UserError, unknown
 from envs.navigation import Navigation
+from envs.tabular import TabularMDP
 
 Factory = Callable[..., TaskDistribution]
 """Makes a task distribution from keyword options: a class or a function."""
@@ -167,6 +168,7 @@ def _locomotion(family: str) -> Factory:
 _FACTORIES: dict[str, Factory] = {
     "navigation": Navigation,
     "bandit": Bandit,
+    "tabular": TabularMDP,
     "ML1": _ml1,
     "ML10": _ml("ML10"),
     "ML25": _ml("ML25"),

@@ -189,6 +189,20 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     run_benchmark(arguments.suite, seconds=arguments.seconds, rounds=arguments.rounds, output=arguments.output)
 
 
+def _baselines(arguments: argparse.Namespace) -> None:
+    from metarl.baselines.command import run_baselines
+
+    run_baselines(
+        arguments.family,
+        arms=arguments.arms,
+        episodes=arguments.episodes,
+        tasks=arguments.tasks,
+        seed=arguments.seed,
+        runs=arguments.run,
+        output=arguments.output,
+    )
+
+
 def _tasks(arguments: argparse.Namespace) -> None:
     from envs import registry
     from envs.metaworld import TASK_NAMES
@@ -313,6 +327,28 @@ def _make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     )
     benchmark.add_argument(
         "--output", metavar="FILE", type=Path, help="where to write what was measured (runs/benchmark-TIME.json)"
+    )
+
+    baselines = commands.add_parser(
+        "baselines", help="play classic strategies for bandits and tabular MDPs", allow_abbrev=False
+    )
+    baselines.set_defaults(run_command=_baselines)
+    baselines.add_argument("family", choices=("bandit", "tabular"), help="what to play")
+    baselines.add_argument("--arms", metavar="K", type=_at_least(1), nargs="+", help="arms of the bandits (5 10 50)")
+    baselines.add_argument(
+        "--episodes",
+        metavar="N",
+        type=_at_least(1),
+        nargs="+",
+        help="episodes per trial, for bandits pulls (bandit: 10 100 500, tabular: 10 25 50 75 100)",
+    )
+    baselines.add_argument("--tasks", metavar="N", type=_at_least(1), default=1000, help="held-out tasks (1000)")
+    baselines.add_argument("--seed", metavar="N", type=_at_least(0), default=1, help="seed of tasks and chance (1)")
+    baselines.add_argument(
+        "--run", metavar="RUN", type=Path, nargs="+", default=(), help="RL² runs to play the same trials"
+    )
+    baselines.add_argument(
+        "--output", metavar="FILE", type=Path, help="where to write the results (runs/baselines-FAMILY-TIME.json)"
     )
 
     tasks = commands.add_parser("tasks", help="list task families", allow_abbrev=False)

@@ -99,6 +99,31 @@ class BanditTasks(StrictModel):
         return Bandit(**self.model_dump(exclude={"kind"}))
 
 
+class TabularTasks(StrictModel):
+    """Random tabular MDPs (Duan et al. 2016)."""
+
+    kind: Literal["tabular"] = "tabular"
+    """Which family of tasks."""
+    states: int = Field(default=10, ge=2)
+    """States of each MDP."""
+    actions: int = Field(default=5, ge=2)
+    """Actions of each MDP."""
+    horizon: PositiveInt = 10
+    """Length of an episode in steps."""
+    num_train_tasks: PositiveInt = 10000
+    """MDPs to train on."""
+    num_test_tasks: PositiveInt = 500
+    """Held-out MDPs."""
+    seed: NonNegativeInt = 1
+    """What the MDPs are drawn from."""
+
+    def build(self) -> TaskDistribution:
+        """The task distribution that these settings describe."""
+        from envs.tabular import TabularMDP
+
+        return TabularMDP(**self.model_dump(exclude={"kind"}))
+
+
 class LocomotionTasks(StrictModel):
     """Running, walking and hopping robots of Gymnasium's, simulated by MuJoCo."""
 
@@ -190,7 +215,8 @@ class RunConfig(StrictModel):
     iterations: PositiveInt
     """Meta-iterations (outer steps) to train for."""
     tasks: Annotated[
-        MetaWorldTasks | LocomotionTasks | NavigationTasks | BanditTasks | RegisteredTasks, Field(discriminator="kind")
+        MetaWorldTasks | LocomotionTasks | NavigationTasks | BanditTasks | TabularTasks | RegisteredTasks,
+        Field(discriminator="kind"),
     ]
     """What to train on."""
     algorithm: Annotated[MAMLConfig | RL2Config, Field(discriminator="kind")]

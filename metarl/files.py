@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from envs.errors import UserError
+
 
 def write_synced(path: Path, data: bytes) -> None:
     """Writes a file and waits until it is on the disk, so that a full disk is noticed here and not later."""
@@ -31,3 +33,17 @@ def write_atomically(path: Path, data: bytes) -> None:
         staging.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def make_room_for(path: Path) -> None:
+    """Makes a file's directory, so that a mistake is not found out after minutes of work.
+
+    Raises:
+        UserError: If it cannot be made, or there is a directory where the file should be.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make directory {path.parent}: {error.strerror}") from None
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a directory")

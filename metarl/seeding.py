@@ -14,6 +14,7 @@ class Stream(IntEnum):
     LEARNING = 3
     EVALUATION = 4
     WARM_UP = 5
+    TRIALS = 6
 
 
 def derive_seeds(seed: int, *key: int, count: int) -> list[int]:

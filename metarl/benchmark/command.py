@@ -10,12 +10,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from envs.errors import UserError, unknown
+from envs.errors import unknown
 from envs.parallel import available_cores
 from metarl.benchmark.simulation import Comparison, Outcome
 from metarl.benchmark.table import benchmark_tables
 from metarl.errors import RunFailure
-from metarl.files import write_atomically
+from metarl.files import make_room_for, write_atomically
 from metarl.versions import versions
 
 _FEW = Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=3.0)
@@ -61,7 +61,7 @@ def run_benchmark(
     if suite not in SUITES:
         raise unknown("suite", suite, SUITES)
     path = output or Path("runs", f"benchmark-{datetime.now():%Y%m%d-%H%M%S}.json")
-    _make_room_for(path)
+    make_room_for(path)
     cores = available_cores()
     outcomes = _measure(SUITES[suite], sorted({1, cores}), rounds, seconds)
     targets = [target for outcome in outcomes for target in outcome.targets]
@@ -82,16 +82,6 @@ def run_benchmark(
         raise RunFailure(f"cannot write {path}: {error.strerror}") from error
     console.print(f"Benchmark: {path}", soft_wrap=True, markup=False, highlight=False)
     return path
-
-
-def _make_room_for(path: Path) -> None:
-    """Makes the file's directory, so that a mistake is not found out after minutes of work."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make directory {path.parent}: {error.strerror}") from None
-    if path.is_dir():
-        raise UserError(f"cannot write {path}: it is a directory")
 
 
 def _measure(comparisons: Sequence[Comparison], threads: Sequence[int], rounds: int, seconds: float) -> list[Outcome]:

@@ -1,9 +1,7 @@
-from functools import cache
-
 import numpy as np
 import pytest
 
-from envs.bandit import Bandit, BanditVectorEnv, baseline_returns
+from envs.bandit import Bandit, BanditVectorEnv
 from envs.core import Task
 from envs.errors import UserError
 from envs.testing import check_distribution
@@ -97,54 +95,3 @@ def test_tasks_of_another_family_and_pictures_are_refused():
     with pytest.raises(UserError, match="nothing to render"):
         Bandit().make_env(1, render_mode="rgb_array")
     assert not Bandit.renderable
-
-
-@cache
-def mean_baseline(name, arms, pulls):
-    tasks = Bandit(arms, num_train_tasks=1, num_test_tasks=10_000, seed=3).test_tasks
-    return baseline_returns(name, tasks, pulls, np.random.default_rng(0)).mean()
-
-
-@pytest.mark.parametrize(
-    ("name", "arms", "pulls", "published"),
-    [  # what we recall of table 1 of Duan et al. 2016 (over 1000 bandits: standard error 0.07 at 10 pulls, 0.5 at 100)
-        ("random", 5, 10, 5.0),
-        ("random", 5, 100, 49.9),
-        ("thompson", 5, 10, 5.7),
-        ("thompson", 5, 100, 74.7),
-        ("ucb1", 5, 10, 6.7),
-        ("ucb1", 5, 100, 78.0),
-    ],
-)
-def test_baselines_earn_what_the_paper_reports(name, arms, pulls, published):
-    assert mean_baseline(name, arms, pulls) == pytest.approx(published, abs=0.2 if pulls == 10 else 1.5)
-
-
-def slow_ucb1(means, pulls, pay):
-    counts, sums, total = [2] * len(means), [1] * len(means), 0
-    for pull in range(1, pulls + 1):
-        bounds = [s / n + 0.2 * (2 * np.log(pull) / n) ** 0.5 for s, n in zip(sums, counts, strict=True)]
-        arm = bounds.index(max(bounds))
-        reward = pay[pull - 1] < means[arm]
-        counts[arm] += 1
-        sums[arm] += reward
-        total += reward
-    return total
-
-
-def test_ucb1_is_its_formula():
-    tasks = Bandit(3, num_train_tasks=20, num_test_tasks=1).train_tasks
-    returns = baseline_returns("ucb1", tasks, 30, np.random.default_rng(5))
-    pay = np.random.default_rng(5).random((30, 20))
-    assert returns.tolist() == [slow_ucb1(task.parameters, 30, pay[:, i]) for i, task in enumerate(tasks)]
-
-
-def test_every_baseline_pulls_the_arm_that_always_pays_in_the_end():
-    tasks = [Task("bandit", [0.0, 1.0, 0.0])] * 200
-    for name in ("ucb1", "thompson"):
-        assert baseline_returns(name, tasks, 200, np.random.default_rng(0)).min() > 170
-
-
-def test_an_unknown_baseline_is_refused():
-    with pytest.raises(UserError, match="unknown bandit strategy 'ucb'; did you mean 'ucb1'"):
-        baseline_returns("ucb", [Task("bandit", [0.5])], 1, np.random.default_rng(0))

@@ -22,7 +22,7 @@ def make(name, **options):
 
 def test_every_family_has_both_splits():
     ids = {name for name in gymnasium.registry if name.startswith("metarl/")}
-    families = ("ML1", "ML10", "ML25", "ML45", "Navigation", "Bandit", *registry.LOCOMOTION)
+    families = ("ML1", "ML10", "ML25", "ML45", "Navigation", "Bandit", "Tabular", *registry.LOCOMOTION)
     assert ids == {f"metarl/{family}-{split}-v0" for family in families for split in ("train", "test")}
 
 

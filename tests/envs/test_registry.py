@@ -44,7 +44,7 @@ def test_makes_the_built_in_families_with_options():
     assert isinstance(navigation, Navigation)
     assert (navigation.horizon, len(navigation.train_tasks)) == (7, 3)
     assert isinstance(registry.make("bandit"), Bandit)
-    assert {"navigation", "bandit", "ML1", "ML10", "ML25", "ML45", "custom"} <= registry.registered().keys()
+    assert {"navigation", "bandit", "tabular", "ML1", "ML10", "ML25", "ML45", "custom"} <= registry.registered().keys()
     assert {"HalfCheetahDir", "AntGoal", "Walker2dRandParams"} <= registry.registered().keys()
 
 

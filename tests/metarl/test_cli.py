@@ -285,7 +285,7 @@ def test_faults_of_the_program_keep_their_traceback(config, fake):
         main(["train", config, "--run", "a"])
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "watch", "export"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "watch", "export", "baselines"])
 def test_scripts_do_what_the_command_does(command, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [f"{command}.py", "--no-such-option"])
     with pytest.raises(SystemExit) as caught:

@@ -27,6 +27,7 @@ from metarl.config import (
     NavigationTasks,
     RegisteredTasks,
     RunConfig,
+    TabularTasks,
     dump_config,
     load_config,
     override_config,
@@ -98,6 +99,7 @@ tasks = st.one_of(
     ),
     st.builds(NavigationTasks, num_train_tasks=positive, horizon=positive),
     st.builds(BanditTasks, arms=st.integers(2, 50)),
+    st.builds(TabularTasks, states=st.integers(2, 20), horizon=positive),
     st.builds(
         RegisteredTasks,
         id=text,
@@ -188,8 +190,8 @@ def test_configurations_are_frozen():
         ("tasks: 3", "tasks: expected a mapping of fields, got 3"),
         (
             "tasks: {kind: navgation}",
-            "tasks.kind: expected 'metaworld' or 'locomotion' or 'navigation' or 'bandit' or 'registered', "
-            "got 'navgation'; did you mean 'navigation'?",
+            "tasks.kind: expected 'metaworld' or 'locomotion' or 'navigation' or 'bandit' or 'tabular' or "
+            "'registered', got 'navgation'; did you mean 'navigation'?",
         ),
         (
             "tasks: {kind: metaworld, benchmark: ML11}",
@@ -347,11 +349,16 @@ def test_last_of_equal_overrides_counts():
 
 
 @pytest.mark.parametrize(
-    "config", [NavigationTasks(num_train_tasks=3, num_test_tasks=2, horizon=7), BanditTasks(arms=3)]
+    "config",
+    [
+        NavigationTasks(num_train_tasks=3, num_test_tasks=2, horizon=7),
+        BanditTasks(arms=3),
+        TabularTasks(num_train_tasks=3, num_test_tasks=2, horizon=7),
+    ],
 )
 def test_tasks_are_built_as_configured(config):
     distribution = config.build()
     assert len(distribution.train_tasks) == config.num_train_tasks
     assert len(distribution.test_tasks) == config.num_test_tasks
-    if isinstance(config, NavigationTasks):
+    if not isinstance(config, BanditTasks):
         assert distribution.horizon == 7

@@ -1,17 +1,17 @@
 """Both algorithms learn to adapt, on problems whose optimum is known; under a minute each."""
 
-from functools import cache
-
 import numpy as np
 import pytest
 import torch
 
-from envs.bandit import Bandit, baseline_returns
+from envs.bandit import Bandit
 from envs.navigation import Navigation
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config
+from metarl.baselines.bandits import BanditStrategy, bandit_strategies, bayes_optimal_return
+from metarl.baselines.trials import play_trials
 from metarl.evaluation.protocol import evaluate
 from metarl.sampling import Sampler
 from metarl.seeding import Stream, generator
@@ -45,21 +45,6 @@ def test_maml_finds_goals_that_no_single_policy_finds():
     assert adapted.returns.low > 0.7 * standing_still
 
 
-@cache
-def bayes_optimal(arms: tuple[tuple[int, int], ...], pulls: int) -> float:
-    """Expected reward of the best strategy, arms having so many (successes, failures) so far: dynamic programming."""
-    if pulls == 0:
-        return 0.0
-    best = 0.0
-    for index, (successes, failures) in enumerate(arms):
-        others = arms[:index] + arms[index + 1 :]
-        chance = (successes + 1) / (successes + failures + 2)
-        won = bayes_optimal(tuple(sorted((*others, (successes + 1, failures)))), pulls - 1)
-        lost = bayes_optimal(tuple(sorted((*others, (successes, failures + 1)))), pulls - 1)
-        best = max(best, chance * (1 + won) + (1 - chance) * lost)
-    return best
-
-
 def test_rl2_plays_bandits_nearly_as_well_as_possible():
     torch.manual_seed(0)
     pulls, distribution = 10, Bandit(arms=2, num_test_tasks=5000)
@@ -76,7 +61,6 @@ def test_rl2_plays_bandits_nearly_as_well_as_possible():
     tasks = distribution.test_tasks
     sampler = Sampler(distribution.make_env(len(tasks)), tasks, (1, Stream.EVALUATION), CPU)
     reward = sampler.collect(RecurrentActor(rl2, len(tasks)), pulls).rewards.sum((1, 2)).mean().item()
-    thompson = baseline_returns("thompson", tasks, pulls, np.random.default_rng(0)).mean()
-    assert bayes_optimal(((0, 0), (0, 0)), pulls) == pytest.approx(6.02, abs=0.01)
-    assert reward > 0.97 * 6.02
-    assert reward > thompson
+    thompson = BanditStrategy(bandit_strategies(pulls)["thompson"], len(tasks), 2, np.random.default_rng(0))
+    assert reward > 0.97 * bayes_optimal_return(2, pulls)
+    assert reward > play_trials(thompson, distribution, tasks, pulls, seed=1).sum(axis=-1).mean()
