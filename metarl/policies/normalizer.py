@@ -31,9 +31,13 @@ class Normalizer(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
         """Standardises and clips."""
+        return ((inputs - self.mean.to(inputs.dtype)) / self.std.to(inputs.dtype)).clamp(-_LIMIT, _LIMIT)
+
+    @property
+    def std(self) -> Float[Tensor, "n"]:
+        """The standard deviation that inputs are divided by."""
         variance = torch.where(self.count > 0, self.squares / self.count.clamp(min=1), 1.0)
-        std = variance.sqrt().clamp(min=_MIN_STD)
-        return ((inputs - self.mean.to(inputs.dtype)) / std.to(inputs.dtype)).clamp(-_LIMIT, _LIMIT)
+        return variance.sqrt().clamp(min=_MIN_STD)
 
     @torch.no_grad()
     def update(self, inputs: Float[Tensor, "*b n"], valid: Bool[Tensor, "*b"]) -> None:

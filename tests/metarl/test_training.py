@@ -14,12 +14,15 @@ from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config
 from metarl.config import BanditTasks, CheckpointConfig, EvaluationConfig, NavigationTasks, RunConfig
+from metarl.policies.config import GRUConfig
 from metarl.runs import RunDirectory
 from metarl.training import train
 
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=6)
 MAML_CONFIG = MAMLConfig(meta_batch=2, episodes=4, parallel_episodes=2, hidden_sizes=(4,), inner_steps=2)
-RL2_CONFIG = RL2Config(meta_batch=4, episodes=3, hidden_size=4, learner=PPOConfig(epochs=2, minibatches=2))
+RL2_CONFIG = RL2Config(
+    meta_batch=4, episodes=3, core=GRUConfig(hidden_size=4), outer=PPOConfig(epochs=2, minibatches=2)
+)
 BANDIT = BanditTasks(num_train_tasks=20, num_test_tasks=3)
 RUNS = {"maml": (MAML_CONFIG, NAVIGATION), "rl2": (RL2_CONFIG, NAVIGATION), "rl2 bandit": (RL2_CONFIG, BANDIT)}
 ALGORITHMS = {MAMLConfig: MAML, RL2Config: RL2}

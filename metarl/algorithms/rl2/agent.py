@@ -56,7 +56,7 @@ class RL2Agent:
         self._policy = policy
         self._distribution = distribution
         self._action_space = action_space
-        self._device = policy.head.linear.weight.device
+        self._device = next(policy.parameters()).device
         self._generator = torch.Generator().manual_seed(seed)
         self.init()
 
