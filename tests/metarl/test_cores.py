@@ -145,7 +145,7 @@ def test_the_first_step_is_remembered(name):
 
 
 def test_a_transformer_forgets_what_is_older_than_its_memory():
-    """Each of two layers looks back 4 steps, itself included, so 6 steps back is the furthest that anything comes from."""
+    """Each of two layers looks back 4 steps, itself included: nothing comes from further than 6 steps back."""
     core = core_of("transformer, short memory")
     inputs = features(1, 12, 3)
     before, _ = core.sequence(inputs, core.initial_state(1))

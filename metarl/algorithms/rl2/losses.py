@@ -46,6 +46,16 @@ class Samples(NamedTuple):
         """The mean over valid steps."""
         return torch.where(self.valid, values, 0.0).sum() / self.valid.sum()
 
+    def without_padding(self, outputs: Float[Tensor, "row time p"]) -> Float[Tensor, "row time p"]:
+        """Outputs of a network, zero in padding: what it makes of that must not reach gradients as 0 times infinity."""
+        return torch.where(self.valid.unsqueeze(-1), outputs, 0.0)
+
+    def log_ratio(
+        self, distribution: ActionDistribution, outputs: Float[Tensor, "row time p"]
+    ) -> Float[Tensor, "row time"]:
+        """How much likelier the actions have become, as a logarithm; zero in padding."""
+        return torch.where(self.valid, distribution.log_prob(outputs, self.actions) - self.log_probs, 0.0)
+
 
 def make_trials(trajectories: Trajectories) -> Trials:
     """Whole trials with the inputs of a recurrent policy (Duan et al. 2016, section 2.2)."""
@@ -118,8 +128,8 @@ def ppo_terms(
         samples: What was sampled.
         clip: Half-width of the interval that ratios are clipped to.
     """
-    # Whatever the network makes of padding must not reach the mean, nor its gradient: infinity times zero is not zero.
-    log_ratio = torch.where(samples.valid, distribution.log_prob(outputs, samples.actions) - samples.log_probs, 0.0)
+    outputs = samples.without_padding(outputs)
+    log_ratio = samples.log_ratio(distribution, outputs)
     ratio = torch.exp(log_ratio)
     clipped = ratio.clamp(1 - clip, 1 + clip)
     return PPOTerms(
@@ -134,7 +144,7 @@ def surrogate(
     distribution: ActionDistribution, outputs: Float[Tensor, "row time p"], samples: Samples
 ) -> Float[Tensor, ""]:
     """TRPO's surrogate loss: minus the mean over valid steps of (pi / pi_old) A."""
-    log_ratio = torch.where(samples.valid, distribution.log_prob(outputs, samples.actions) - samples.log_probs, 0.0)
+    log_ratio = samples.log_ratio(distribution, samples.without_padding(outputs))
     return -samples.mean(torch.exp(log_ratio) * samples.advantages)
 
 
