@@ -86,7 +86,7 @@ def test_acting_does_not_depend_on_how_many_environments_act_at_once(core):
 
 def samples_of(trajectories, discount=0.9, gae_lambda=0.8):
     trials = make_trials(trajectories)
-    return make_samples(trials, linear_values(trials, discount), discount, gae_lambda)
+    return make_samples(trials, linear_values(trials, discount, per_task=False), discount, gae_lambda)
 
 
 def slow_samples(trajectories, values, discount, gae_lambda):
@@ -121,15 +121,24 @@ def test_advantages_of_a_trial_equal_a_slow_reference(discount, gae_lambda):
         assert not samples.returns[task][~valid].any()
 
 
-def test_the_linear_baseline_is_fitted_to_the_returns_of_the_whole_trial():
+@pytest.mark.parametrize("per_task", [False, True])
+def test_the_linear_baseline_is_fitted_to_returns_of_the_whole_trial(per_task):
     trials = make_trials(play(make_rl2()))
-    values = linear_values(trials, 1.0)
-    # Undiscounted rewards are base + steps made (+ less than 0.01): the rest of the trial's is a quadratic of the time,
-    # which is among the features, so that the fit is close to perfect.
+    values = linear_values(trials, 0.9, per_task)
+    rows, targets = [], []
     for task, valid in enumerate(trials.valid):
-        rewards = trials.rewards[task][valid]
-        rest = rewards.flip(0).cumsum(0).flip(0)
-        np.testing.assert_allclose(values[task][valid], rest, atol=0.05)
+        o = trials.inputs.observations[task][valid].double().clamp(-10, 10)
+        t = torch.arange(len(o)).double().unsqueeze(1) / 100
+        rows.append(torch.cat([o, o**2, t, t**2, t**3, torch.ones_like(t)], dim=1).numpy())
+        rewards = trials.rewards[task][valid].tolist()
+        targets.append([sum(0.9**k * r for k, r in enumerate(rewards[i:])) for i in range(len(rewards))])
+    groups = [[0], [1], [2]] if per_task else [[0, 1, 2]]
+    for group in groups:
+        design, target = np.concatenate([rows[i] for i in group]), np.concatenate([targets[i] for i in group])
+        ridge = np.sqrt(1e-5) * np.eye(design.shape[1])
+        weights, *_ = np.linalg.lstsq(np.concatenate([design, ridge]), np.concatenate([target, np.zeros(len(ridge))]))
+        for i in group:
+            np.testing.assert_allclose(values[i][trials.valid[i]], rows[i] @ weights, rtol=1e-4, atol=1e-2)
 
 
 def longer(trajectories, steps=3):

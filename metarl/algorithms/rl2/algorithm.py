@@ -11,7 +11,7 @@ from torch import Tensor
 
 from envs.errors import UserError
 from metarl.algorithms.rl2.agent import RL2Agent
-from metarl.algorithms.rl2.config import PPOConfig, RL2Config, ValueBaselineConfig
+from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, ValueBaselineConfig
 from metarl.algorithms.rl2.descent import Guard
 from metarl.algorithms.rl2.losses import Trials, linear_values, make_samples, make_trials
 from metarl.algorithms.rl2.ppo import PPO
@@ -116,21 +116,14 @@ class RL2:
         Raises:
             RunFailure: If updates were not finite several times in a row.
         """
-        config, critic = self.config, self.network.critic
-        time = trials.valid.shape[1]
+        config, time = self.config, trials.valid.shape[1]
         chunk = min(config.chunk or time, time)
         standard_values, states = unroll(self.network, trials.inputs, chunk)
-        if critic is None or standard_values is None:
-            values = linear_values(trials, config.discount)
-        else:
-            values = torch.where(trials.valid, critic.to_returns(standard_values), 0.0)
+        values = self._values(trials, standard_values)
         samples = make_samples(trials, values, config.discount, config.gae_lambda)
-        if (
-            critic is not None
-            and isinstance(config.baseline, ValueBaselineConfig)
-            and config.baseline.normalize_returns
-        ):
-            critic.update_statistics(samples.returns, samples.valid)
+        if isinstance(config.baseline, ValueBaselineConfig) and config.baseline.normalize_returns:
+            assert self.network.critic is not None
+            self.network.critic.update_statistics(samples.returns, samples.valid)
         self.guard.skipped = 0
         metrics = self.outer.update(samples, states, chunk, generator)
         return {**metrics, "train/skipped_updates": float(self.guard.skipped)}
@@ -155,6 +148,14 @@ class RL2:
         self.outer.load_state_dict(
             {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
         )
+
+    def _values(self, trials: Trials, standard: Float[Tensor, "task time"] | None) -> Float[Tensor, "task time"]:
+        """The baseline along trials, from the critic's values in standard units if there is one."""
+        if isinstance(self.config.baseline, LinearBaselineConfig):
+            return linear_values(trials, self.config.discount, self.config.baseline.per_task)
+        assert self.network.critic is not None
+        assert standard is not None
+        return torch.where(trials.valid, self.network.critic.to_returns(standard), 0.0)
 
     def _update_normalizers(self, trajectories: Trajectories) -> None:
         if self.config.normalize_observations:

@@ -60,10 +60,13 @@ class TRPOConfig(StrictModel):
 
 
 class LinearBaselineConfig(StrictModel):
-    """Least squares on features of observation and time, for each trial anew (Duan et al. 2016, "Benchmarking")."""
+    """Least squares on features of observation and time, for each meta-batch anew (Duan et al. 2016, "Benchmarking")."""
 
     kind: Literal["linear"] = "linear"
     """Which baseline."""
+    per_task: bool = False
+    """Fit to each task's own trial instead of all trials together. That takes out how tasks differ but also, the more
+    so the shorter trials are, whether a trial went well: not for rewards that come once a trial."""
 
 
 class ValueBaselineConfig(StrictModel):

@@ -77,11 +77,12 @@ def make_trials(trajectories: Trajectories) -> Trials:
     return Trials(inputs, actions, lay_out(trajectories.log_probs), rewards, lay_out(trajectories.valid))
 
 
-def linear_values(trials: Trials, discount: float) -> Float[Tensor, "task time"]:
-    """The linear baseline of each trial, fitted to its own discounted returns."""
+def linear_values(trials: Trials, discount: float, per_task: bool) -> Float[Tensor, "task time"]:
+    """The linear baseline, fitted to the discounted returns of all trials, or to those of each trial by itself."""
     returns = discounted_returns(trials.rewards, trials.valid, discount)
-    observations, returns, valid = (x.unsqueeze(1) for x in (trials.inputs.observations, returns, trials.valid))
-    return linear_baseline(observations, returns, valid).squeeze(1)
+    axis = 1 if per_task else 0  # of [task, episode, step], a trial being an episode of its task, or of the only task
+    observations, returns, valid = (x.unsqueeze(axis) for x in (trials.inputs.observations, returns, trials.valid))
+    return linear_baseline(observations, returns, valid).squeeze(axis)
 
 
 def make_samples(trials: Trials, values: Float[Tensor, "task time"], discount: float, gae_lambda: float) -> Samples:
