@@ -60,7 +60,7 @@ class TRPOConfig(StrictModel):
 
 
 class LinearBaselineConfig(StrictModel):
-    """Least squares on features of observation and time, for each meta-batch anew (Duan et al. 2016, "Benchmarking")."""
+    """Least squares on features of observation and time, for each batch anew (Duan et al. 2016, "Benchmarking")."""
 
     kind: Literal["linear"] = "linear"
     """Which baseline."""
