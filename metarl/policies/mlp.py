@@ -40,7 +40,10 @@ class ActionHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "*b f"]) -> Float[Tensor, "*b p"]:
         """The distribution's parameters."""
-        output: Tensor = self.linear(features)
+        return self.with_std(self.linear(features))
+
+    def with_std(self, output: Float[Tensor, "*b a"]) -> Float[Tensor, "*b p"]:
+        """Distribution parameters from means, to which a Gaussian's log standard deviation is put, or from logits."""
         if self.log_std is None:
             return output
         return torch.cat([output, self.log_std.clamp(min=self.min_log_std).expand_as(output)], dim=-1)
