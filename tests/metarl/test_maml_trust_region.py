@@ -47,6 +47,34 @@ def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, spac
     assert (loss, kl) == (pytest.approx(captured["loss"], abs=1e-14), pytest.approx(0.0, abs=1e-14))
 
 
+@pytest.mark.parametrize("inner", INNER_RULES)
+def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs(inner, monkeypatch):
+    maml = make_maml(inner=INNER_RULES[inner] | {"steps": 2})
+    problem = random_problem(maml)
+
+    def double(batch):
+        twice = type(batch)(*(values.repeat_interleave(2, dim=1) for values in batch))
+        return twice._replace(weights=twice.weights / 2)
+
+    doubled = replace(problem, supports=[double(batch) for batch in problem.supports], query=double(problem.query))
+    products, gradients = [], []
+
+    def capture(vector, loss, gradient, curvature_product, evaluate, **_):
+        products.append(curvature_product(torch.ones_like(vector)))
+        gradients.append(gradient)
+        return TrustRegionStep(vector, loss, 0.0, 0, accepted=False)
+
+    monkeypatch.setattr(TRUST_REGION, capture)
+    TrustRegion(TRPOConfig()).step(problem)
+    TrustRegion(TRPOConfig(fisher_subsample=0.5)).step(doubled)
+    assert products[0].norm() > 0
+    torch.testing.assert_close(products[1], products[0], atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-12, rtol=1e-9)
+    TrustRegion(TRPOConfig(fisher_subsample=0.5)).step(problem)  # other samples, another curvature
+    assert (products[2] - products[0]).norm() > 1e-3 * products[0].norm()
+    torch.testing.assert_close(gradients[2], gradients[0], atol=1e-12, rtol=1e-9)
+
+
 @pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])
 @pytest.mark.parametrize("space", SPACES)
 def test_importance_ratios_are_exactly_one_before_the_outer_step(space, estimator):

@@ -85,10 +85,13 @@ class Unrolling:
 
     def thinned(self, every: int) -> Unrolling:
         """The same way, J's rows and the inner steps' Hessians taken from every so many-th sample."""
+        if every == 1:
+            return self
         parts = []
         for part in self._parts:
             steps = tuple(self._inner.thinned(step, every) for step in part.steps)
-            query = Trace(tuple(x[:, ::every] for x in part.query.inputs), part.query.outputs[:, ::every])
+            inputs = tuple(values[:, ::every].contiguous() for values in part.query.inputs)  # not views of all
+            query = Trace(inputs, part.query.outputs[:, ::every].contiguous())
             parts.append(part._replace(steps=steps, query=query))
         return Unrolling(self._inner, self._theta, parts)
 
