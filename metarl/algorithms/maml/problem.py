@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.func import vmap
@@ -89,6 +90,27 @@ class Problem:
             (mean_kl(self.distribution, old_outputs, outputs, batch.weights) for batch, outputs, old_outputs in steps),
             start=self.query.weights.new_zeros(()),
         )
+
+    def divergence(self, new: Unrolled, old: Unrolled) -> Float[Tensor, ""]:
+        """What a trust region bounds: the KL divergence of all policies whose samples the surrogate is made of.
+
+        These are the adapted ones and, with exploration credit, also those before each inner step.
+        """
+        kl = self.query_kl(new, old)
+        return kl if self.credit is None else kl + self.support_kl(new, old)
+
+    def fisher_product(self, old: Unrolled, tangent: Unrolled) -> Unrolled:
+        """The Hessian of `divergence` with respect to `new`, at new = old, times a tangent."""
+
+        def product(batch: Batch, old_outputs: Tensor, tangent: Tensor) -> Tensor:
+            fisher = self.distribution.fisher_product(old_outputs, tangent)
+            return batch.weights.unsqueeze(-1) * fisher / len(batch.weights)
+
+        if self.credit is None:
+            supports = tuple(torch.zeros_like(outputs) for outputs in old.supports)
+        else:
+            supports = tuple(map(product, self.supports, old.supports, tangent.supports))
+        return Unrolled(product(self.query, old.query, tangent.query), supports)
 
     def adapt_further(self) -> Parameters:
         """The adapted parameters after one more inner step, on the query samples; with a leading axis `task`."""

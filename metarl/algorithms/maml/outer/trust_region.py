@@ -17,8 +17,11 @@ from metarl.optim.vectors import flatten, unflatten
 class TrustRegion(OuterRule):
     """Lowers the surrogate loss within a bound on the adapted policies' KL divergence (Finn et al. 2017, section 5.3).
 
-    The curvature of the mean divergence at theta is JᵀFJ: J is the Jacobian of the adapted policies' outputs on the
-    query states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs.
+    With exploration credit the policies before adaptation count too: the KL divergences are summed. A bound on the
+    adapted ones alone would let those drift away on the credit, a noisy sum over all support samples.
+
+    The curvature of the mean divergence at theta is JᵀFJ: J is the Jacobian of the policies' outputs at the sampled
+    states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs.
 
     Args:
         config: The settings.
@@ -29,7 +32,7 @@ class TrustRegion(OuterRule):
 
     def step(self, problem: Problem) -> OuterStep:
         """See `OuterRule`."""
-        theta, query, distribution = problem.theta, problem.query, problem.distribution
+        theta = problem.theta
 
         def unroll(vector: Float[Tensor, "n"]) -> Unrolled:
             return problem.unroll(unflatten(vector, theta))
@@ -39,19 +42,16 @@ class TrustRegion(OuterRule):
         gradients, loss = torch.func.grad_and_value(lambda new: problem.surrogate(new, old))(old)
         (gradient,) = pull_back(gradients)
         norm = check_finite(loss, gradient)
-        nothing = tuple(torch.zeros_like(outputs) for outputs in old.supports)
 
         def curvature_product(tangent: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
             _, moved = jvp(unroll, (vector,), (tangent,))  # type: ignore[misc]
-            fisher = distribution.fisher_product(old.query, moved.query)
-            weighted = query.weights.unsqueeze(-1) * fisher / len(query.weights)
-            product: Tensor = pull_back(Unrolled(weighted, nothing))[0]
+            product: Tensor = pull_back(problem.fisher_product(old, moved))[0]
             return product
 
         @torch.no_grad()
         def evaluate(candidate: Float[Tensor, "n"]) -> tuple[float, float]:
             new = problem.unroll(unflatten(candidate, theta), old)
-            return problem.surrogate(new, old).item(), problem.query_kl(new, old).item()
+            return problem.surrogate(new, old).item(), problem.divergence(new, old).item()
 
         step = trust_region_step(
             vector, loss.item(), gradient, curvature_product, evaluate, **self._config.model_dump(exclude={"kind"})
