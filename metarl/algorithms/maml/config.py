@@ -55,7 +55,8 @@ class TRPOConfig(StrictModel):
     kind: Literal["trpo"] = "trpo"
     """Which outer rule."""
     max_kl: Positive = 0.01
-    """Bound on the mean KL divergence between adapted policies before and after the step, in nats."""
+    """Bound on the mean KL divergence of adapted policies from before to after the step, in nats; with exploration
+    credit, of all that were sampled from."""
     cg_iterations: PositiveInt = 10
     """Conjugate-gradient iterations."""
     cg_damping: NonNegative = 1e-5
