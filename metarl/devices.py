@@ -1,5 +1,6 @@
 """Where tensors live."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -21,6 +22,13 @@ def resolve_device(name: DeviceName) -> torch.device:
     if name == "cuda" and not available:
         raise UserError("device: 'cuda' was asked for, but PyTorch finds no CUDA device; use 'cpu' or 'auto'")
     return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def seconds_now(device: torch.device) -> float:
+    """A clock in seconds, read once a GPU has done what it was asked to, which it would otherwise do meanwhile."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from envs.core import Task, TaskVectorEnv
 from envs.divergence import Divergence
-from metarl.devices import one_torch_thread
+from metarl.devices import one_torch_thread, seconds_now
 from metarl.policies.distributions import action_distribution
 from metarl.policies.recurrent import RecurrentInput
 from metarl.recording import Recorder
@@ -95,6 +95,7 @@ class Sampler:
     """
 
     def __init__(self, env: TaskVectorEnv, tasks: Sequence[Task], key: tuple[int, ...], device: torch.device) -> None:
+        began = seconds_now(device)
         self._env = env
         self._num_tasks = len(tasks)
         self._lanes = env.num_envs // len(tasks)
@@ -106,6 +107,8 @@ class Sampler:
         self.divergences: list[Divergence] = []
         """Simulations that blew up so far; their last steps are not in the trajectories."""
         env.set_tasks([task for task in tasks for _ in range(self._lanes)])
+        self.seconds = seconds_now(device) - began
+        """How long setting the tasks and collecting took so far."""
 
     @one_torch_thread()
     def collect(self, actor: Actor, episodes: int) -> Trajectories:
@@ -118,6 +121,7 @@ class Sampler:
         Returns:
             Trajectories with the axes `[task, episode, step]`; where a task has one environment, in the order played.
         """
+        began = seconds_now(self._device)
         env, space = self._env, self._env.single_action_space
         action_size = action_distribution(space).action_size
         observation_size = env.single_observation_space.shape[0]
@@ -156,5 +160,7 @@ class Sampler:
             observations, previous_actions, previous_rewards = next_observations, actions, rewards
             episode_start = terminated | truncated
         trajectories = recorder.trajectories(self._num_tasks)
+        trajectories = trajectories.to(self._device)
         self.steps += trajectories.num_steps
-        return trajectories.to(self._device)
+        self.seconds += seconds_now(self._device) - began
+        return trajectories

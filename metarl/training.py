@@ -13,7 +13,7 @@ from envs.parallel import available_cores
 from metarl import checkpoints
 from metarl.algorithms import Algorithm, make_algorithm
 from metarl.config import RunConfig
-from metarl.devices import resolve_device
+from metarl.devices import resolve_device, seconds_now
 from metarl.errors import RunFailure
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.tasks import select_tasks
@@ -67,12 +67,15 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
         if not resume:
             algorithm.warm_up(_sampler(config, distribution, algorithm, env, Stream.WARM_UP, 0))
         while iteration < config.iterations and not stop.requested:
+            began = seconds_now(algorithm.device)
             sampler = _sampler(config, distribution, algorithm, env, Stream.SAMPLING, iteration)
             seed = derive_seeds(config.seed, Stream.LEARNING, iteration, count=1)[0]
             try:
                 metrics = algorithm.meta_iteration(sampler, torch.Generator().manual_seed(seed))
             except torch.OutOfMemoryError:
                 raise RunFailure(_out_of_memory(config, algorithm.device)) from None
+            metrics["time/sampling_seconds"] = sampler.seconds
+            metrics["time/update_seconds"] = seconds_now(algorithm.device) - began - sampler.seconds
             env_steps += sampler.steps
             metrics["env/divergences"] = float(run.keep_evidence(iteration, sampler.divergences))
             _check_simulation(sampler)

@@ -6,13 +6,17 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import Progress
 
-from envs.errors import unknown
+from envs.errors import UserError, unknown
 from envs.parallel import available_cores
-from metarl.benchmark.simulation import Comparison, Outcome
+from metarl.benchmark.algorithm_table import algorithm_tables
+from metarl.benchmark.algorithms import ALGORITHM_SUITES, measure_suite
+from metarl.benchmark.cases import Device, Suite
+from metarl.benchmark.simulation import Comparison
 from metarl.benchmark.table import benchmark_tables
 from metarl.errors import RunFailure
 from metarl.files import make_room_for, write_atomically
@@ -37,45 +41,46 @@ SUITES = {
     ),
     "quick": (_FEW,),
 }
-"""What can be measured."""
+"""What can be measured of simulation."""
 
 
 def run_benchmark(
-    suite: str = "meta-world", *, seconds: float = 3.0, rounds: int = 5, output: Path | None = None
+    suite: str = "meta-world",
+    *,
+    seconds: float = 3.0,
+    rounds: int = 5,
+    output: Path | None = None,
+    device: Device = "cpu",
 ) -> Path:
     """Measures a suite, prints what was found and writes it as JSON.
 
     Args:
-        suite: One of `SUITES`.
-        seconds: How long a contestant plays in each round, at least; it finishes the episode.
-        rounds: How often each contestant has its turn.
+        suite: One of `SUITES`, of simulation, or of `ALGORITHM_SUITES`.
+        seconds: How long a contestant plays in each round, at least; it finishes the episode. (Simulation only.)
+        rounds: How often each contestant has its turn, or how many meta-iterations of each training are measured.
         output: The file; by default one in runs/ that is named after the time.
+        device: Where algorithms learn.
 
     Returns:
         The file.
 
     Raises:
-        UserError: If there is no such suite, or no such file can be.
-        RunFailure: If the file cannot be written in the end.
+        UserError: If there is no such suite or device, or no such file can be.
+        RunFailure: If a training fails, or the file cannot be written in the end.
     """
-    if suite not in SUITES:
-        raise unknown("suite", suite, SUITES)
+    if suite not in (*SUITES, *ALGORITHM_SUITES):
+        raise unknown("suite", suite, (*SUITES, *ALGORITHM_SUITES))
+    if device == "cuda":
+        _check_cuda(suite)
     path = output or Path("runs", f"benchmark-{datetime.now():%Y%m%d-%H%M%S}.json")
     make_room_for(path)
-    cores = available_cores()
-    outcomes = _measure(SUITES[suite], sorted({1, cores}), rounds, seconds)
-    targets = [target for outcome in outcomes for target in outcome.targets]
+    if suite in SUITES:
+        tables, found = _simulation(SUITES[suite], rounds, seconds)
+    else:
+        tables, found = _algorithms(ALGORITHM_SUITES[suite], rounds, device)
     console = Console()
-    console.print(benchmark_tables(outcomes, targets))
-    found = {
-        "suite": suite,
-        "seconds": seconds,
-        "rounds": rounds,
-        "cores": cores,
-        "versions": versions(),
-        "comparisons": [outcome.to_dict() for outcome in outcomes],
-        "targets": [target.to_dict() for target in targets],
-    }
+    console.print(tables)
+    found = {"suite": suite, "rounds": rounds, "cores": available_cores(), "versions": versions(), **found}
     try:
         write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
     except OSError as error:
@@ -84,14 +89,59 @@ def run_benchmark(
     return path
 
 
-def _measure(comparisons: Sequence[Comparison], threads: Sequence[int], rounds: int, seconds: float) -> list[Outcome]:
-    messages = Console(stderr=True)
+def _check_cuda(suite: str) -> None:
+    if suite in SUITES:
+        raise UserError(f"--device cuda: suite '{suite}' simulates, which is done on the CPU; use --suite algorithms")
+    from metarl.devices import resolve_device
+
+    resolve_device("cuda")
+
+
+def _simulation(
+    comparisons: Sequence[Comparison], rounds: int, seconds: float
+) -> tuple[RenderableType, dict[str, Any]]:
+    threads = sorted({1, available_cores()})
+    total = sum(comparison.turns(threads, rounds) for comparison in comparisons)
     outcomes = []
-    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
-        bar = progress.add_task("", total=sum(comparison.turns(threads, rounds) for comparison in comparisons))
+    with _Turns() as turns:
         for comparison in comparisons:
-            progress.update(bar, description=comparison.name)
-            if not messages.is_terminal:
-                messages.print(f"measuring {comparison.name}", highlight=False)
-            outcomes.append(comparison.run(threads, rounds, seconds, lambda: progress.advance(bar)))
-    return outcomes
+            turns.begin(comparison.name, total)
+            outcomes.append(comparison.run(threads, rounds, seconds, turns.advance))
+    targets = [target for outcome in outcomes for target in outcome.targets]
+    return benchmark_tables(outcomes, targets), {
+        "seconds": seconds,
+        "comparisons": [outcome.to_dict() for outcome in outcomes],
+        "targets": [target.to_dict() for target in targets],
+    }
+
+
+def _algorithms(suite: Suite, rounds: int, device: Device) -> tuple[RenderableType, dict[str, Any]]:
+    with _Turns() as turns:
+        measured = measure_suite(suite, device, rounds, turns.begin, turns.advance)
+    return algorithm_tables(measured, available_cores()), measured.to_dict()
+
+
+class _Turns:
+    """Shows what is being measured: a bar on a terminal, and one plain line each anywhere else."""
+
+    def __init__(self) -> None:
+        self._messages = Console(stderr=True)
+        self._progress = Progress(console=self._messages, transient=True, disable=not self._messages.is_terminal)
+        self._bar = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> _Turns:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, name: str, total: int) -> None:
+        """Tells what is measured from now on, and how many turns there are in all."""
+        self._progress.update(self._bar, description=name, total=total)
+        if not self._messages.is_terminal:
+            self._messages.print(f"measuring {name}", highlight=False)
+
+    def advance(self) -> None:
+        """A turn is over."""
+        self._progress.advance(self._bar)

@@ -28,11 +28,11 @@ def _play(tasks: Sequence[Task], actions: Actions, threads: int) -> int | None:
         contestant.play()
     finally:
         contestant.close()
-    return _peak()
+    return peak_memory()
 
 
-def _peak() -> int | None:
-    """Of this process; `resource.getrusage` would also count the one that it was forked from."""
+def peak_memory() -> int | None:
+    """Most bytes that this process has taken; `resource.getrusage` would also count the one that it was forked from."""
     status = ""
     with suppress(OSError):
         status = Path("/proc/self/status").read_text()

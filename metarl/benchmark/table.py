@@ -22,19 +22,20 @@ def benchmark_tables(outcomes: Sequence[Outcome], targets: Sequence[Target]) -> 
     parts: list[RenderableType] = []
     for outcome in outcomes:
         parts += [
-            _bold(f"{outcome.comparison.name} (Meta-World: {outcome.comparison.original_num_envs})"),
+            bold(f"{outcome.comparison.name} (Meta-World: {outcome.comparison.original_num_envs})"),
             _speeds(outcome),
         ]
-    parts += [Text(_LEGEND), _bold("\nWhere the time goes: microseconds per environment step")]
-    return Group(*parts, _anatomies(outcomes), _verdicts(targets))
+    parts += [Text(_LEGEND), bold("\nWhere the time goes: microseconds per environment step")]
+    return Group(*parts, _anatomies(outcomes), verdicts(targets))
 
 
-def _bold(text: str) -> Text:
+def bold(text: str) -> Text:
+    """A title."""
     return Text(text, style="bold")
 
 
 def _speeds(outcome: Outcome) -> Table:
-    table = _table("", "env steps/s", "min-max", "x Meta-World", "of limit")
+    table = plain_table("", "env steps/s", "min-max", "x Meta-World", "of limit")
     shares = {engine_name(threads): f"{outcome.share(threads):.2f}" for threads in outcome.threads}
     for name, found in outcome.measurements.items():
         rounds = found.steps_per_second
@@ -44,24 +45,28 @@ def _speeds(outcome: Outcome) -> Table:
 
 
 def _anatomies(outcomes: Sequence[Outcome]) -> Table:
-    table = _table("", *(outcome.comparison.name.replace("ML1 ", "ML1\n").replace(", ", "\n") for outcome in outcomes))
+    table = plain_table(
+        "", *(outcome.comparison.name.replace("ML1 ", "ML1\n").replace(", ", "\n") for outcome in outcomes)
+    )
     for threads in outcomes[0].threads:
         anatomies = [outcome.anatomy(threads) for outcome in outcomes]
-        table.add_row(_bold(engine_name(threads)), *(f"{sum(anatomy.values()):.1f}" for anatomy in anatomies))
+        table.add_row(bold(engine_name(threads)), *(f"{sum(anatomy.values()):.1f}" for anatomy in anatomies))
         for part in anatomies[0]:
             table.add_row(f"  {part}", *(f"{anatomy[part]:.1f}" for anatomy in anatomies))
     return table
 
 
-def _verdicts(targets: Sequence[Target]) -> Table:
-    table = _table("target", "measured", "wanted", "")
+def verdicts(targets: Sequence[Target]) -> Table:
+    """Which targets are met."""
+    table = plain_table("target", "measured", "wanted", "")
     for target in targets:
         verdict = Text("met", style="green") if target.met else Text("NOT MET", style="bold red")
         table.add_row(target.what, target.shown, target.wanted, verdict)
     return table
 
 
-def _table(first: str, *columns: str) -> Table:
+def plain_table(first: str, *columns: str) -> Table:
+    """A table without rows: names on the left, numbers to the right of them."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for column in columns:
