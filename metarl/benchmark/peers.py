@@ -26,16 +26,16 @@ class Peer:
 _JAX = "metaworld-algorithms"
 """Commit 30c9991, JAX 0.12 on the CPU."""
 
-MAML_ML1 = Peer(_JAX, (36, 44), (35, 35), (74, 80), 7.9)
+MAML_ML1 = Peer(_JAX, (36.0, 44.0), (35.0, 35.0), (74.0, 80.0), 7.9)
 """10 tasks x 10 episodes x 500 steps x 2, policy 2x512 tanh, exact Fisher matrix."""
-MAML_ML10 = Peer(_JAX, (82, 119), (78, 123), (163, 245), 15.0)
+MAML_ML10 = Peer(_JAX, (82.0, 119.0), (78.0, 123.0), (163.0, 245.0), 15.0)
 """The same with 20 tasks."""
-RL2_ML1 = Peer(_JAX, (14, 16), (18, 18), (32, 34), 2.8)
+RL2_ML1 = Peer(_JAX, (14.0, 16.0), (18.0, 18.0), (32.0, 34.0), 2.8)
 """10 tasks x 10 episodes x 500 steps, encoder 2x256, GRU 256, 10 epochs, chunks of 250 steps."""
-RL2_ML10 = Peer(_JAX, (47, 47), (34, 34), (81, 81), 4.5)
+RL2_ML10 = Peer(_JAX, (47.0, 47.0), (34.0, 34.0), (81.0, 81.0), 4.5)
 """The same with 20 tasks."""
 NAVIGATION = (
     Peer("pytorch-maml-rl, 2 workers", (1.0, 1.0), (2.5, 2.5), (3.5, 3.5), 0.85),
-    Peer("learn2learn 0.2.1, 2x100 relu", (10, 14), (12, 15), (24, 28), 1.2),
+    Peer("learn2learn 0.2.1, 2x100 relu", (10.0, 14.0), (12.0, 15.0), (24.0, 28.0), 1.2),
 )
 """20 tasks x 20 episodes x 100 steps, one inner step; policy 2x64 tanh where nothing else is said."""
