@@ -56,7 +56,7 @@ _CASES = (
         "ml10-rl2",
         (*_AS_PEER, "--algorithm.outer.epochs=1", "--algorithm.meta_batch=40"),
         (),
-        (Bound(SAMPLING_SPEED, 15_000),),
+        (Bound(SAMPLING_SPEED, 15_000.0),),
         devices=("cpu",),
     ),
     Case(
@@ -65,7 +65,7 @@ _CASES = (
         (*_AS_PEER, "--algorithm.meta_batch=200"),
         (),
         (
-            Bound(SAMPLING_SPEED, 60_000, device="cuda"),
+            Bound(SAMPLING_SPEED, 60_000.0, device="cuda"),
             Bound(UPDATE, 30.0, device="cuda"),
             Bound(TIME_OF_ML10, 20.0, device="cuda"),
         ),
@@ -82,7 +82,7 @@ ALGORITHM_SUITES = {
     ),
     "algorithms-quick": Suite(
         (_CASES[4], Case("RL² navigation", "navigation-rl2")),
-        make_curves("navigation-maml", (), {"tasks": (5, 20), "episodes": (5, 20), "steps": (25, 100)}, base=1),
+        make_curves("navigation-maml", (), {"tasks": (5, 20), "episodes": (5, 20), "steps": (25, 100)}, base=0),
     ),
 }
 """What can be measured of algorithms."""

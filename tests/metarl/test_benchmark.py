@@ -231,9 +231,12 @@ def calls(monkeypatch):
 def test_command_line(calls):
     assert main(["benchmark"]) == 0
     assert main(["benchmark", "--suite", "quick", "--seconds", "0.5", "--rounds", "2", "--output", "a.json"]) == 0
+    assert main(["benchmark", "--algorithms", "--device", "cuda"]) == 0
+    usual = {"seconds": 3.0, "rounds": 5, "output": None, "device": "cpu"}
     assert calls == [
-        ("meta-world", {"seconds": 3.0, "rounds": 5, "output": None}),
-        ("quick", {"seconds": 0.5, "rounds": 2, "output": Path("a.json")}),
+        ("meta-world", usual),
+        ("quick", usual | {"seconds": 0.5, "rounds": 2, "output": Path("a.json")}),
+        ("algorithms", usual | {"device": "cuda"}),
     ]
 
 
@@ -259,7 +262,7 @@ def test_the_script_does_what_the_command_does(calls, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(SCRIPT), run_name="__main__")
     assert caught.value.code == 0
-    assert calls == [("meta-world", {"seconds": 3.0, "rounds": 1, "output": None})]
+    assert calls == [("meta-world", {"seconds": 3.0, "rounds": 1, "output": None, "device": "cpu"})]
 
 
 def test_it_does_without_pytorch():
