@@ -70,7 +70,10 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
             began = seconds_now(algorithm.device)
             sampler = _sampler(config, distribution, algorithm, env, Stream.SAMPLING, iteration)
             seed = derive_seeds(config.seed, Stream.LEARNING, iteration, count=1)[0]
-            metrics = algorithm.meta_iteration(sampler, torch.Generator().manual_seed(seed))
+            try:
+                metrics = algorithm.meta_iteration(sampler, torch.Generator().manual_seed(seed))
+            except torch.OutOfMemoryError:
+                raise RunFailure(_out_of_memory(config, algorithm.device)) from None
             metrics["time/sampling_seconds"] = sampler.seconds
             metrics["time/update_seconds"] = seconds_now(algorithm.device) - began - sampler.seconds
             env_steps += sampler.steps
@@ -106,6 +109,14 @@ def _draw_tasks(config: RunConfig, distribution: TaskDistribution, stream: Strea
         return distribution.sample(config.algorithm.meta_batch, generator(config.seed, Stream.TASKS, stream, iteration))
     except UserError as error:
         raise UserError(f"algorithm.meta_batch: {error}") from None
+
+
+def _out_of_memory(config: RunConfig, device: torch.device) -> str:
+    meta_batch = config.algorithm.meta_batch
+    return (
+        f"an iteration does not fit into the memory of {device}: lower algorithm.meta_batch from {meta_batch} to"
+        f" {max(meta_batch // 2, 1)}, which halves what it takes; the last checkpoint is as it was"
+    )
 
 
 def _check_simulation(sampler: Sampler) -> None:

@@ -6,7 +6,7 @@ from envs.core import TaskDistribution
 from metarl.algorithms.base import Algorithm as Algorithm
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
-from metarl.algorithms.rl2.algorithm import RL2
+from metarl.algorithms.rl2.algorithm import RL2, check_trial
 from metarl.algorithms.rl2.config import RL2Config
 
 
@@ -19,4 +19,5 @@ def make_algorithm(config: MAMLConfig | RL2Config, distribution: TaskDistributio
     spaces = (distribution.observation_space, distribution.action_space)
     if isinstance(config, MAMLConfig):
         return MAML(config, *spaces, device)
+    check_trial(config, distribution.horizon)
     return RL2(config, *spaces, device)

@@ -43,9 +43,9 @@ def trust_region_step(
 ) -> TrustRegionStep:
     """Lowers a loss within a bound on the KL divergence.
 
-    The direction s solves (F + damping I) s = g by conjugate gradients; the first step tried is as long as the
-    quadratic model of the divergence allows, sqrt(2 max_kl / sᵀFs); then it is shortened until the loss falls and the
-    true divergence is within the bound.
+    The direction s solves (F + damping I) s = g by conjugate gradients; the first step tried is as long as the damped
+    quadratic model of the divergence allows, sqrt(2 max_kl / sᵀ(F + damping I)s); then it is shortened until the loss
+    falls and the true divergence is within the bound.
 
     Args:
         vector: The current parameters.

@@ -38,9 +38,18 @@ class ActionHead(nn.Module):
         """The standard deviation of each action, its floor included; None where actions are not Gaussian."""
         return None if self.log_std is None else self.log_std.detach().clamp(min=self.min_log_std).exp()
 
+    @torch.no_grad()
+    def keep_floor(self) -> None:
+        """Puts a log standard deviation below its floor onto it: below, no gradient would ever move it again."""
+        if self.log_std is not None:
+            self.log_std.clamp_(min=self.min_log_std)
+
     def forward(self, features: Float[Tensor, "*b f"]) -> Float[Tensor, "*b p"]:
         """The distribution's parameters."""
-        output: Tensor = self.linear(features)
+        return self.with_std(self.linear(features))
+
+    def with_std(self, output: Float[Tensor, "*b a"]) -> Float[Tensor, "*b p"]:
+        """Distribution parameters from means, to which a Gaussian's log standard deviation is put, or from logits."""
         if self.log_std is None:
             return output
         return torch.cat([output, self.log_std.clamp(min=self.min_log_std).expand_as(output)], dim=-1)

@@ -31,11 +31,17 @@ class Normalizer(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
         """Standardises and clips."""
-        return ((inputs - self.mean.to(inputs.dtype)) / self._std(inputs.dtype)).clamp(-_LIMIT, _LIMIT)
+        return ((inputs - self.mean.to(inputs.dtype)) / self.std.to(inputs.dtype)).clamp(-_LIMIT, _LIMIT)
 
     def restore(self, standardised: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
         """The inverse of `forward`, but for the clipping."""
-        return standardised * self._std(standardised.dtype) + self.mean.to(standardised.dtype)
+        return standardised * self.std.to(standardised.dtype) + self.mean.to(standardised.dtype)
+
+    @property
+    def std(self) -> Float[Tensor, "n"]:
+        """The standard deviation that inputs are divided by."""
+        variance = torch.where(self.count > 0, self.squares / self.count.clamp(min=1), 1.0)
+        return variance.sqrt().clamp(min=_MIN_STD)
 
     @torch.no_grad()
     def update(self, inputs: Float[Tensor, "*b n"], valid: Bool[Tensor, "*b"]) -> None:
@@ -47,7 +53,3 @@ class Normalizer(nn.Module):
         self.squares += ((batch - mean) ** 2).sum(0) + shift**2 * (self.count * len(batch) / count)
         self.mean += shift * (len(batch) / count)
         self.count.copy_(count)
-
-    def _std(self, dtype: torch.dtype) -> Tensor:
-        variance = torch.where(self.count > 0, self.squares / self.count.clamp(min=1), 1.0)
-        return variance.sqrt().clamp(min=_MIN_STD).to(dtype)

@@ -13,7 +13,7 @@ PAGE = (ROOT / "docs" / "adapt-and-deploy.md").read_text()
 
 SMALLER = {
     "maml": ["--algorithm.meta-batch", "2", "--algorithm.episodes", "2", "--algorithm.parallel-episodes", "2"],
-    "rl2": ["--algorithm.meta-batch", "2", "--algorithm.learner.epochs", "1"],
+    "rl2": ["--algorithm.meta-batch", "2", "--algorithm.outer.epochs", "1"],
 }
 
 

@@ -91,6 +91,7 @@ def test_experience_is_what_was_shown():
     assert taken[1].moves[:, 0, 1].tolist() == [[0, 1, 0], [0, 0, 1]]
     assert taken[1].moves.sum() == 2
     assert not taken[1].visits[..., 0].any()
+    assert strategy.experience.moves.sum() == 2  # state 0 is where the episode began, not where the last one led to
     strategy.init()
     step([0, 0], [0.0, 0.0], ends=False)
     assert not any(part.any() for part in taken[2])

@@ -20,6 +20,7 @@ from metarl.cli import main
 from metarl.config import BanditTasks, EvaluationConfig, RunConfig, TabularTasks
 from metarl.evaluation.statistics import Interval
 from metarl.loading import load_agent
+from metarl.policies.config import GRUConfig
 from metarl.runs import RunDirectory
 from metarl.training import train
 
@@ -127,7 +128,7 @@ def test_tables_are_of_one_distribution_and_at_most_three_lengths():
 
 
 def train_rl2(path, tasks, episodes):
-    algorithm = RL2Config(meta_batch=2, episodes=episodes, hidden_size=4, learner=PPOConfig(epochs=1))
+    algorithm = RL2Config(meta_batch=2, episodes=episodes, core=GRUConfig(hidden_size=4), outer=PPOConfig(epochs=1))
     evaluation = EvaluationConfig(every=0, tasks_per_name=None)
     config = RunConfig(iterations=1, tasks=tasks, algorithm=algorithm, evaluation=evaluation, device="cpu")
     run = RunDirectory.create(Path(path), config)

@@ -13,6 +13,7 @@ from metarl.algorithms.rl2.config import PPOConfig, RL2Config
 from metarl.baselines.bandits import BanditStrategy, bandit_strategies, bayes_optimal_return
 from metarl.baselines.trials import play_trials
 from metarl.evaluation.protocol import evaluate
+from metarl.policies.config import GRUConfig
 from metarl.sampling import Sampler
 from metarl.seeding import Stream, generator
 
@@ -51,10 +52,11 @@ def test_rl2_plays_bandits_nearly_as_well_as_possible():
     config = RL2Config(
         meta_batch=1000,
         episodes=pulls,
-        hidden_size=32,
+        core=GRUConfig(hidden_size=32),
         gae_lambda=0.3,
-        normalize_inputs=False,
-        learner=PPOConfig(learning_rate=2e-3, epochs=5, minibatches=2),
+        normalize_observations=False,
+        normalize_reward_input=False,
+        outer=PPOConfig(learning_rate=2e-3, epochs=5, minibatches=2),
     )
     rl2 = RL2(config, distribution.observation_space, distribution.action_space, CPU)
     learn(rl2, distribution, iterations=60)

@@ -24,6 +24,7 @@ from metarl.algorithms.maml.losses import exploration_credit, make_batch
 from metarl.algorithms.maml.outer import NonFiniteError
 from metarl.errors import RunFailure
 from metarl.optim.adam import adam_start, adam_step
+from metarl.optim.vectors import unflatten
 from metarl.sampling import Sampler
 from metarl.seeding import Stream, generator
 from metarl.types import Trajectories
@@ -325,3 +326,20 @@ def test_adam_equals_the_one_of_pytorch():
         optimizer.step()
         vector, state = adam_step(vector, gradient, state, 0.05)
         torch.testing.assert_close(vector, leaf.detach(), atol=1e-14, rtol=1e-12)
+
+
+def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_and_can_rise_again():
+    maml = make_maml(min_std=0.6)
+    floor = maml.policy.head.min_log_std
+    problem = random_problem(maml)
+    below = problem.theta | {"head.log_std": torch.full((2,), floor - 0.5, dtype=torch.float64)}
+
+    class Falls:
+        def step(self, _):
+            return below, {}
+
+    maml.outer = Falls()
+    maml._update(problem)
+    assert maml.parameters["head.log_std"].tolist() == [floor, floor]
+    gradient, _ = (problem := random_problem(maml)).gradient(lambda new: new.query.sum(), problem.theta)
+    assert (unflatten(gradient, problem.theta)["head.log_std"] != 0).all()

@@ -9,7 +9,7 @@ from maml_problems import INNER_RULES, SPACES, make_maml, random_problem
 
 from metarl.algorithms.maml.config import TRPOConfig
 from metarl.algorithms.maml.inner import InnerRule
-from metarl.algorithms.maml.losses import importance_ratios
+from metarl.algorithms.maml.losses import importance_ratios, mean_kl
 from metarl.algorithms.maml.outer.trust_region import TrustRegion
 from metarl.algorithms.maml.problem import Problem
 from metarl.optim.trust_region import TrustRegionStep
@@ -21,11 +21,14 @@ EXACT = TRPOConfig(cg_iterations=200, cg_damping=0.0)
 
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("inner", INNER_RULES)
-def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, space, steps, monkeypatch):
+@pytest.mark.parametrize(
+    ("inner", "credit"),
+    [(name, credit) for name in INNER_RULES for credit in (False, True) if not (credit and "ratio" in name)],
+)
+def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, credit, space, steps, monkeypatch):
     """For first-order rules the Hessian is that of the divergence with the inner gradients held constant."""
     maml = make_maml(space, inner=INNER_RULES[inner] | {"steps": steps})
-    problem = random_problem(maml)
+    problem = random_problem(maml, credit)
     vector = flatten(problem.theta)
     old = problem.unroll(problem.theta)
     captured = {}
@@ -38,13 +41,46 @@ def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, spac
     maml.outer.step(problem)
 
     def divergence(candidate):
-        return problem.query_kl(autodiff_unroll(maml, problem, unflatten(candidate, problem.theta), old), old)
+        new = autodiff_unroll(maml, problem, unflatten(candidate, problem.theta), old)
+        kl = mean_kl(maml.distribution, old.query, new.query, problem.query.weights)
+        if credit:
+            for batch, outputs, old_outputs in zip(problem.supports, new.supports, old.supports, strict=True):
+                kl = kl + mean_kl(maml.distribution, old_outputs, outputs, batch.weights)
+        return kl
 
     hessian = torch.func.hessian(divergence)(vector)
     for tangent in torch.randn(3, len(vector), dtype=torch.float64, generator=torch.Generator().manual_seed(5)):
         torch.testing.assert_close(captured["product"](tangent), hessian @ tangent, atol=1e-10, rtol=1e-8)
     loss, kl = captured["evaluate"](vector)
     assert (loss, kl) == (pytest.approx(captured["loss"], abs=1e-14), pytest.approx(0.0, abs=1e-14))
+
+
+@pytest.mark.parametrize("inner", INNER_RULES)
+def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs(inner, monkeypatch):
+    maml = make_maml(inner=INNER_RULES[inner] | {"steps": 2})
+    problem = random_problem(maml)
+
+    def double(batch):
+        twice = type(batch)(*(values.repeat_interleave(2, dim=1) for values in batch))
+        return twice._replace(weights=twice.weights / 2)
+
+    doubled = replace(problem, supports=[double(batch) for batch in problem.supports], query=double(problem.query))
+    products, gradients = [], []
+
+    def capture(vector, loss, gradient, curvature_product, evaluate, **_):
+        products.append(curvature_product(torch.ones_like(vector)))
+        gradients.append(gradient)
+        return TrustRegionStep(vector, loss, 0.0, 0, accepted=False)
+
+    monkeypatch.setattr(TRUST_REGION, capture)
+    TrustRegion(TRPOConfig()).step(problem)
+    TrustRegion(TRPOConfig(fisher_subsample=0.5)).step(doubled)
+    assert products[0].norm() > 0
+    torch.testing.assert_close(products[1], products[0], atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-12, rtol=1e-9)
+    TrustRegion(TRPOConfig(fisher_subsample=0.5)).step(problem)  # other samples, another curvature
+    assert (products[2] - products[0]).norm() > 1e-3 * products[0].norm()
+    torch.testing.assert_close(gradients[2], gradients[0], atol=1e-12, rtol=1e-9)
 
 
 @pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])
@@ -98,8 +134,8 @@ def test_step_is_invariant_under_a_linear_reparametrisation(seed):
         def __init__(self, way):
             self._way, self.outputs = way, way.outputs
 
-        def push_forward(self, tangents):
-            return self._way.push_forward(unflatten(matrix @ tangents["y"], problem.theta))
+        def push_forward(self, tangents, *, to_supports):
+            return self._way.push_forward(unflatten(matrix @ tangents["y"], problem.theta), to_supports=to_supports)
 
         def pull_back(self, cotangents):
             return {"y": matrix.T @ flatten(self._way.pull_back(cotangents))}

@@ -19,7 +19,9 @@ def shorten(config: RunConfig) -> RunConfig:
     if config.algorithm.kind == "maml":
         algorithm |= {"parallel_episodes": min(config.algorithm.parallel_episodes, 2)}
     else:
-        algorithm["learner"] |= {"minibatches": min(config.algorithm.learner.minibatches, 2)}
+        algorithm["chunk"] = None if config.algorithm.chunk is None else 1
+        if config.algorithm.outer.kind == "ppo":
+            algorithm["outer"] |= {"minibatches": min(config.algorithm.outer.minibatches, 2)}
     evaluation = {"every": 1, "adaptation_episodes": [0, 1], "episodes": 1, "tasks_per_name": 1}
     fields = config.model_dump() | {"tasks": tasks, "algorithm": algorithm, "evaluation": evaluation}
     return RunConfig.model_validate(fields | {"iterations": 1, "threads": 1})

@@ -1,5 +1,7 @@
 """RL²: what the policy is shown, what it remembers, and what PPO learns from."""
 
+from dataclasses import fields, replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,21 +9,25 @@ import torch
 from counting_env import Counting
 
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
-from metarl.algorithms.rl2.config import PPOConfig, RL2Config
-from metarl.algorithms.rl2.losses import make_trials, ppo_terms
+from metarl.algorithms.rl2.config import RL2Config
+from metarl.algorithms.rl2.losses import cut, linear_values, make_samples, make_trials, ppo_terms, surrogate
+from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.distributions import Gaussian
-from metarl.policies.recurrent import RecurrentInput
-from metarl.returns import discounted_returns
 from metarl.sampling import Sampler
 from metarl.types import Timestep
 
 CPU = torch.device("cpu")
+CORES = {
+    "gru": GRUConfig(hidden_size=5),
+    "lstm": LSTMConfig(hidden_size=5),
+    "transformer": TransformerConfig(memory=3, model_size=8, layers=2, heads=2),
+}
 
 
-def make_rl2(distribution=None, **settings):
+def make_rl2(distribution=None, core="gru", **settings):
     torch.manual_seed(0)
     distribution = distribution or Counting()
-    config = RL2Config(meta_batch=3, episodes=2, hidden_size=5, **settings)
+    config = RL2Config(meta_batch=3, episodes=2, core=CORES[core], **settings)
     return RL2(config, distribution.observation_space, distribution.action_space, CPU)
 
 
@@ -32,33 +38,9 @@ def play(rl2, distribution=None, episodes=2):
     return sampler.collect(RecurrentActor(rl2, len(tasks)), episodes)
 
 
-def random_inputs(rl2, *shape):
-    rng = torch.Generator().manual_seed(1)
-    size, actions = rl2.policy.observation_normalizer.mean.shape[0], rl2.distribution.action_size
-    return RecurrentInput(
-        torch.randn(*shape, size, generator=rng, dtype=torch.float64),
-        torch.randn(*shape, actions, generator=rng, dtype=torch.float64),
-        torch.randn(*shape, generator=rng, dtype=torch.float64),
-        torch.rand(*shape, generator=rng) < 0.3,
-    )
-
-
-@pytest.mark.parametrize("observation_to_head", [False, True])
-def test_steps_equal_the_sequence(observation_to_head):
-    rl2 = make_rl2(observation_to_head=observation_to_head)
-    policy = rl2.policy.double()
-    inputs = random_inputs(rl2, 3, 7)
-    whole, last = policy.sequence(inputs, policy.initial_state(3))
-    state = policy.initial_state(3)
-    for t in range(7):
-        outputs, state = policy.step(RecurrentInput(*(x[:, t] for x in inputs)), state)
-        torch.testing.assert_close(outputs, whole[:, t], atol=1e-12, rtol=0)
-    torch.testing.assert_close(state, last, atol=1e-12, rtol=0)
-
-
 def test_trials_lay_episodes_end_to_end_without_gaps():
     trajectories = play(make_rl2())
-    trials = make_trials(trajectories, 0.9, 0.8)
+    trials = make_trials(trajectories)
     # task 0 plays two episodes of 2 steps, task 1 of 3, task 2 of 4: its clock runs on through the trial
     assert trials.valid.sum(1).tolist() == [4, 6, 8]
     for task, steps in enumerate([4, 6, 8]):
@@ -68,7 +50,7 @@ def test_trials_lay_episodes_end_to_end_without_gaps():
 
 def test_trials_show_the_action_and_reward_of_the_step_before_also_across_episodes():
     trajectories = play(make_rl2())
-    trials = make_trials(trajectories, 0.9, 0.8)
+    trials = make_trials(trajectories)
     actions = torch.cat([trajectories.actions[1, 0, :3], trajectories.actions[1, 1, :3]])
     rewards = torch.cat([trajectories.rewards[1, 0, :3], trajectories.rewards[1, 1, :3]])
     assert torch.equal(trials.inputs.previous_actions[1, 1:6], actions[:5])
@@ -77,95 +59,163 @@ def test_trials_show_the_action_and_reward_of_the_step_before_also_across_episod
     assert (trials.inputs.previous_actions[1, 0] == 0).all()
 
 
-def test_learning_sees_the_same_inputs_and_probabilities_as_acting():
-    rl2 = make_rl2()
-    trajectories = play(rl2)
-    trials = make_trials(trajectories, 0.9, 0.8)
-    outputs, _ = rl2.policy.sequence(trials.inputs, rl2.policy.initial_state(3))
-    log_probs = rl2.distribution.log_prob(outputs, trials.actions)
-    torch.testing.assert_close(log_probs[trials.valid], trials.log_probs[trials.valid], atol=1e-5, rtol=1e-5)
-    terms = ppo_terms(rl2.distribution, outputs, trials, 0.2)
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("observation_to_head", [False, True])
+def test_learning_sees_the_same_inputs_and_probabilities_as_acting(core, observation_to_head):
+    rl2 = make_rl2(core=core, observation_to_head=observation_to_head)
+    samples = samples_of(play(rl2))
+    outputs, _ = rl2.policy.sequence(samples.inputs, rl2.policy.initial_state(3))
+    log_probs = rl2.distribution.log_prob(outputs, samples.actions)
+    torch.testing.assert_close(log_probs[samples.valid], samples.log_probs[samples.valid], atol=1e-5, rtol=1e-5)
+    terms = ppo_terms(rl2.distribution, outputs, samples, 0.2)
     assert terms.approximate_kl.item() == pytest.approx(0.0, abs=1e-6)
     assert terms.clip_fraction.item() == 0.0
 
 
-def test_advantages_run_across_the_episodes_of_a_trial():
-    trajectories = play(make_rl2())
-    trials = make_trials(trajectories, 0.5, 1.0)
-    # With lambda 1 an advantage is the return of the rest of the *trial* minus the baseline, and the baseline sees
-    # observations that count through the trial, so it explains these returns, and standardising what is left is noise:
-    # compare returns instead, which the second episode's rewards must be part of.
-    rewards = torch.cat([trajectories.rewards[0, 0, :2], trajectories.rewards[0, 1, :2]])
-    expected = [sum(0.5**k * r for k, r in enumerate(rewards[t:].tolist())) for t in range(4)]
-    flat = torch.zeros(1, 8)
-    flat[0, :4] = rewards
-    returns = discounted_returns(flat, trials.valid[:1], 0.5)
-    np.testing.assert_allclose(returns[0, :4], expected, rtol=1e-6)
+@pytest.mark.parametrize("core", CORES)
+def test_acting_does_not_depend_on_how_many_environments_act_at_once(core):
+    rl2 = make_rl2(core=core)
+    rl2.distribution.sample = lambda parameters, generator: rl2.distribution.mode(parameters)
+    together = play(rl2)
+    distribution = Counting()
+    for index, task in enumerate(distribution.train_tasks):
+        sampler = Sampler(distribution.make_env(1), [task], (9,), CPU)
+        alone = sampler.collect(RecurrentActor(rl2, 1), 2)
+        torch.testing.assert_close(alone.actions[0], together.actions[index], atol=1e-6, rtol=0)
 
 
-def slow_trial_advantages(trajectories, discount, gae_lambda):
-    """Advantages of whole trials with a zero baseline, standardised over the batch, in plain Python."""
-    every = []
+def samples_of(trajectories, discount=0.9, gae_lambda=0.8):
+    trials = make_trials(trajectories)
+    return make_samples(trials, linear_values(trials, discount, per_task=False), discount, gae_lambda)
+
+
+def slow_samples(trajectories, values, discount, gae_lambda):
+    """Advantages, standardised over the batch, and returns to predict, by the sum of all residuals that follow."""
+    advantages, returns = [], []
     for task in range(len(trajectories.valid)):
-        rewards = trajectories.rewards[task][trajectories.valid[task]].tolist()
-        every.append(
-            [
-                sum((discount * gae_lambda) ** k * reward for k, reward in enumerate(rewards[t:]))
-                for t in range(len(rewards))
-            ]
-        )
-    flat = np.concatenate(every)
-    return [(np.array(row) - flat.mean()) / flat.std() for row in every]
+        rewards = trajectories.rewards[task][trajectories.valid[task]].double().tolist()
+        value = [*values[task][: len(rewards)].tolist(), 0.0]
+        residuals = [reward + discount * value[t + 1] - value[t] for t, reward in enumerate(rewards)]
+        row = [
+            sum((discount * gae_lambda) ** k * residual for k, residual in enumerate(residuals[t:]))
+            for t in range(len(rewards))
+        ]
+        advantages.append(np.array(row))
+        returns.append(np.array(row) + value[:-1])
+    flat = np.concatenate(advantages)
+    return [(row - flat.mean()) / flat.std() for row in advantages], returns
 
 
-def test_trial_advantages_equal_a_slow_reference(monkeypatch):
-    monkeypatch.setattr(
-        "metarl.algorithms.rl2.losses.linear_baseline", lambda _, returns, __: torch.zeros_like(returns)
-    )
+@pytest.mark.parametrize(("discount", "gae_lambda"), [(0.9, 0.8), (0.99, 1.0), (0.5, 0.0)])
+def test_advantages_of_a_trial_equal_a_slow_reference(discount, gae_lambda):
+    """Across the episodes of a trial, which end early here, by termination or by truncation."""
     trajectories = play(make_rl2())
-    trials = make_trials(trajectories, 0.9, 0.8)
-    for task, expected in enumerate(slow_trial_advantages(trajectories, 0.9, 0.8)):
-        np.testing.assert_allclose(trials.advantages[task][trials.valid[task]], expected, atol=1e-5)
-        assert (trials.advantages[task][~trials.valid[task]] == 0).all()
+    trials = make_trials(trajectories)
+    values = torch.randn(trials.valid.shape, generator=torch.Generator().manual_seed(2)) * 30
+    samples = make_samples(trials, values, discount, gae_lambda)
+    advantages, returns = slow_samples(trajectories, values, discount, gae_lambda)
+    for task, valid in enumerate(trials.valid):
+        np.testing.assert_allclose(samples.advantages[task][valid], advantages[task], atol=1e-5)
+        np.testing.assert_allclose(samples.returns[task][valid], returns[task], rtol=1e-5, atol=1e-4)
+        assert not samples.advantages[task][~valid].any()
+        assert not samples.returns[task][~valid].any()
 
 
-def test_padding_takes_no_part_in_the_loss():
-    rl2 = make_rl2()
-    trials = make_trials(play(rl2), 0.9, 0.8)
-    outputs = torch.randn(*trials.valid.shape, 4, generator=torch.Generator().manual_seed(0))
-    damaged = torch.where(trials.valid.unsqueeze(-1), outputs, 50.0)
-    for one, other in zip(
-        ppo_terms(rl2.distribution, outputs, trials, 0.2),
-        ppo_terms(rl2.distribution, damaged, trials, 0.2),
-        strict=True,
-    ):
+@pytest.mark.parametrize("per_task", [False, True])
+def test_the_linear_baseline_is_fitted_to_returns_of_the_whole_trial(per_task):
+    trials = make_trials(play(make_rl2()))
+    values = linear_values(trials, 0.9, per_task)
+    rows, targets = [], []
+    for task, valid in enumerate(trials.valid):
+        o = trials.inputs.observations[task][valid].double().clamp(-10, 10)
+        t = torch.arange(len(o)).double().unsqueeze(1) / 100
+        rows.append(torch.cat([o, o**2, t, t**2, t**3, torch.ones_like(t)], dim=1).numpy())
+        rewards = trials.rewards[task][valid].tolist()
+        targets.append([sum(0.9**k * r for k, r in enumerate(rewards[i:])) for i in range(len(rewards))])
+    groups = [[0], [1], [2]] if per_task else [[0, 1, 2]]
+    for group in groups:
+        design, target = np.concatenate([rows[i] for i in group]), np.concatenate([targets[i] for i in group])
+        ridge = np.sqrt(1e-5) * np.eye(design.shape[1])
+        weights, *_ = np.linalg.lstsq(np.concatenate([design, ridge]), np.concatenate([target, np.zeros(len(ridge))]))
+        for i in group:
+            np.testing.assert_allclose(values[i][trials.valid[i]], rows[i] @ weights, rtol=1e-4, atol=1e-2)
+
+
+def longer(trajectories, steps=3):
+    """The same trajectories with more padding behind each episode."""
+
+    def padded(values):
+        padding = values.new_zeros(*values.shape[:2], steps, *values.shape[3:])
+        return torch.cat([values, padding], dim=2)
+
+    names = ("observations", "actions", "rewards", "log_probs", "successes", "terminated", "truncated", "valid")
+    return replace(trajectories, **{name: padded(getattr(trajectories, name)) for name in names})
+
+
+def test_padding_behind_episodes_changes_nothing():
+    trajectories = play(make_rl2())
+    for one, other in zip(flat(samples_of(trajectories)), flat(samples_of(longer(trajectories))), strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_order_of_tasks_changes_nothing():
+    trajectories = play(make_rl2())
+    order = torch.tensor([2, 0, 1])
+    reordered = replace(trajectories, **{f.name: getattr(trajectories, f.name)[order] for f in fields(trajectories)})
+    for one, other in zip(flat(samples_of(trajectories)), flat(samples_of(reordered)), strict=True):
+        torch.testing.assert_close(one[order].double(), other.double(), atol=1e-5, rtol=1e-5)
+
+
+def flat(samples):
+    return [*samples.inputs, *samples[1:]]
+
+
+def test_padding_takes_no_part_in_the_loss_nor_in_its_gradient():
+    rl2 = make_rl2()
+    samples = samples_of(play(rl2))
+    outputs = torch.randn(*samples.valid.shape, 4, generator=torch.Generator().manual_seed(0))
+    damaged = torch.where(samples.valid.unsqueeze(-1), outputs, -500.0).requires_grad_()
+    terms = ppo_terms(rl2.distribution, damaged, samples, 0.2)
+    for one, other in zip(ppo_terms(rl2.distribution, outputs, samples, 0.2), terms, strict=True):
+        assert torch.equal(one, other)
+    loss = terms.policy_loss + terms.entropy + surrogate(rl2.distribution, damaged, samples)
+    (gradient,) = torch.autograd.grad(loss, damaged)
+    assert not gradient[~samples.valid].any()
+    assert gradient[samples.valid].isfinite().all()
+    assert gradient[samples.valid].any()
 
 
 def test_clipped_surrogate_worked_out_by_hand():
     distribution = Gaussian(1)
-    rl2 = make_rl2()
-    trials = make_trials(play(rl2), 0.9, 0.8)
-    old = torch.log(torch.tensor([[0.5, 0.5, 0.5]]))
-    new_over_old = torch.tensor([[2.0, 0.5, 1.1]])
-    advantages = torch.tensor([[1.0, 1.0, -2.0]])
-    outputs = torch.zeros(1, 3, 2)
+    samples = samples_of(play(make_rl2()))
+    old = torch.log(torch.tensor([[0.5, 0.5, 0.5, 0.5]]))
+    new_over_old = torch.tensor([[2.0, 0.5, 1.1, 7.0]])
     log_probs = old + torch.log(new_over_old)
-    trials = trials._replace(
-        actions=torch.zeros(1, 3, 1), log_probs=old, advantages=advantages, valid=torch.ones(1, 3, dtype=torch.bool)
+    samples = samples._replace(
+        actions=torch.zeros(1, 4, 1),
+        log_probs=old,
+        advantages=torch.tensor([[1.0, 1.0, -2.0, 9.0]]),
+        valid=torch.tensor([[True, True, True, False]]),
     )
     distribution.log_prob = lambda *_: log_probs
-    terms = ppo_terms(distribution, outputs, trials, 0.2)
+    terms = ppo_terms(distribution, torch.zeros(1, 4, 2), samples, 0.2)
     # ratios 2, 0.5, 1.1: min(2, 1.2) = 1.2; min(0.5, 0.8) = 0.5; min(-2.2, -2.2) = -2.2
     assert terms.policy_loss.item() == pytest.approx(-(1.2 + 0.5 - 2.2) / 3)
     assert terms.clip_fraction.item() == pytest.approx(2 / 3)
+    # TRPO's does not clip: 2 + 0.5 - 2.2
+    assert surrogate(distribution, torch.zeros(1, 4, 2), samples).item() == pytest.approx(-(2 + 0.5 - 2.2) / 3)
 
 
-def test_number_of_minibatches_of_one_epoch_is_the_number_of_gradient_steps():
-    rl2 = make_rl2(learner=PPOConfig(epochs=2, minibatches=3))
-    rl2.learn(make_trials(play(rl2), 0.9, 0.8), torch.Generator().manual_seed(0))
-    steps = {int(state["step"]) for state in rl2.optimizer.state.values()}
-    assert steps == {6}
+def test_rows_are_cut_into_chunks_in_order():
+    samples = samples_of(play(make_rl2()))
+    assert samples.valid.shape == (3, 8)
+    rows = cut(samples, 3)
+    assert rows.valid.shape == (9, 3)
+    assert rows.valid.any(1).tolist() == [True, True, False, True, True, False, True, True, True]
+    for task in range(3):
+        again = rows.inputs.observations[3 * task : 3 * task + 3].reshape(9, 2)
+        assert torch.equal(again[:8], samples.inputs.observations[task])
+        assert not rows.valid[3 * task : 3 * task + 3].reshape(9)[8]
 
 
 @pytest.mark.parametrize("space", [gym.spaces.Box(-1, 1, (2,), np.float64), gym.spaces.Discrete(3)], ids=str)

@@ -12,7 +12,7 @@ from metarl import checkpoints
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
-from metarl.algorithms.rl2.config import PPOConfig, RL2Config
+from metarl.algorithms.rl2.config import PPOConfig, RL2Config, ValueBaselineConfig
 from metarl.config import (
     BanditTasks,
     CheckpointConfig,
@@ -21,15 +21,32 @@ from metarl.config import (
     NavigationTasks,
     RunConfig,
 )
+from metarl.errors import RunFailure
+from metarl.policies.config import GRUConfig, TransformerConfig
 from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
 from metarl.training import train
 
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=6)
 MAML_CONFIG = MAMLConfig(meta_batch=2, episodes=4, parallel_episodes=2, hidden_sizes=(4,), inner=InnerConfig(steps=2))
-RL2_CONFIG = RL2Config(meta_batch=4, episodes=3, hidden_size=4, learner=PPOConfig(epochs=2, minibatches=2))
+RL2_CONFIG = RL2Config(
+    meta_batch=4, episodes=3, core=GRUConfig(hidden_size=4), outer=PPOConfig(epochs=2, minibatches=2)
+)
+VARIED_CONFIG = RL2Config(
+    meta_batch=4,
+    episodes=3,
+    core=TransformerConfig(memory=5, model_size=4, heads=1),
+    baseline=ValueBaselineConfig(),
+    chunk=4,
+    outer=PPOConfig(epochs=2, minibatches=3, recompute_state=True),
+)
 BANDIT = BanditTasks(num_train_tasks=20, num_test_tasks=3)
-RUNS = {"maml": (MAML_CONFIG, NAVIGATION), "rl2": (RL2_CONFIG, NAVIGATION), "rl2 bandit": (RL2_CONFIG, BANDIT)}
+RUNS = {
+    "maml": (MAML_CONFIG, NAVIGATION),
+    "rl2": (RL2_CONFIG, NAVIGATION),
+    "rl2 bandit": (RL2_CONFIG, BANDIT),
+    "rl2 transformer": (VARIED_CONFIG, NAVIGATION),
+}
 ALGORITHMS = {MAMLConfig: MAML, RL2Config: RL2}
 
 
@@ -148,6 +165,22 @@ def test_contradictory_settings_are_named(tmp_path, algorithm, message):
     config = make_config("maml").model_copy(update={"algorithm": algorithm})
     with pytest.raises(UserError, match=message):
         run_training(tmp_path / "run", config)
+
+
+def test_short_memory_of_the_device_is_said_and_the_last_checkpoint_kept(tmp_path, monkeypatch):
+    original, done = MAML.meta_iteration, []
+
+    def full(self, *arguments):
+        done.append(None)
+        if len(done) == 3:
+            raise torch.OutOfMemoryError
+        return original(self, *arguments)
+
+    monkeypatch.setattr(MAML, "meta_iteration", full)
+    with pytest.raises(RunFailure, match=r"memory of cpu: lower algorithm\.meta_batch from 2 to 1"):
+        run_training(tmp_path / "run", make_config("maml"))
+    run = RunDirectory.open(tmp_path / "run")
+    assert checkpoints.load(run.checkpoint("last"))[1].iteration == 2
 
 
 def test_more_evaluation_tasks_than_there_are_is_said_before_training(tmp_path):

@@ -207,6 +207,7 @@ class MAML:
             return {"train/skipped_updates": float(self._skipped)}
         self._skipped = 0
         self.policy.load_state_dict(self.inner.policy_parameters(theta), strict=False)
+        self.policy.head.keep_floor()
         self.step_sizes = {name: theta[name] for name in self.step_sizes}
         return {"train/skipped_updates": 0.0, **metrics}
 

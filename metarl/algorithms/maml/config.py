@@ -55,13 +55,14 @@ class TRPOConfig(StrictModel):
     kind: Literal["trpo"] = "trpo"
     """Which outer rule."""
     max_kl: Positive = 0.01
-    """Bound on the mean KL divergence between adapted policies before and after the step, in nats."""
+    """Bound on the mean KL divergence of adapted policies from before to after the step, in nats; with exploration
+    credit, of all that were sampled from."""
     cg_iterations: PositiveInt = 10
     """Conjugate-gradient iterations."""
     cg_damping: NonNegative = 1e-5
     """Multiple of the identity added to the curvature."""
     fisher_subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the samples that the curvature is estimated from: every so many-th, evenly spaced."""
+    """Share of the samples that the curvature is estimated from: every n-th, n being 1 over it, rounded."""
     backtrack_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """Factor by which the line search shrinks the step."""
     backtrack_steps: PositiveInt = 15
@@ -146,9 +147,9 @@ class MAMLConfig(StrictModel):
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the policy's hidden layers."""
     init_std: Positive = 1.0
-    """Initial standard deviation of the policy's actions; learned, independent of the state."""
+    """Initial standard deviation of actions, whose bounds are -1 and 1; learned, independent of the state."""
     min_std: Positive = 1e-6
-    """Floor of that standard deviation."""
+    """Floor of that standard deviation, in the same unit."""
     normalize_observations: bool = True
     """Standardise observations by the statistics of random actions on training tasks, taken once before training."""
 

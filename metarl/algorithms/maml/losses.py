@@ -30,7 +30,8 @@ class Batch(NamedTuple):
     def thinned(self, every: int) -> Batch:
         """Every so many-th sample."""
         thin = Batch(*(values[:, ::every] for values in self))
-        return thin._replace(weights=thin.weights / thin.weights.sum(-1, keepdim=True))
+        share = thin.weights.sum(-1, keepdim=True).clamp(min=torch.finfo(thin.weights.dtype).tiny)
+        return thin._replace(weights=thin.weights / share)
 
 
 def trim(trajectories: Trajectories) -> Trajectories:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -81,6 +81,31 @@ class Problem:
             (mean_kl(self.distribution, old_outputs, outputs, batch.weights) for batch, outputs, old_outputs in steps),
             start=self.query.weights.new_zeros(()),
         )
+
+    def divergence(self, new: Unrolled, old: Unrolled) -> Float[Tensor, ""]:
+        """What a trust region bounds: the KL divergence of all policies whose samples the surrogate is made of.
+
+        These are the adapted ones and, with exploration credit, also those before each inner step.
+        """
+        kl = self.query_kl(new, old)
+        return kl if self.credit is None else kl + self.support_kl(new, old)
+
+    def fisher_product(self, old: Unrolled, tangent: Unrolled) -> Unrolled:
+        """The Hessian of `divergence` with respect to `new`, at new = old, times a tangent."""
+
+        def product(batch: Batch, old_outputs: Tensor, tangent: Tensor) -> Tensor:
+            fisher = self.distribution.fisher_product(old_outputs, tangent)
+            return batch.weights.unsqueeze(-1) * fisher / len(batch.weights)
+
+        supports = () if self.credit is None else tuple(map(product, self.supports, old.supports, tangent.supports))
+        return Unrolled(product(self.query, old.query, tangent.query), supports)
+
+    def thinned(self, every: int) -> Problem:
+        """The same with every so many-th sample; see `Unrolling.thinned`."""
+        if every == 1:
+            return self
+        supports = [batch.thinned(every) for batch in self.supports]
+        return replace(self, supports=supports, query=self.query.thinned(every))
 
     def adapt_further(self) -> Parameters:
         """The adapted parameters after one more inner step, on the query samples; with a leading axis `task`."""

@@ -58,26 +58,33 @@ class Unrolling:
         self._parts = parts
         self.outputs = _together([part.outputs for part in parts])
 
-    def push_forward(self, tangents: Parameters) -> Float[Tensor, "task sample p"]:
-        """J times a direction in the space of theta, as far as the query outputs go."""
-        moved = []
+    def push_forward(self, tangents: Parameters, *, to_supports: bool) -> Unrolled:
+        """J times a direction in the space of theta; as far as the query outputs go, or to the supports' too."""
+        passes, moved = self._inner.passes, []
         for part in self._parts:
-            along = tangents
+            along, supports = tangents, []
             for step in part.steps:
+                if to_supports:
+                    supports.append(passes.tangent(step.start, step.trace, along))
                 along = self._inner.tangent(step, self._theta, along)
-            moved.append(self._inner.passes.tangent(part.adapted, part.query, along))
-        return torch.cat(moved)
+            moved.append(Unrolled(passes.tangent(part.adapted, part.query, along), tuple(supports)))
+        return _together(moved)
 
     def pull_back(self, cotangents: Unrolled) -> Parameters:
-        """Jᵀ times derivatives with respect to the outputs: those with respect to theta."""
+        """Jᵀ times derivatives with respect to the outputs: those with respect to theta.
+
+        Args:
+            cotangents: The derivatives; those with respect to the supports may be left out if they are zero.
+        """
         passes, total = self._inner.passes, {name: torch.zeros_like(value) for name, value in self._theta.items()}
-        reaches_supports = any(bool(outputs.any()) for outputs in cotangents.supports)
+        from_supports = any(bool(outputs.any()) for outputs in cotangents.supports)
         for part in self._parts:
             back = passes.backward(part.adapted, part.query, cotangents.query[part.tasks]).parameters
-            for step, outputs in reversed(list(zip(part.steps, cotangents.supports, strict=True))):
+            for index, step in reversed(list(enumerate(part.steps))):
                 back = self._inner.cotangent(step, self._theta, back)
-                if reaches_supports:
-                    direct = passes.backward(step.start, step.trace, outputs[part.tasks]).parameters
+                if from_supports:
+                    outputs = cotangents.supports[index][part.tasks]
+                    direct = passes.backward(step.start, step.trace, outputs).parameters
                     back |= {name: back[name] + value for name, value in direct.items()}
             for name, value in back.items():
                 total[name] += value.sum(0)
@@ -85,10 +92,13 @@ class Unrolling:
 
     def thinned(self, every: int) -> Unrolling:
         """The same way, J's rows and the inner steps' Hessians taken from every so many-th sample."""
+        if every == 1:
+            return self
         parts = []
         for part in self._parts:
             steps = tuple(self._inner.thinned(step, every) for step in part.steps)
-            query = Trace(tuple(x[:, ::every] for x in part.query.inputs), part.query.outputs[:, ::every])
+            inputs = tuple(values[:, ::every].contiguous() for values in part.query.inputs)  # not views of all
+            query = Trace(inputs, part.query.outputs[:, ::every].contiguous())
             parts.append(part._replace(steps=steps, query=query))
         return Unrolling(self._inner, self._theta, parts)
 

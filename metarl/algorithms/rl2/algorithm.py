@@ -1,6 +1,8 @@
-"""RL² (Duan et al. 2016) learned by PPO over whole trials."""
+"""RL² (Duan et al. 2016) learned by PPO or TRPO over whole trials."""
 
 from __future__ import annotations
+
+import logging
 
 import gymnasium as gym
 import torch
@@ -9,17 +11,25 @@ from torch import Tensor
 
 from envs.errors import UserError
 from metarl.algorithms.rl2.agent import RL2Agent
-from metarl.algorithms.rl2.config import RL2Config
-from metarl.algorithms.rl2.losses import PPOTerms, Trials, make_trials, ppo_terms
+from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, ValueBaselineConfig
+from metarl.algorithms.rl2.descent import Guard
+from metarl.algorithms.rl2.losses import Trials, linear_values, make_samples, make_trials
+from metarl.algorithms.rl2.ppo import PPO
+from metarl.algorithms.rl2.trpo import TRPO
+from metarl.algorithms.rl2.unrolling import unroll
 from metarl.errors import RunFailure
+from metarl.policies.config import TransformerConfig
 from metarl.policies.distributions import action_distribution
-from metarl.policies.recurrent import RecurrentInput, RecurrentPolicy
+from metarl.policies.inputs import RecurrentInput
+from metarl.policies.recurrent import ActorCritic, Critic, RecurrentBody, RecurrentPolicy
 from metarl.sampling import RandomActor, Sampler
 from metarl.types import Trajectories
 
+_logger = logging.getLogger(__name__)
+
 
 class RL2:
-    """Learns a recurrent policy that learns: its hidden state lasts for a trial, several episodes of one task.
+    """Learns a recurrent policy that learns: its state lasts for a trial, several episodes of one task.
 
     Args:
         config: The settings.
@@ -28,7 +38,7 @@ class RL2:
         device: Where to learn and act.
 
     Raises:
-        UserError: If there are more minibatches than trials.
+        UserError: If there are more minibatches than trials, these not being cut into chunks.
     """
 
     def __init__(
@@ -38,41 +48,56 @@ class RL2:
         action_space: gym.spaces.Box | gym.spaces.Discrete,
         device: torch.device,
     ) -> None:
-        if config.learner.minibatches > config.meta_batch:
-            raise UserError(
-                f"algorithm.learner.minibatches: {config.learner.minibatches} is more than algorithm.meta_batch ="
-                f" {config.meta_batch}; a trial is never split"
-            )
+        _check_minibatches(config)
         self.config = config
         self.device = device
         self.num_envs = config.meta_batch
         self.action_space = action_space
         self.distribution = action_distribution(action_space)
+        observation_size = observation_space.shape[0]
         self.policy = RecurrentPolicy(
-            observation_space.shape[0],
+            observation_size,
             self.distribution,
-            config.hidden_size,
+            config.encoder,
+            config.core,
+            config.head,
             config.observation_to_head,
             config.init_std,
             config.min_std,
-        ).to(device)
-        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learner.learning_rate, eps=1e-5)
+        )
+        baseline = config.baseline if isinstance(config.baseline, ValueBaselineConfig) else None
+        critic = None
+        if baseline is not None:
+            sizes = (observation_size, self.distribution.action_size)
+            body = None if baseline.shares_core else RecurrentBody(*sizes, config.encoder, config.core)
+            critic = Critic(self.policy.body.output_size, observation_size, body)
+        self.network = ActorCritic(self.policy, critic).to(device)
+        self.guard = Guard()
+        self.outer: PPO | TRPO
+        if isinstance(config.outer, PPOConfig):
+            self.outer = PPO(self.network, self.distribution, config.outer, baseline, self.guard)
+        else:
+            self.outer = TRPO(self.network, self.distribution, config.outer, baseline, self.guard)
 
     def warm_up(self, sampler: Sampler) -> None:
         """Takes first statistics of observations and rewards from random actions; called once, before training."""
         self._update_normalizers(sampler.collect(RandomActor(self.action_space), 1))
 
     def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> dict[str, float]:
-        """Plays one trial of each task and takes PPO's epochs over them.
+        """Plays one trial of each task and takes the outer step on them.
 
         Returns:
-            Metrics: returns and success in the first and the last episode of the trials, and what PPO came to.
+            Metrics: returns and success in the first and the last episode of the trials, and what the outer step came
+            to.
+
+        Raises:
+            RunFailure: If updates go wrong one after the other, or the device's memory does not hold one.
         """
-        config = self.config
-        actor = RecurrentActor(self, config.meta_batch)
-        trajectories = sampler.collect(actor, config.episodes)
-        trials = make_trials(trajectories, config.discount, config.gae_lambda)
-        metrics = self.learn(trials, generator)
+        trajectories = sampler.collect(RecurrentActor(self, self.config.meta_batch), self.config.episodes)
+        try:
+            metrics = self.learn(make_trials(trajectories), generator)
+        except torch.OutOfMemoryError:
+            raise RunFailure(f"the update does not fit into the memory of {self.device}: {self._advice()}") from None
         self._update_normalizers(trajectories)
         returns, solved = trajectories.returns.mean(0), trajectories.solved.float().mean(0)
         return {
@@ -86,65 +111,70 @@ class RL2:
         }
 
     def learn(self, trials: Trials, generator: torch.Generator) -> dict[str, float]:
-        """PPO's epochs over the trials, minibatches being drawn anew in each.
+        """Advantages over the baseline, and the outer step.
 
         Raises:
-            RunFailure: If a loss or gradient is not finite; the parameters are those before the bad step.
+            RunFailure: If updates were not finite several times in a row.
         """
-        learner = self.config.learner
-        history: list[PPOTerms] = []
-        for _ in range(learner.epochs):
-            shuffled = torch.randperm(len(trials.valid), generator=generator).to(trials.valid.device)
-            for chosen in shuffled.tensor_split(learner.minibatches):
-                part = Trials(RecurrentInput(*(x[chosen] for x in trials.inputs)), *(x[chosen] for x in trials[1:]))
-                outputs, _ = self.policy.sequence(part.inputs, self.policy.initial_state(len(chosen)))
-                terms = ppo_terms(self.distribution, outputs, part, learner.clip)
-                loss = terms.policy_loss - learner.entropy_coefficient * terms.entropy
-                self.optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), learner.max_grad_norm)
-                if not torch.isfinite(norm):
-                    raise RunFailure("the gradient is not finite; lower algorithm.learner.learning_rate")
-                self.optimizer.step()
-                history.append(PPOTerms(*(term.detach() for term in terms)))
-        means = PPOTerms(*(torch.stack(values).mean() for values in zip(*history, strict=True)))
-        return {
-            "train/loss": means.policy_loss.item(),
-            "train/entropy": means.entropy.item(),
-            "train/approx_kl": means.approximate_kl.item(),
-            "train/clip_fraction": means.clip_fraction.item(),
-        }
+        config, time = self.config, trials.valid.shape[1]
+        chunk = min(config.chunk or time, time)
+        standard_values, states = unroll(self.network, trials.inputs, chunk)
+        values = self._values(trials, standard_values)
+        samples = make_samples(trials, values, config.discount, config.gae_lambda)
+        if isinstance(config.baseline, ValueBaselineConfig) and config.baseline.normalize_returns:
+            assert self.network.critic is not None
+            self.network.critic.update_statistics(samples.returns, samples.valid)
+        self.guard.skipped = 0
+        metrics = self.outer.update(samples, states, chunk, generator)
+        return {**metrics, "train/skipped_updates": float(self.guard.skipped)}
 
     def make_agent(self, seed: int) -> RL2Agent:
-        """An agent that adapts by its hidden state; it acts greedily once adapted."""
+        """An agent that adapts by its state; it acts greedily once adapted."""
         return RL2Agent(self.policy, self.distribution, self.action_space, seed)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The policy with its normalisers, and Adam's moments."""
-        state = {f"policy.{name}": tensor for name, tensor in self.policy.state_dict().items()}
-        for name, parameter in self.policy.named_parameters():
-            for key, tensor in self.optimizer.state[parameter].items():
-                state[f"optimizer.{name}.{key}"] = tensor
-        return state
+        """The network with its normalisers, the optimiser's moments, and how many updates were skipped in a row."""
+        state = dict(self.network.state_dict())
+        state |= {f"optimizer.{name}": tensor for name, tensor in self.outer.state_dict().items()}
+        return state | {"skipped_in_a_row": torch.tensor(self.guard.in_a_row)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes over what `state_dict` gave."""
-        policy = {name.removeprefix("policy."): x for name, x in state.items() if name.startswith("policy.")}
-        self.policy.load_state_dict(policy)
-        for name, parameter in self.policy.named_parameters():
-            prefix = f"optimizer.{name}."
-            moments = {key.removeprefix(prefix): x.clone() for key, x in state.items() if key.startswith(prefix)}
-            if moments:
-                self.optimizer.state[parameter] = moments
+        skipped = int(state["skipped_in_a_row"])
+        prefix = "optimizer."
+        network = {name: x for name, x in state.items() if name != "skipped_in_a_row" and not name.startswith(prefix)}
+        self.network.load_state_dict(network)
+        self.guard.in_a_row = skipped
+        self.outer.load_state_dict(
+            {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
+        )
+
+    def _values(self, trials: Trials, standard: Float[Tensor, "task time"] | None) -> Float[Tensor, "task time"]:
+        """The baseline along trials, from the critic's values in standard units if there is one."""
+        if isinstance(self.config.baseline, LinearBaselineConfig):
+            return linear_values(trials, self.config.discount, self.config.baseline.per_task)
+        assert self.network.critic is not None
+        assert standard is not None
+        return torch.where(trials.valid, self.network.critic.to_returns(standard), 0.0)
 
     def _update_normalizers(self, trajectories: Trajectories) -> None:
-        if self.config.normalize_inputs:
+        if self.config.normalize_observations:
             self.policy.observation_normalizer.update(trajectories.observations, trajectories.valid)
+        if self.config.normalize_reward_input:
             self.policy.reward_normalizer.update(trajectories.rewards.unsqueeze(-1), trajectories.valid)
+
+    def _advice(self) -> str:
+        """What to lower when memory is short, and to what."""
+        outer, meta_batch = self.config.outer, self.config.meta_batch
+        if isinstance(outer, PPOConfig) and (self.config.chunk is not None or 2 * outer.minibatches <= meta_batch):
+            change = f"raise algorithm.outer.minibatches from {outer.minibatches} to {2 * outer.minibatches}"
+        else:
+            change = f"lower algorithm.meta_batch from {meta_batch} to {max(meta_batch // 2, 1)}"
+        return f"{change}, which halves what it takes; the last checkpoint is as it was"
 
 
 class RecurrentActor:
-    """Acts through one trial of each task, starting from the initial hidden state.
+    """Acts through one trial of each task, starting from the initial state.
 
     Args:
         rl2: The algorithm whose policy it is.
@@ -162,3 +192,33 @@ class RecurrentActor:
         outputs, self._state = self._rl2.policy.step(inputs, self._state)
         actions = self._rl2.distribution.sample(outputs, generator)
         return actions, self._rl2.distribution.log_prob(outputs, actions)
+
+
+def check_trial(config: RL2Config, horizon: int) -> None:
+    """Holds the settings against the length of a trial.
+
+    Args:
+        config: The settings.
+        horizon: Steps per episode.
+
+    Raises:
+        UserError: If chunks are longer than a trial.
+    """
+    trial = config.episodes * horizon
+    said = f"the {trial} steps of a trial ({config.episodes} episodes of {horizon})"
+    if config.chunk is not None and config.chunk > trial:
+        raise UserError(f"algorithm.chunk: {config.chunk} is more than {said}; take {trial} or less, or None")
+    if isinstance(config.core, TransformerConfig) and config.core.memory < trial:
+        _logger.warning(
+            "algorithm.core.memory: a layer remembers %d steps, fewer than %s; what came before is forgotten",
+            config.core.memory,
+            said,
+        )
+
+
+def _check_minibatches(config: RL2Config) -> None:
+    if isinstance(config.outer, PPOConfig) and config.chunk is None and config.outer.minibatches > config.meta_batch:
+        raise UserError(
+            f"algorithm.outer.minibatches: {config.outer.minibatches} is more than algorithm.meta_batch ="
+            f" {config.meta_batch}; a trial is not split unless algorithm.chunk says so"
+        )

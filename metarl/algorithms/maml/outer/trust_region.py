@@ -9,7 +9,6 @@ from torch import Tensor
 from metarl.algorithms.maml.config import TRPOConfig
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep, check_finite
 from metarl.algorithms.maml.problem import Problem
-from metarl.algorithms.maml.unrolling import Unrolled
 from metarl.optim.trust_region import trust_region_step
 from metarl.optim.vectors import flatten, unflatten
 
@@ -17,9 +16,12 @@ from metarl.optim.vectors import flatten, unflatten
 class TrustRegion(OuterRule):
     """Lowers the surrogate loss within a bound on the adapted policies' KL divergence (Finn et al. 2017, section 5.3).
 
-    The curvature of the mean divergence at theta is JᵀFJ: J is the Jacobian of the adapted policies' outputs on the
-    query states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs. It
-    may be estimated from part of the samples (Schulman et al. 2015, appendix C); gradient and line search use all.
+    With exploration credit the policies before adaptation count too: the KL divergences are summed. A bound on the
+    adapted ones alone would let those drift away on the credit, a noisy sum over all support samples.
+
+    The curvature of the mean divergence at theta is JᵀFJ: J is the Jacobian of the policies' outputs at the sampled
+    states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs. It may be
+    estimated from part of the samples (Schulman et al. 2015, appendix C); gradient and line search use all.
 
     Args:
         config: The settings.
@@ -39,18 +41,15 @@ class TrustRegion(OuterRule):
         gradient = flatten(way.pull_back(cotangents))
         norm = check_finite(loss, gradient)
 
-        way, query = way.thinned(self._every), problem.query.thinned(self._every)
-        nothing = tuple(torch.zeros_like(outputs) for outputs in way.outputs.supports)
+        way, part = way.thinned(self._every), problem.thinned(self._every)
 
         def curvature_product(tangent: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-            moved = way.push_forward(unflatten(tangent, theta))
-            fisher = problem.distribution.fisher_product(way.outputs.query, moved)
-            weighted = query.weights.unsqueeze(-1) * fisher / len(query.weights)
-            return flatten(way.pull_back(Unrolled(weighted, nothing)))
+            moved = way.push_forward(unflatten(tangent, theta), to_supports=problem.credit is not None)
+            return flatten(way.pull_back(part.fisher_product(way.outputs, moved)))
 
         def evaluate(candidate: Float[Tensor, "n"]) -> tuple[float, float]:
             new = problem.unroll(unflatten(candidate, theta), old)
-            return problem.surrogate(new, old).item(), problem.query_kl(new, old).item()
+            return problem.surrogate(new, old).item(), problem.divergence(new, old).item()
 
         step = trust_region_step(
             vector,

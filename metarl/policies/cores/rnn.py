@@ -1,0 +1,76 @@
+"""Gated recurrent networks as cores, in the fused form of PyTorch."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metarl.policies.config import GRUConfig, LSTMConfig
+from metarl.policies.cores.core import Core
+
+
+class GRUCore(Core):
+    """A gated recurrent unit; the state is its hidden vector.
+
+    Args:
+        input_size: Length of a feature vector.
+        config: The settings.
+    """
+
+    def __init__(self, input_size: int, config: GRUConfig) -> None:
+        super().__init__()
+        self.output_size = config.hidden_size
+        self.rnn = nn.GRU(input_size, config.hidden_size, batch_first=True)
+        _initialize(self.rnn)
+
+    def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
+        """Zeros."""
+        return next(self.rnn.parameters()).new_zeros(batch, self.output_size)
+
+    def sequence(
+        self, features: Float[Tensor, "batch time f"], state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
+        """See `Core`."""
+        outputs, last = self.rnn(features, state.unsqueeze(0).contiguous())
+        return outputs, last.squeeze(0)
+
+
+class LSTMCore(Core):
+    """Long short-term memory; the state is the hidden vector followed by the cell vector.
+
+    Args:
+        input_size: Length of a feature vector.
+        config: The settings.
+    """
+
+    def __init__(self, input_size: int, config: LSTMConfig) -> None:
+        super().__init__()
+        self.output_size = config.hidden_size
+        self.rnn = nn.LSTM(input_size, config.hidden_size, batch_first=True)
+        _initialize(self.rnn)
+        # Gates are ordered input, forget, cell, output; open forget gates keep gradients alive over long trials.
+        nn.init.ones_(dict(self.rnn.named_parameters())["bias_hh_l0"].data[config.hidden_size : 2 * config.hidden_size])
+
+    def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
+        """Zeros."""
+        return next(self.rnn.parameters()).new_zeros(batch, 2 * self.output_size)
+
+    def sequence(
+        self, features: Float[Tensor, "batch time f"], state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
+        """See `Core`."""
+        hidden, cell = state.unsqueeze(0).chunk(2, dim=-1)
+        outputs, last = self.rnn(features, (hidden.contiguous(), cell.contiguous()))
+        return outputs, torch.cat(last, dim=-1).squeeze(0)
+
+
+def _initialize(rnn: nn.RNNBase) -> None:
+    """Orthogonal recurrent weights, Xavier's uniform input weights, zero biases."""
+    for name, parameter in rnn.named_parameters():
+        if "weight_hh" in name:
+            nn.init.orthogonal_(parameter)
+        elif "weight" in name:
+            nn.init.xavier_uniform_(parameter)
+        else:
+            nn.init.zeros_(parameter)

@@ -1,0 +1,98 @@
+"""What policies are shown, and the networks that encode it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from metarl.policies.config import EncoderConfig, JointEncoderConfig, SeparateEncoderConfig
+
+
+class RecurrentInput(NamedTuple):
+    """What an RL² policy sees before each action (Duan et al. 2016, section 2.2); leading axes are the caller's."""
+
+    observations: Float[Tensor, "*b obs"]
+    previous_actions: Float[Tensor, "*b action"]
+    """The action of the step before, one-hot if discrete; zero at the start of a trial."""
+    previous_rewards: Float[Tensor, "*b"]
+    """The reward of the step before, in the environment's units; zero at the start of a trial."""
+    episode_start: Bool[Tensor, "*b"]
+    """Whether this is the first step of an episode."""
+
+
+class JointEncoder(nn.Module):
+    """One network over observation, previous action, previous reward and episode start side by side.
+
+    Args:
+        observation_size: Length of an observation.
+        action_size: Length of an action vector.
+        config: The settings.
+    """
+
+    def __init__(self, observation_size: int, action_size: int, config: JointEncoderConfig) -> None:
+        super().__init__()
+        sizes = (observation_size + action_size + 2, *config.hidden_sizes)
+        self.network = _tanh_layers(sizes)
+        self.output_size = sizes[-1]
+
+    def forward(self, inputs: RecurrentInput) -> Float[Tensor, "*b f"]:
+        """Features of inputs that are standardised already."""
+        features: Tensor = self.network(torch.cat([inputs.observations, inputs.previous_actions, _rest(inputs)], -1))
+        return features
+
+
+class SeparateEncoder(nn.Module):
+    """A network each for the observation, for the previous action, and for previous reward and episode start.
+
+    Args:
+        observation_size: Length of an observation.
+        action_size: Length of an action vector.
+        config: The settings.
+    """
+
+    def __init__(self, observation_size: int, action_size: int, config: SeparateEncoderConfig) -> None:
+        super().__init__()
+        sizes = (
+            (observation_size, *config.observation_sizes),
+            (action_size, *config.action_sizes),
+            (2, *config.reward_sizes),
+        )
+        self.observation, self.action, self.reward = map(_tanh_layers, sizes)
+        self.output_size = sum(each[-1] for each in sizes)
+
+    def forward(self, inputs: RecurrentInput) -> Float[Tensor, "*b f"]:
+        """Features of inputs that are standardised already."""
+        parts = (
+            self.observation(inputs.observations),
+            self.action(inputs.previous_actions),
+            self.reward(_rest(inputs)),
+        )
+        return torch.cat(parts, dim=-1)
+
+
+def make_encoder(observation_size: int, action_size: int, config: EncoderConfig) -> JointEncoder | SeparateEncoder:
+    """The encoder that a configuration names."""
+    if isinstance(config, JointEncoderConfig):
+        return JointEncoder(observation_size, action_size, config)
+    return SeparateEncoder(observation_size, action_size, config)
+
+
+def _rest(inputs: RecurrentInput) -> Float[Tensor, "*b 2"]:
+    rewards = inputs.previous_rewards
+    return torch.stack([rewards, inputs.episode_start.to(rewards.dtype)], dim=-1)
+
+
+def _tanh_layers(sizes: Sequence[int]) -> nn.Sequential:
+    """Tanh layers with Xavier's uniform initialisation and zero biases; none for a single size."""
+    network = nn.Sequential()
+    for before, after in pairwise(sizes):
+        linear = nn.Linear(before, after)
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        network += nn.Sequential(linear, nn.Tanh())
+    return network

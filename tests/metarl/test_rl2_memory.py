@@ -1,0 +1,130 @@
+"""A task that only memory solves: the cue of a trial's first episode decides what pays in its fifth."""
+
+from dataclasses import fields, replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector.utils import batch_space
+
+from envs.core import Task, TaskVectorEnv
+from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
+from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
+from metarl.algorithms.rl2.losses import make_trials
+from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
+from metarl.sampling import Sampler
+
+pytestmark = pytest.mark.learning
+CPU = torch.device("cpu")
+CUES, EPISODES, HORIZON = 3, 5, 2
+CORES = {
+    "gru": GRUConfig(hidden_size=16),
+    "lstm": LSTMConfig(hidden_size=16),
+    "transformer": TransformerConfig(memory=10, model_size=16, layers=1, heads=2),
+}
+
+
+class CueEnv(TaskVectorEnv):
+    """Episodes of two steps: the first of all shows the cue, and the last of the fifth episode pays 1 for naming it."""
+
+    horizon = HORIZON
+    single_observation_space = gym.spaces.Box(0.0, 1.0, (CUES,), np.float64)
+    single_action_space = gym.spaces.Discrete(CUES)
+
+    def __init__(self, num_envs):
+        self.num_envs = num_envs
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def set_tasks(self, tasks):
+        self.tasks = self._check_count(tasks)
+        self._cues = np.array([int(task.parameters[0]) for task in tasks])
+
+    def reset(self, *, seed=None, options=None):
+        self._step = 0
+        return np.eye(CUES)[self._cues], {}
+
+    def step(self, actions):
+        self._step += 1
+        paying = self._step == EPISODES * HORIZON
+        right = actions == self._cues
+        nothing = np.zeros((self.num_envs, CUES))
+        ended = np.full(self.num_envs, self._step % HORIZON == 0)
+        infos = {"success": right & paying}
+        if ended.any():
+            infos |= {"final_obs": nothing, "_final_obs": ended}
+        return nothing, np.where(right & paying, 1.0, 0.0), np.zeros_like(ended), ended, infos
+
+
+class ForgetfulActor(RecurrentActor):
+    """Begins each episode as if it were a trial's first."""
+
+    def act(self, inputs, generator):
+        start = inputs.episode_start.unsqueeze(1)
+        self._state = torch.where(start, torch.zeros_like(self._state), self._state)
+        inputs = inputs._replace(
+            previous_actions=torch.where(start, 0.0, inputs.previous_actions),
+            previous_rewards=torch.where(start.squeeze(1), 0.0, inputs.previous_rewards),
+        )
+        return super().act(inputs, generator)
+
+
+def episodes_apart(trajectories):
+    """Each episode as a trial of its own."""
+    parts = {field.name: getattr(trajectories, field.name) for field in fields(trajectories)}
+    return replace(trajectories, **{name: x.flatten(0, 1).unsqueeze(1) for name, x in parts.items()})
+
+
+def train(core, iterations, remembers=True, **settings):
+    """How often the cue is named after training, chance being a third."""
+    torch.manual_seed(0)
+    tasks = [Task("cue", [index % CUES]) for index in range(90)]
+    config = RL2Config(
+        **{
+            "meta_batch": len(tasks),
+            "episodes": EPISODES,
+            "core": CORES[core],
+            "discount": 1.0,
+            "gae_lambda": 1.0,
+            "outer": PPOConfig(learning_rate=1e-2, epochs=4, minibatches=2),
+            **settings,
+        }
+    )
+    env = CueEnv(len(tasks))
+    rl2 = RL2(config, env.single_observation_space, env.single_action_space, CPU)
+    actor = RecurrentActor if remembers else ForgetfulActor
+    named = []
+    for iteration in range(iterations + 10):
+        played = Sampler(env, tasks, (1, iteration), CPU).collect(actor(rl2, len(tasks)), EPISODES)
+        named.append(played.rewards.sum((1, 2)).mean().item())
+        if iteration < iterations:
+            trials = make_trials(played if remembers else episodes_apart(played))
+            rl2.learn(trials, torch.Generator().manual_seed(iteration))
+    return np.mean(named[iterations:])
+
+
+@pytest.mark.parametrize(
+    ("core", "iterations", "learning_rate"), [("gru", 60, 1e-2), ("lstm", 30, 1e-2), ("transformer", 40, 5e-3)]
+)
+def test_every_core_remembers_the_cue(core, iterations, learning_rate):
+    assert train(core, iterations, outer=PPOConfig(learning_rate=learning_rate, epochs=4, minibatches=2)) > 0.9
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_no_core_names_the_cue_if_it_forgets_between_episodes(core):
+    assert abs(train(core, 25, remembers=False) - 1 / CUES) < 0.1
+
+
+def test_chunks_shorter_than_the_gap_do_not_learn_what_whole_trials_do():
+    """The state is carried over chunks, but nothing teaches a chunk to keep what only a later one needs."""
+    assert train("lstm", 30, chunk=2) < 0.6
+
+
+def test_a_trust_region_and_a_critic_learn_it_too():
+    assert train("lstm", 25, outer=TRPOConfig(max_kl=0.03), baseline=ValueBaselineConfig()) > 0.9
+
+
+def test_a_baseline_fitted_to_each_trial_by_itself_hides_what_comes_once_a_trial():
+    """It knows how the trial went, so that nothing is left to learn from."""
+    assert train("lstm", 30, baseline=LinearBaselineConfig(per_task=True)) < 0.6

@@ -1,0 +1,166 @@
+"""PPO over trials and their chunks: gradients, minibatches, epochs."""
+
+import pytest
+import torch
+from rl2_on_counting import BASELINES, CORES, close, exact, gradient_of_loss, gradients, make_rl2, sampler, trials_of
+
+from metarl.algorithms.rl2.algorithm import RecurrentActor
+from metarl.algorithms.rl2.config import PPOConfig, ValueBaselineConfig
+from metarl.algorithms.rl2.losses import cut, make_samples, make_trials, ppo_terms
+from metarl.algorithms.rl2.unrolling import chunks, unroll
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("core", CORES)
+def test_a_chunk_of_full_length_is_no_chunk_gradients_included(core, baseline):
+    rl2, samples = exact(core, outer=PPOConfig(entropy_coefficient=0.1), **BASELINES[baseline])
+    whole = gradient_of_loss(rl2, samples, rl2.network.initial_state(3))
+    _, states = unroll(rl2.network, samples.inputs, 8)
+    close(gradient_of_loss(rl2, cut(samples, 8), states), whole)
+    assert whole.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_chunks_give_the_loss_of_whole_trials_and_the_gradient_of_a_detached_state(core):
+    rl2, samples = exact(core, baseline=ValueBaselineConfig())
+    whole_loss, _ = rl2.outer.loss(samples, rl2.network.initial_state(3))
+    _, states = unroll(rl2.network, samples.inputs, 3)
+    loss, _ = rl2.outer.loss(cut(samples, 3), states)
+    close(loss, whole_loss)
+    gradient = gradient_of_loss(rl2, cut(samples, 3), states)
+    assert not torch.allclose(gradient, gradient_of_loss(rl2, samples, rl2.network.initial_state(3)))
+
+    # The same step by step, the state being detached after every third step.
+    rl2.network.zero_grad()
+    state, outputs, values = rl2.network.initial_state(3), [], []
+    for t, step in enumerate(chunks(samples.inputs, 1)):
+        output, value, state = rl2.network.sequence(step, state.detach() if t % 3 == 0 else state)
+        outputs.append(output)
+        values.append(value)
+    terms = ppo_terms(rl2.distribution, torch.cat(outputs, dim=1), samples, 0.2)
+    targets = rl2.network.critic.to_standard(samples.returns)
+    errors = ((torch.cat(values, dim=1) - targets) ** 2)[samples.valid]
+    (terms.policy_loss + 0.5 * errors.mean()).backward()
+    close(gradient, gradients(rl2.network))
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_padding_order_and_company_of_trials_change_no_gradient(core):
+    rl2, samples = exact(core, baseline=ValueBaselineConfig())
+    state = rl2.network.initial_state
+    whole = gradient_of_loss(rl2, samples, state(3))
+    order = torch.tensor([2, 0, 1])
+    close(gradient_of_loss(rl2, samples.select(order), state(3)), whole)
+    close(gradient_of_loss(rl2, cut(samples, 11), state(3)), whole)  # three more steps of padding
+    garbage = samples._replace(
+        inputs=samples.inputs._replace(
+            observations=torch.where(samples.valid.unsqueeze(-1), samples.inputs.observations, 5.0)
+        )
+    )
+    close(gradient_of_loss(rl2, garbage, state(3)), whole)
+    shares = samples.valid.double().sum(1) / samples.valid.sum()
+    alone = [gradient_of_loss(rl2, samples.select(torch.tensor([row])), state(1)) for row in range(3)]
+    close(sum(share * each for share, each in zip(shares, alone, strict=True)), whole)
+
+
+def test_states_at_chunk_starts_are_those_of_acting():
+    rl2 = make_rl2("lstm")
+    recorded = []
+    original = rl2.policy.step
+
+    def spy(inputs, state):
+        recorded.append(state)
+        return original(inputs, state)
+
+    rl2.policy.step = spy
+    trials = make_trials(sampler().collect(RecurrentActor(rl2, 3), 2))
+    _, states = unroll(rl2.network, trials.inputs, 2)
+    states = states.reshape(3, 4, 8)
+    assert not states[:, 0].any()  # a trial begins from nothing, a later episode does not
+    assert states[:, 1].abs().min() > 0
+    for task, steps in enumerate([4, 6, 8]):
+        for index in range(steps // 2):
+            torch.testing.assert_close(states[task, index], recorded[2 * index][task], atol=1e-6, rtol=0)
+
+
+def updates_of(rl2, trials):
+    """Parameters before each gradient step."""
+    seen = []
+    rl2.outer._descent.step = lambda loss: seen.append(loss.item())
+    rl2.learn(trials, torch.Generator().manual_seed(0))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"outer": PPOConfig(epochs=2, minibatches=3)}, 6),
+        # of 3 trials of 4, 6 and 8 steps, chunks of 3: 2 + 2 + 3, the empty ones left out
+        ({"outer": PPOConfig(epochs=2, minibatches=7), "chunk": 3}, 14),
+        ({"outer": PPOConfig(epochs=2, minibatches=50), "chunk": 3}, 14),
+        ({"outer": PPOConfig(epochs=3), "chunk": 100}, 3),
+    ],
+)
+def test_number_of_gradient_steps(settings, steps):
+    rl2 = make_rl2(**settings)
+    assert len(updates_of(rl2, trials_of(rl2))) == steps
+
+
+def test_every_row_is_learned_from_once_an_epoch_in_an_order_drawn_anew(monkeypatch):
+    rl2 = make_rl2(outer=PPOConfig(epochs=3, minibatches=3))
+    trials = trials_of(rl2)
+    seen = []
+    original = rl2.outer.loss
+
+    def spy(rows, states):
+        seen.append(int(rows.valid.sum()))
+        return original(rows, states)
+
+    monkeypatch.setattr(rl2.outer, "loss", spy)
+    rl2.learn(trials, torch.Generator().manual_seed(0))
+    epochs = [tuple(seen[i : i + 3]) for i in (0, 3, 6)]
+    assert all(sorted(epoch) == [4, 6, 8] for epoch in epochs)
+    assert len(set(epochs)) > 1
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_states_are_recomputed_each_epoch_if_wanted(recompute):
+    rl2 = make_rl2(outer=PPOConfig(epochs=3, learning_rate=0.1, recompute_state=recompute), chunk=4)
+    trials = trials_of(rl2)
+    used, expected = [], []
+    original = rl2.outer.loss
+
+    def spy(rows, states):
+        used.append(states)
+        expected.append(unroll(rl2.network, trials.inputs, 4)[1])  # all rows
+        return original(rows, states)
+
+    rl2.outer.loss = spy
+    rl2.learn(trials, torch.Generator().manual_seed(0))
+
+    def same(one, other):
+        return torch.allclose(one.sort(0).values, other.sort(0).values, atol=1e-6)
+
+    played = cut(make_samples(trials, torch.zeros_like(trials.rewards), 0.9, 0.8), 4).valid.any(1)
+    assert same(used[0], expected[0][played])
+    assert same(used[2], expected[2][played]) == recompute
+    assert same(used[2], used[0]) != recompute
+
+
+def test_epochs_end_when_the_policy_has_moved_too_far():
+    free, bound = (make_rl2(outer=PPOConfig(epochs=20, learning_rate=0.02, max_kl=max_kl)) for max_kl in (None, 0.01))
+    assert free.learn(trials_of(free), torch.Generator().manual_seed(0))["train/minibatches"] == 20
+    seen = []
+    original = bound.outer.loss
+
+    def spy(rows, states):
+        loss, metrics = original(rows, states)
+        seen.append(metrics["train/approx_kl"].item())
+        return loss, metrics
+
+    bound.outer.loss = spy
+    metrics = bound.learn(trials_of(bound), torch.Generator().manual_seed(0))
+    assert metrics["train/minibatches"] == len(seen) < 20
+    assert max(seen[:-1]) <= 0.01 < seen[-1]
+    steps = {int(tensor) for name, tensor in bound.state_dict().items() if name.endswith(".step")}
+    assert steps == {len(seen) - 1}  # the minibatch that shows it is not stepped on

@@ -1,0 +1,184 @@
+"""RL²'s critics and normalisers, what is saved, and what happens when numbers or settings are wrong."""
+
+import logging
+
+import pytest
+import torch
+from counting_env import Counting
+from pydantic import ValidationError
+from rl2_on_counting import (
+    BASELINES,
+    CPU,
+    make_rl2,
+    sampler,
+    trials_of,
+)
+
+from envs.errors import UserError
+from metarl.algorithms import make_algorithm
+from metarl.algorithms.rl2.config import PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
+from metarl.algorithms.rl2.losses import make_samples
+from metarl.algorithms.rl2.unrolling import unroll
+from metarl.errors import RunFailure
+from metarl.optim.vectors import flatten
+from metarl.policies.config import HypernetworkHeadConfig, TransformerConfig
+from metarl.sampling import Sampler
+
+
+@pytest.mark.parametrize("outer", [PPOConfig(epochs=60, learning_rate=3e-3), TRPOConfig()], ids=["ppo", "trpo"])
+def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer):
+    baseline = ValueBaselineConfig(epochs=60, learning_rate=3e-3)
+    rl2 = make_rl2(outer=outer, baseline=baseline)
+    trials = trials_of(rl2)
+    losses = [rl2.learn(trials, torch.Generator().manual_seed(0))["train/value_loss"] for _ in range(4)]
+    assert losses[-1] < 0.2 * losses[0]
+    critic = rl2.network.critic
+    assert critic.return_normalizer.mean.item() > 30  # trials' returns are in the hundreds, not in standard units
+    values, _ = unroll(rl2.network, trials.inputs, 8)
+    samples = make_samples(trials, torch.where(trials.valid, critic.to_returns(values), 0.0), 0.99, 1.0)
+    mean = samples.returns[trials.valid]
+    assert (critic.to_returns(values)[trials.valid] - mean).std() < 0.5 * mean.std()
+
+
+def test_returns_are_learned_raw_if_wanted():
+    rl2 = make_rl2(baseline=ValueBaselineConfig(normalize_returns=False))
+    rl2.learn(trials_of(rl2), torch.Generator().manual_seed(0))
+    assert rl2.network.critic.return_normalizer.count == 0
+
+
+@pytest.mark.parametrize("observations", [False, True])
+@pytest.mark.parametrize("rewards", [False, True])
+def test_observations_and_reward_inputs_are_standardised_apart(observations, rewards):
+    rl2 = make_rl2(normalize_observations=observations, normalize_reward_input=rewards)
+    rl2.warm_up(sampler())
+    rl2.meta_iteration(sampler(), torch.Generator().manual_seed(0))
+    steps = 9 + 18 if observations else 0
+    assert rl2.policy.observation_normalizer.count == steps
+    assert rl2.policy.reward_normalizer.count == (9 + 18 if rewards else 0)
+
+
+def spoil(rl2, monkeypatch, times):
+    """Makes the loss not a number for the first so many updates."""
+    original = rl2.outer.loss
+    left = [times]
+
+    def spoiled(rows, states):
+        loss, metrics = original(rows, states)
+        left[0] -= 1
+        return (loss * float("nan") if left[0] >= 0 else loss), metrics
+
+    monkeypatch.setattr(rl2.outer, "loss", spoiled)
+
+
+def test_updates_that_are_not_finite_are_skipped_and_counted(monkeypatch):
+    rl2 = make_rl2(outer=PPOConfig(epochs=6))
+    trials = trials_of(rl2)
+    spoil(rl2, monkeypatch, 4)
+    metrics = rl2.learn(trials, torch.Generator().manual_seed(0))
+    assert metrics["train/skipped_updates"] == 4.0
+    assert all(torch.isfinite(p).all() for p in rl2.policy.parameters())
+    assert {int(tensor) for name, tensor in rl2.state_dict().items() if name.endswith(".step")} == {2}
+    assert rl2.learn(trials, torch.Generator().manual_seed(0))["train/skipped_updates"] == 0.0
+
+
+def test_five_in_a_row_end_the_run_also_across_iterations_and_a_resume(monkeypatch):
+    rl2 = make_rl2(outer=PPOConfig(epochs=3))
+    trials = trials_of(rl2)
+    spoil(rl2, monkeypatch, 100)
+    before = flatten(dict(rl2.policy.named_parameters())).clone()
+    rl2.learn(trials, torch.Generator().manual_seed(0))
+    resumed = make_rl2(outer=PPOConfig(epochs=3))
+    resumed.load_state_dict(rl2.state_dict())
+    for each in (rl2, resumed):
+        spoil(each, monkeypatch, 100)
+        with pytest.raises(RunFailure, match="5 updates in a row"):
+            each.learn(trials, torch.Generator().manual_seed(0))
+    assert torch.equal(before, flatten(dict(rl2.policy.named_parameters())))
+
+
+def test_a_trust_region_step_from_numbers_that_are_not_finite_is_skipped():
+    rl2 = make_rl2(outer=TRPOConfig())
+    trials = trials_of(rl2)
+    broken = trials._replace(log_probs=torch.where(trials.valid, -torch.inf, 0.0))
+    before = flatten(dict(rl2.policy.named_parameters())).clone()
+    for _ in range(4):
+        assert rl2.learn(broken, torch.Generator().manual_seed(0))["train/skipped_updates"] == 1.0
+    assert torch.equal(before, flatten(dict(rl2.policy.named_parameters())))
+    with pytest.raises(RunFailure, match="5 updates in a row"):
+        rl2.learn(broken, torch.Generator().manual_seed(0))
+
+
+RESUMED = {
+    "gru": {"core": "gru"},
+    "lstm, own critic": {"core": "lstm", "chunk": 3, **BASELINES["own"]},
+    "transformer, shared critic": {"core": "transformer", **BASELINES["shared"]},
+    "trpo, own critic": {"outer": TRPOConfig(), **BASELINES["own"]},
+    "hypernetwork": {"head": HypernetworkHeadConfig(hidden_size=2)},
+}
+
+
+@pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
+def test_what_is_saved_is_all_there_is(settings):
+    def iterate(rl2, iteration):
+        return rl2.meta_iteration(sampler((7, iteration)), torch.Generator().manual_seed(iteration))
+
+    settings = {"outer": PPOConfig(epochs=2, minibatches=2)} | settings
+    rl2 = make_rl2(**settings)
+    rl2.warm_up(sampler())
+    iterate(rl2, 0)
+    torch.manual_seed(99)
+    resumed = make_rl2(**settings)
+    resumed.load_state_dict({name: tensor.clone() for name, tensor in rl2.state_dict().items()})
+    assert iterate(resumed, 1) == iterate(rl2, 1)
+    state = resumed.state_dict()
+    assert state.keys() == rl2.state_dict().keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in rl2.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"outer": PPOConfig(minibatches=4)}, "minibatches: 4 is more than algorithm.meta_batch = 3"),
+        ({"chunk": 9}, r"algorithm.chunk: 9 is more than the 8 steps of a trial \(2 episodes of 4\)"),
+    ],
+)
+def test_contradictory_settings_are_named(settings, message):
+    config = RL2Config(**({"meta_batch": 3, "episodes": 2} | settings))
+    with pytest.raises(UserError, match=message):
+        make_algorithm(config, Counting(), CPU)
+
+
+def test_a_shared_core_is_refused_to_a_trust_region():
+    with pytest.raises(ValidationError, match="would leave TRPO's trust region"):
+        RL2Config(outer=TRPOConfig(), baseline=ValueBaselineConfig(shares_core=True))
+
+
+@pytest.mark.parametrize(("memory", "warned"), [(7, True), (8, False)])
+def test_a_memory_shorter_than_the_trial_is_warned_of(memory, warned, caplog):
+    config = RL2Config(meta_batch=3, episodes=2, core=TransformerConfig(memory=memory, model_size=4, heads=1))
+    with caplog.at_level(logging.WARNING):
+        make_algorithm(config, Counting(), CPU)
+    assert ("remembers 7 steps, fewer than the 8 steps of a trial (2 episodes of 4)" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({}, "raise algorithm.outer.minibatches from 1 to 2"),
+        ({"outer": PPOConfig(minibatches=2)}, "lower algorithm.meta_batch from 3 to 1"),
+        ({"outer": PPOConfig(minibatches=2), "chunk": 2}, "raise algorithm.outer.minibatches from 2 to 4"),
+        ({"outer": TRPOConfig()}, "lower algorithm.meta_batch from 3 to 1"),
+        ({"meta_batch": 6, "outer": PPOConfig(minibatches=3)}, "raise algorithm.outer.minibatches from 3 to 6"),
+    ],
+)
+def test_short_memory_of_the_device_is_said_with_what_to_change(settings, advice, monkeypatch):
+    rl2 = make_rl2(**settings)
+
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(rl2, "learn", full)
+    distribution = Counting(train=tuple((2, base) for base in range(rl2.config.meta_batch)))
+    tasks = list(distribution.train_tasks)
+    with pytest.raises(RunFailure, match=f"memory of cpu: {advice}"):
+        rl2.meta_iteration(Sampler(distribution.make_env(len(tasks)), tasks, (1,), CPU), torch.Generator())
