@@ -15,40 +15,39 @@ from metarl.benchmark.iterations import Iterations
 from metarl.benchmark.peers import PEERS_SOURCE
 from metarl.benchmark.table import bold, plain_table, verdicts
 
-_LEGEND = f"""\
-Seconds are medians over iterations, min-max that of the total; GB is the peak of
-the training process. / peer: against its fastest.
-{PEERS_SOURCE}"""
+_LEGEND = "Seconds, medians over iterations (min-max: of the total), and GB at the peak."
+_PEERS = f"{PEERS_SOURCE}\n/ peer: as a share of the best figure of the first of them."
 
 
 def algorithm_tables(measured: Measured, cores: int) -> RenderableType:
     """What a benchmark found, ready to print: iterations beside those of peers, growth, and which targets are met."""
+    legend = [Text(_LEGEND)] if measured.device == "cuda" else [Text(_LEGEND), Text(_PEERS)]
     parts: list[RenderableType] = [
         bold(f"One meta-iteration, on {measured.device} and {cores} core{'s' * (cores > 1)}"),
         _iterations(measured),
-        Text(_LEGEND),
+        *legend,
     ]
     if measured.curves:
-        parts += [bold("\nMAML's growth: exponents of fitted power laws, 1 is linear"), _growth(measured.curves)]
+        parts += [bold("\nMAML's growth, and the powers of size that fit it: 1 is linear"), _growth(measured.curves)]
     return Group(*parts, verdicts(measured.targets))
 
 
 def _iterations(measured: Measured) -> Table:
     on_gpu = measured.device == "cuda"
-    table = plain_table("", "sampling", "update", "total s", "min-max", "GB", *["GPU GB"] * on_gpu)
+    table = plain_table("", "sampling", "update", "total", "min-max", "RAM", *["GPU"] * on_gpu)
     for case, found in measured.cases:
         seconds = (_number(median(times)) for times in (found.sampling, found.update, found.total))
-        spread = _span(min(found.total), max(found.total))
+        spread = f"{_number(min(found.total))}-{_number(max(found.total))}"
         device_memory = [_gigabytes(found.device_memory)] * on_gpu
         table.add_row(case.name, *seconds, spread, _gigabytes(found.memory), *device_memory)
-        for peer in case.peers:
+        for peer in () if on_gpu else case.peers:
             spans = (_span(*span) for span in (peer.sampling, peer.update, peer.total))
             table.add_row(f"  {peer.name}", *spans, "", f"{peer.memory:g}", style="dim")
     return table
 
 
 def _growth(curves: Sequence[tuple[Curve, Sequence[Iterations]]]) -> Table:
-    table = plain_table("", "sizes", "update s", "exponent", "GB", "exponent")
+    table = plain_table("", "sizes", "update", "power", "RAM", "power")
     for curve, found in curves:
         exponents = [curve.exponent(found, quantity) for quantity in (UPDATE, MEMORY)]
         time, memory = ("?" if exponent is None else f"{exponent:.2f}" for exponent in exponents)
@@ -59,11 +58,11 @@ def _growth(curves: Sequence[tuple[Curve, Sequence[Iterations]]]) -> Table:
 
 
 def _number(seconds: float) -> str:
-    return f"{seconds:.1f}" if seconds >= 10 else f"{seconds:.2f}"
+    return f"{seconds:.{2 if seconds < 10 else 1 if seconds < 100 else 0}f}"
 
 
 def _span(low: float, high: float) -> str:
-    return f"{low:.3g}" if low == high else f"{low:.3g}-{high:.3g}"
+    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
 
 
 def _gigabytes(memory: int | None) -> str:

@@ -41,7 +41,7 @@ UPDATE = Quantity("update", " s", lambda found: median(found.update), lambda pee
 MEMORY = Quantity(
     "memory", " GB", lambda found: None if found.memory is None else found.memory / 1e9, lambda peer: peer.memory
 )
-SAMPLING_SPEED = Quantity("sampling", " steps/s", lambda found: found.sampling_speed, at_most=False)
+SAMPLING_SPEED = Quantity("k steps/s sampled", "", lambda found: found.sampling_speed / 1000, at_most=False)
 TIME_OF_ML10 = Quantity("20 M steps", " min", lambda found: 20e6 / found.speed / 60)
 
 
@@ -132,7 +132,7 @@ class Curve:
         """Neither time nor memory is to grow faster than linearly."""
         exponents = {quantity.name: self.exponent(found, quantity) for quantity in (UPDATE, MEMORY)}
         return [
-            Target(f"growth with {self.axis}: {name}, exponent", exponent, _MAX_EXPONENT, at_most=True)
+            Target(f"growth with {self.axis}: {name}, power", exponent, _MAX_EXPONENT, at_most=True)
             for name, exponent in exponents.items()
             if exponent is not None
         ]

@@ -61,31 +61,41 @@ def distribution():
     return Navigation(**NAVIGATION.model_dump(exclude={"kind"}))
 
 
-class Recorded:
-    """A sampler that plays on the CPU the first time round, and gives out the same trajectories from then on."""
+class Recording(Sampler):
+    """Keeps what it collects."""
 
-    def __init__(self, distribution, algorithm):
-        with closing(distribution.make_env(algorithm.num_envs)) as env:
-            tasks = distribution.train_tasks[: algorithm.config.meta_batch]
-            self.live = Sampler(env, tasks, (5, 0, 0), torch.device("cpu"))
-            self.records = []
-            self.metrics = algorithm.meta_iteration(self, torch.Generator().manual_seed(0))
-        self.live = None
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.records = []
 
     def collect(self, actor, episodes):
-        self.records.append(self.live.collect(actor, episodes))
+        self.records.append(super().collect(actor, episodes))
         return self.records[-1]
 
-    def replay(self, algorithm):
-        """A meta-iteration on the same trajectories, wherever the algorithm is."""
 
-        class Replay:
-            left = iter(self.records)
+class Replay(Sampler):
+    """Gives out what was collected before, whoever acts."""
 
-            def collect(self, actor, episodes):
-                return next(self.left).to(algorithm.device)
+    def __init__(self, records, device):
+        self._left, self._device = iter(records), device
 
-        return algorithm.meta_iteration(Replay(), torch.Generator().manual_seed(0))
+    def collect(self, actor, episodes):
+        return next(self._left).to(self._device)
+
+
+class Played:
+    """A meta-iteration on the CPU, which others can repeat on its trajectories."""
+
+    def __init__(self, distribution, algorithm):
+        tasks = distribution.train_tasks[: algorithm.config.meta_batch]
+        with closing(distribution.make_env(algorithm.num_envs)) as env:
+            sampler = Recording(env, tasks, (5, 0, 0), torch.device("cpu"))
+            self.metrics = algorithm.meta_iteration(sampler, torch.Generator().manual_seed(0))
+        self._records = sampler.records
+
+    def repeat(self, algorithm):
+        replay = Replay(self._records, algorithm.device)
+        return algorithm.meta_iteration(replay, torch.Generator().manual_seed(0))
 
 
 def assert_close(state, expected, tolerance=5e-4):
@@ -110,11 +120,11 @@ def test_an_iteration_is_the_same_on_every_device(name, device, distribution):
     before = {key: value.clone() for key, value in reference.state_dict().items()}
     algorithm = build(name, distribution, device)
     assert_close(algorithm.state_dict(), before, 0.0)
-    recorded = Recorded(distribution, reference)
-    metrics = recorded.replay(algorithm)
+    played = Played(distribution, reference)
+    metrics = played.repeat(algorithm)
     assert all(value.device.type == device for value in algorithm.state_dict().values() if value.ndim)
     assert_close(algorithm.state_dict(), reference.state_dict())
-    assert metrics == pytest.approx(recorded.metrics, rel=2e-3, abs=2e-3)
+    assert metrics == pytest.approx(played.metrics, rel=2e-3, abs=2e-3)
     moved = [(reference.state_dict()[key] - value).abs().max().item() for key, value in before.items()]
     assert max(moved) > 1e-3  # there is something to agree about
 
@@ -124,14 +134,14 @@ def test_an_iteration_is_the_same_on_every_device(name, device, distribution):
 @pytest.mark.parametrize("name", ["trpo, 2 steps", "promp", "rl2"])
 def test_checkpoints_move_between_devices(name, source, target, distribution, tmp_path):
     trained = build(name, distribution, source)
-    recorded = Recorded(distribution, build(name, distribution, "cpu"))
-    recorded.replay(trained)
+    played = Played(distribution, build(name, distribution, "cpu"))
+    played.repeat(trained)
     path = checkpoints.save(tmp_path, trained.state_dict(), manifest(distribution))
     moved = build(name, distribution, target, seed=1)
     moved.load_state_dict(checkpoints.load(path)[0])
     assert_close(moved.state_dict(), trained.state_dict(), 0.0)
-    recorded.replay(trained)
-    recorded.replay(moved)  # what the optimisers remember has moved, too
+    played.repeat(trained)
+    played.repeat(moved)  # what the optimisers remember has moved, too
     assert_close(moved.state_dict(), trained.state_dict())
 
 
@@ -165,7 +175,7 @@ def test_the_benchmark_states_the_memory_of_the_gpu(monkeypatch, capfd):
     quick = ALGORITHM_SUITES["algorithms-quick"]
     monkeypatch.setitem(command.ALGORITHM_SUITES, "tiny", Suite((*quick.cases, Case("again", "navigation-maml")), ()))
     path = command.run_benchmark("tiny", rounds=1, output=Path("gpu.json"), device="cuda")
-    assert "GPU GB" in capfd.readouterr().out
+    assert "GPU" in capfd.readouterr().out
     found = json.loads(path.read_text())
     assert found["device"] == "cuda"
     assert all(1e5 < case["device_memory"] < 50e9 for case in found["cases"])
