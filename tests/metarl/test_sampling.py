@@ -122,3 +122,12 @@ def test_non_finite_actions_stop_the_run_and_name_the_place():
 
     with pytest.raises(RunFailure, match="non-finite action in environment 1 at step 0"):
         collect(lanes=1, episodes=1, actor=Broken())
+
+
+def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch):
+    clock = iter([0.0, 1.0, 50.0, 70.0, 100.0, 400.0])
+    monkeypatch.setattr("metarl.sampling.seconds_now", lambda device: next(clock))
+    _, sampler, _, _ = collect(lanes=1, episodes=1)
+    assert sampler.seconds == 21.0
+    sampler.collect(RecordingActor(), 1)
+    assert sampler.seconds == 321.0

@@ -212,3 +212,14 @@ def test_both_engines_of_meta_world_begin_the_same_training(tmp_path, monkeypatc
         for field in ("observations", "actions", "rewards", "successes"):
             # actions come from observations in float32, which may round apart by their last bit
             torch.testing.assert_close(getattr(native, field), getattr(reference, field), rtol=1e-5, atol=1e-6)
+
+
+def test_an_iterations_seconds_are_split_into_sampling_and_all_else(tmp_path, monkeypatch):
+    clock = iter(range(1000))  # a second passes from one look at it to the next
+    for module in ("sampling", "training"):
+        monkeypatch.setattr(f"metarl.{module}.seconds_now", lambda device: float(next(clock)))
+    run = run_training(tmp_path / "run", make_config("maml", iterations=2))
+    for line in (run.path / "metrics.jsonl").read_text().splitlines():
+        seconds = json.loads(line)
+        assert seconds["time/sampling_seconds"] == 4  # tasks set once, collected for two inner steps and the outer one
+        assert seconds["time/update_seconds"] == 9 - 4
