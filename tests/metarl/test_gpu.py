@@ -1,0 +1,171 @@
+"""Learning on a GPU equals learning on the CPU; on the CPU these tests only keep themselves in order."""
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+
+from envs.navigation import Navigation
+from metarl import checkpoints
+from metarl.algorithms import make_algorithm
+from metarl.algorithms.maml.config import (
+    InnerConfig,
+    MAMLConfig,
+    PPOConfig,
+    ProMPConfig,
+    ReptileConfig,
+    TRPOConfig,
+    VPGConfig,
+)
+from metarl.algorithms.rl2.config import RL2Config
+from metarl.benchmark import command
+from metarl.benchmark.algorithms import ALGORITHM_SUITES
+from metarl.benchmark.cases import Case, Suite
+from metarl.checkpoints import Manifest
+from metarl.config import EvaluationConfig, NavigationTasks, RunConfig
+from metarl.loading import load
+from metarl.runs import RunDirectory
+from metarl.sampling import Sampler
+from metarl.training import train
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=12)
+TRPO = TRPOConfig(cg_damping=0.1)  # without it conjugate gradients blow up rounding, which differs between devices
+MAML_SIZES = {"meta_batch": 3, "episodes": 4, "parallel_episodes": 4, "hidden_sizes": (16, 16)}
+RATIO = InnerConfig(estimator="likelihood_ratio")
+ALGORITHMS = {
+    "trpo": MAMLConfig(**MAML_SIZES, outer=TRPO),
+    "trpo, 2 steps": MAMLConfig(**MAML_SIZES, inner=InnerConfig(steps=2, learned_lr=True), outer=TRPO),
+    "ppo": MAMLConfig(**MAML_SIZES, outer=PPOConfig()),
+    "promp": MAMLConfig(**MAML_SIZES, outer=ProMPConfig(), inner=RATIO),
+    "vpg": MAMLConfig(**MAML_SIZES, outer=VPGConfig()),
+    "reptile": MAMLConfig(**MAML_SIZES, outer=ReptileConfig()),
+    "rl2": RL2Config(meta_batch=6, episodes=3),
+}
+
+
+@pytest.fixture(autouse=True)
+def _as_users_have_it(monkeypatch):
+    """Not every kernel has a deterministic form on a GPU; rounding to 10 bits would hide what is compared."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    yield
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture(scope="module")
+def distribution():
+    return Navigation(**NAVIGATION.model_dump(exclude={"kind"}))
+
+
+class Recorded:
+    """A sampler that plays on the CPU the first time round, and gives out the same trajectories from then on."""
+
+    def __init__(self, distribution, algorithm):
+        with closing(distribution.make_env(algorithm.num_envs)) as env:
+            tasks = distribution.train_tasks[: algorithm.config.meta_batch]
+            self.live = Sampler(env, tasks, (5, 0, 0), torch.device("cpu"))
+            self.records = []
+            self.metrics = algorithm.meta_iteration(self, torch.Generator().manual_seed(0))
+        self.live = None
+
+    def collect(self, actor, episodes):
+        self.records.append(self.live.collect(actor, episodes))
+        return self.records[-1]
+
+    def replay(self, algorithm):
+        """A meta-iteration on the same trajectories, wherever the algorithm is."""
+
+        class Replay:
+            left = iter(self.records)
+
+            def collect(self, actor, episodes):
+                return next(self.left).to(algorithm.device)
+
+        return algorithm.meta_iteration(Replay(), torch.Generator().manual_seed(0))
+
+
+def assert_close(state, expected, tolerance=5e-4):
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(state[name].cpu(), value.cpu(), rtol=10 * tolerance, atol=tolerance, msg=name)
+
+
+def build(name, distribution, device, seed=0):
+    torch.manual_seed(seed)
+    return make_algorithm(ALGORITHMS[name], distribution, torch.device(device))
+
+
+def manifest(distribution):
+    return Manifest(iteration=1, env_steps=1, config={}, task_fingerprint=distribution.fingerprint, versions={})
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_iteration_is_the_same_on_every_device(name, device, distribution):
+    reference = build(name, distribution, "cpu")
+    before = {key: value.clone() for key, value in reference.state_dict().items()}
+    algorithm = build(name, distribution, device)
+    assert_close(algorithm.state_dict(), before, 0.0)
+    recorded = Recorded(distribution, reference)
+    metrics = recorded.replay(algorithm)
+    assert all(value.device.type == device for value in algorithm.state_dict().values() if value.ndim)
+    assert_close(algorithm.state_dict(), reference.state_dict())
+    assert metrics == pytest.approx(recorded.metrics, rel=2e-3, abs=2e-3)
+    moved = [(reference.state_dict()[key] - value).abs().max().item() for key, value in before.items()]
+    assert max(moved) > 1e-3  # there is something to agree about
+
+
+@pytest.mark.parametrize("target", DEVICES)
+@pytest.mark.parametrize("source", DEVICES)
+@pytest.mark.parametrize("name", ["trpo, 2 steps", "promp", "rl2"])
+def test_checkpoints_move_between_devices(name, source, target, distribution, tmp_path):
+    trained = build(name, distribution, source)
+    recorded = Recorded(distribution, build(name, distribution, "cpu"))
+    recorded.replay(trained)
+    path = checkpoints.save(tmp_path, trained.state_dict(), manifest(distribution))
+    moved = build(name, distribution, target, seed=1)
+    moved.load_state_dict(checkpoints.load(path)[0])
+    assert_close(moved.state_dict(), trained.state_dict(), 0.0)
+    recorded.replay(trained)
+    recorded.replay(moved)  # what the optimisers remember has moved, too
+    assert_close(moved.state_dict(), trained.state_dict())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", ["trpo", "rl2"])
+def test_training_samples_and_learns_on_the_device_and_its_agent_acts_on_the_cpu(name, device, tmp_path):
+    config = RunConfig(
+        iterations=2,
+        device=device,
+        threads=1,
+        tasks=NAVIGATION,
+        algorithm=ALGORITHMS[name],
+        evaluation=EvaluationConfig(every=1, adaptation_episodes=(0, 2), tasks_per_name=2),
+    )
+    run = RunDirectory.create(tmp_path / "run", config)
+    train(config, run, resume=False)
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 2
+    assert not any("nonfinite" in line for line in lines)
+    for line in lines:
+        assert 0 < line["time/sampling_seconds"] < line["time/iteration_seconds"]
+        assert 0 < line["time/update_seconds"] < line["time/iteration_seconds"]
+    agent = load(run.path)
+    agent.init()
+    actions, _ = agent.adapt_action(torch.zeros(2, 2, dtype=torch.float64).numpy())
+    assert actions.shape == (2, 2)
+
+
+@pytest.mark.gpu
+def test_the_benchmark_states_the_memory_of_the_gpu(monkeypatch, capfd):
+    quick = ALGORITHM_SUITES["algorithms-quick"]
+    monkeypatch.setitem(command.ALGORITHM_SUITES, "tiny", Suite((*quick.cases, Case("again", "navigation-maml")), ()))
+    path = command.run_benchmark("tiny", rounds=1, output=Path("gpu.json"), device="cuda")
+    assert "GPU GB" in capfd.readouterr().out
+    found = json.loads(path.read_text())
+    assert found["device"] == "cuda"
+    assert all(1e5 < case["device_memory"] < 50e9 for case in found["cases"])
