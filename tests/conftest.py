@@ -26,3 +26,9 @@ settings.load_profile("metarl")
 def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MuJoCo drops its log in the working directory, and a run without a path would land in the checkout."""
     monkeypatch.chdir(tmp_path)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests that need a CUDA device are skipped where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
