@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -138,8 +139,12 @@ def test_the_goal_is_marked(reach, viewer):
 
 
 def test_interrupting_closes_the_window(reach, viewer, monkeypatch):
-    monkeypatch.setattr(Viewer, "sync", lambda self: os.kill(os.getpid(), 2))  # Ctrl-C
-    play_live(Still(), reach, reach.test_tasks[0], 1, seed=1)
+    monkeypatch.setattr(Viewer, "sync", lambda self: os.kill(os.getpid(), signal.SIGINT))  # Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        play_live(Still(), reach, reach.test_tasks[0], 1, seed=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert viewer[0].left
 
 
