@@ -1,5 +1,6 @@
 """Where tensors live."""
 
+import ctypes
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ import torch
 from envs.errors import UserError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Numbers of options in glibc's malloc.h."""
 
 
 def resolve_device(name: DeviceName) -> torch.device:
@@ -40,3 +44,15 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep the memory of tensors that are freed for those to come, up to 2 GiB.
+
+    By default it returns blocks of megabytes to the system at once, and each new tensor then waits for its pages: an
+    update of MAML on point navigation took 1.6 times as long. Without glibc nothing changes.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most it takes
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -13,7 +13,7 @@ from envs.parallel import available_cores
 from metarl import checkpoints
 from metarl.algorithms import Algorithm, make_algorithm
 from metarl.config import RunConfig
-from metarl.devices import resolve_device, seconds_now
+from metarl.devices import keep_freed_memory, resolve_device, seconds_now
 from metarl.errors import RunFailure
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.tasks import select_tasks
@@ -44,6 +44,7 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
         RunFailure: If the run cannot go on; what was checkpointed stays.
     """
     torch.set_num_threads(config.threads or available_cores())
+    keep_freed_memory()
     torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
     distribution = config.tasks.build()
     held_out = select_tasks(distribution.test_tasks, config.evaluation.tasks_per_name)
