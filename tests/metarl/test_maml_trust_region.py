@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from maml_autodiff import autodiff_unroll
 from maml_problems import INNER_RULES, SPACES, make_maml, random_problem
 
 from metarl.algorithms.maml.config import TRPOConfig
 from metarl.algorithms.maml.inner import InnerRule
-from metarl.algorithms.maml.losses import importance_ratios, mean_kl
+from metarl.algorithms.maml.losses import importance_ratios, mean_kl, thin
 from metarl.algorithms.maml.outer.trust_region import TrustRegion
 from metarl.algorithms.maml.problem import Problem
 from metarl.optim.trust_region import TrustRegionStep
@@ -81,6 +83,24 @@ def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs
     TrustRegion(TRPOConfig(fisher_subsample=0.5)).step(problem)  # other samples, another curvature
     assert (products[2] - products[0]).norm() > 1e-3 * products[0].norm()
     torch.testing.assert_close(gradients[2], gradients[0], atol=1e-12, rtol=1e-9)
+
+
+def test_thinned_samples_are_of_all_steps_of_an_episode_alike():
+    """With every fifth sample of episodes of 100 steps the first step would be taken five times too often."""
+    at = thin(100 * 1000, 5, torch.device("cpu"))
+    assert len(at) == 100 * 1000 / 5
+    torch.testing.assert_close(at // 5, torch.arange(len(at)))
+    counts = torch.bincount(at % 100, minlength=100)
+    assert (counts - 200).abs().max() < 5 * (1000 * 0.2 * 0.8) ** 0.5  # five standard deviations
+    assert torch.equal(at, thin(100 * 1000, 5, torch.device("cpu")))
+
+
+@given(st.integers(1, 200), st.integers(1, 20))
+def test_one_of_every_so_many_samples_is_taken(samples, every):
+    at = thin(samples, every, torch.device("cpu"))
+    assert len(at) == -(-samples // every)
+    assert at.max() < samples
+    assert torch.equal(at // every, torch.arange(len(at)))
 
 
 @pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])

@@ -62,7 +62,7 @@ class TRPOConfig(StrictModel):
     cg_damping: NonNegative = 1e-5
     """Multiple of the identity added to the curvature."""
     fisher_subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the samples that the curvature is estimated from: every n-th, n being 1 over it, rounded."""
+    """Share of the samples that the curvature is estimated from: one of every n, n being 1 over it, rounded."""
     backtrack_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """Factor by which the line search shrinks the step."""
     backtrack_steps: PositiveInt = 15

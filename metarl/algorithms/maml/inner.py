@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl.algorithms.maml.config import InnerConfig
-from metarl.algorithms.maml.losses import Batch, importance_ratios
+from metarl.algorithms.maml.losses import Batch, importance_ratios, thin
 from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.passes import Gradient, MLPPasses, Trace
@@ -141,9 +141,10 @@ class InnerRule:
         return result
 
     def thinned(self, step: InnerStep, every: int) -> InnerStep:
-        """The same step, its Hessian estimated from every so many-th sample."""
+        """The same step, its Hessian estimated from one of every so many samples."""
         batch = step.batch.thinned(every)
-        ratios = None if step.ratios is None else step.ratios[:, ::every]
+        at = thin(step.batch.weights.shape[1], every, step.batch.weights.device)
+        ratios = None if step.ratios is None else step.ratios[:, at]
         trace = self.passes.forward(step.start, batch.observations)
         gradient = self._gradient(step.start, trace, batch, ratios)
         return step._replace(batch=batch, ratios=ratios, trace=trace, gradient=gradient)

@@ -101,7 +101,7 @@ class Problem:
         return Unrolled(product(self.query, old.query, tangent.query), supports)
 
     def thinned(self, every: int) -> Problem:
-        """The same with every so many-th sample; see `Unrolling.thinned`."""
+        """The same with one of every so many samples; see `Unrolling.thinned`."""
         if every == 1:
             return self
         supports = [batch.thinned(every) for batch in self.supports]

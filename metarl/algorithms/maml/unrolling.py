@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl.algorithms.maml.inner import InnerRule, InnerStep
-from metarl.algorithms.maml.losses import Batch
+from metarl.algorithms.maml.losses import Batch, thin
 from metarl.optim.vectors import Parameters
 from metarl.policies.passes import Trace
 
@@ -91,14 +91,14 @@ class Unrolling:
         return total
 
     def thinned(self, every: int) -> Unrolling:
-        """The same way, J's rows and the inner steps' Hessians taken from every so many-th sample."""
+        """The same way, J's rows and the inner steps' Hessians taken from one of every so many samples."""
         if every == 1:
             return self
         parts = []
         for part in self._parts:
             steps = tuple(self._inner.thinned(step, every) for step in part.steps)
-            inputs = tuple(values[:, ::every].contiguous() for values in part.query.inputs)  # not views of all
-            query = Trace(inputs, part.query.outputs[:, ::every].contiguous())
+            at = thin(part.query.outputs.shape[1], every, part.query.outputs.device)
+            query = Trace(tuple(values[:, at] for values in part.query.inputs), part.query.outputs[:, at])
             parts.append(part._replace(steps=steps, query=query))
         return Unrolling(self._inner, self._theta, parts)
 
