@@ -58,7 +58,7 @@ class ActionHead(nn.Module):
 class MLPPolicy(nn.Module):
     """A multi-layer perceptron from observations to the parameters of an action distribution.
 
-    Weights start from Xavier's uniform initialisation, biases at zero.
+    Weights start from Xavier's uniform initialisation, the last layer's times `output_gain`, biases at zero.
 
     Args:
         observation_size: Length of an observation.
@@ -67,6 +67,7 @@ class MLPPolicy(nn.Module):
         activation: "tanh" or "relu".
         init_std: Initial standard deviation of Gaussian actions.
         min_std: Its floor.
+        output_gain: With a small one actions start near zero for every input.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class MLPPolicy(nn.Module):
         activation: str,
         init_std: float,
         min_std: float,
+        output_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.normalizer = Normalizer(observation_size)
@@ -86,7 +88,7 @@ class MLPPolicy(nn.Module):
         self.head = ActionHead(sizes[-1], distribution, init_std, min_std)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+                nn.init.xavier_uniform_(module.weight, output_gain if module is self.head.linear else 1.0)
                 nn.init.zeros_(module.bias)
 
     def forward(self, observations: Float[Tensor, "*b obs"]) -> Float[Tensor, "*b p"]:

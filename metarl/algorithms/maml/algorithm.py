@@ -65,6 +65,7 @@ class MAML:
             config.activation,
             config.init_std,
             config.min_std,
+            config.output_gain,
         ).to(device)
         self.inner = InnerRule(config.inner, MLPPasses(self.policy), self.distribution)
         self.step_sizes = self.inner.initial_step_sizes(self.parameters)

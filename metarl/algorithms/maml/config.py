@@ -150,6 +150,9 @@ class MAMLConfig(StrictModel):
     """Initial standard deviation of actions, whose bounds are -1 and 1; learned, independent of the state."""
     min_std: Positive = 1e-6
     """Floor of that standard deviation, in the same unit."""
+    output_gain: Positive = 1.0
+    """Factor on the last layer's initial weights; with 0.01 actions start near zero whatever is observed (Andrychowicz
+    et al. 2021, section 3.2), which robots that can fall over need."""
     normalize_observations: bool = True
     """Standardise observations by the statistics of random actions on training tasks, taken once before training."""
 
