@@ -1,0 +1,99 @@
+"""What MAML-TRPO's step loses if the curvature is estimated from a part of the samples, on meta-batches of a training.
+
+python scripts/subsampled_curvature.py CONFIG [--FIELD VALUE ...]
+"""
+
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from envs.parallel import available_cores
+from metarl.algorithms import make_algorithm
+from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.outer.base import OuterRule, OuterStep
+from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.unrolling import Unrolling
+from metarl.config import load_config
+from metarl.devices import keep_freed_memory, resolve_device
+from metarl.optim.conjugate_gradient import conjugate_gradient
+from metarl.optim.vectors import flatten, unflatten
+from metarl.sampling import Sampler
+from metarl.seeding import Stream, generator
+
+SHARES = (2, 3, 5, 10)
+MAX_KL, CG_ITERATIONS, DAMPING = 0.01, 10, 1e-5
+
+
+class Study(OuterRule):
+    """Prints what steps of several shares of the samples come to, then takes the step of another rule.
+
+    Args:
+        rule: The other rule.
+    """
+
+    def __init__(self, rule: OuterRule) -> None:
+        self._rule = rule
+
+    def step(self, problem: Problem) -> OuterStep:
+        """See `OuterRule`."""
+        theta = problem.theta
+        way = problem.linearize(theta)
+        old = way.outputs
+        cotangents, loss = torch.func.grad_and_value(lambda new: problem.surrogate(new, old))(old)
+        gradient = flatten(way.pull_back(cotangents))
+        exact = curvature(problem, way)
+        for every in (1, *SHARES):
+            own = curvature(problem.thinned(every), way.thinned(every))
+            solution = conjugate_gradient(lambda v: own(v) + DAMPING * v, gradient, CG_ITERATIONS)  # noqa: B023
+            length = solution @ own(solution)
+            step = -((2 * MAX_KL / length) ** 0.5) * solution
+            new = problem.unroll(unflatten(flatten(theta) + step, theta), old)
+            print(
+                f"  1/{every}: curvature {length / (solution @ exact(solution)):.2f} of that of all samples,"
+                f" loss {problem.surrogate(new, old) - loss:+.5f}, KL {problem.divergence(new, old):.4f}",
+                flush=True,
+            )
+        return self._rule.step(problem)
+
+
+def curvature(problem: Problem, way: Unrolling) -> Callable[[Tensor], Tensor]:
+    """Maps v to JᵀFJ v on a problem's samples."""
+
+    def product(vector: Tensor) -> Tensor:
+        moved = way.push_forward(unflatten(vector, problem.theta), to_supports=problem.credit is not None)
+        return flatten(way.pull_back(problem.fisher_product(way.outputs, moved)))
+
+    return product
+
+
+def main(arguments: list[str]) -> None:
+    """Trains for some iterations and prints the comparison at each."""
+    config = load_config(Path(arguments[0]), arguments[1:])
+    torch.set_num_threads(config.threads or available_cores())
+    torch.manual_seed(config.seed)
+    keep_freed_memory()
+    distribution = config.tasks.build()
+    algorithm = make_algorithm(config.algorithm, distribution, resolve_device(config.device))
+    assert isinstance(algorithm, MAML)
+    algorithm.outer = Study(algorithm.outer)
+    with closing(distribution.make_env(algorithm.num_envs)) as env:
+
+        def sampler(stream: Stream, iteration: int) -> Sampler:
+            tasks = distribution.sample(
+                config.algorithm.meta_batch, generator(config.seed, Stream.TASKS, stream, iteration)
+            )
+            return Sampler(env, tasks, (config.seed, stream, iteration), algorithm.device)
+
+        algorithm.warm_up(sampler(Stream.WARM_UP, 0))
+        for iteration in range(config.iterations):
+            print(f"iteration {iteration + 1}", flush=True)
+            algorithm.meta_iteration(sampler(Stream.SAMPLING, iteration), torch.Generator())
+    print(f"KL bound {MAX_KL}, {CG_ITERATIONS} conjugate-gradient iterations, damping {DAMPING}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
