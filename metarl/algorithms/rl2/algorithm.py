@@ -210,9 +210,11 @@ def check_trial(config: RL2Config, horizon: int) -> None:
         raise UserError(f"algorithm.chunk: {config.chunk} is more than {said}; take {trial} or less, or None")
     if isinstance(config.core, TransformerConfig) and config.core.memory < trial:
         _logger.warning(
-            "algorithm.core.memory: a layer remembers %d steps, fewer than %s; what came before is forgotten",
+            "algorithm.core.memory: a layer remembers %d steps, fewer than %s; take %d or more, or it forgets what came"
+            " before",
             config.core.memory,
             said,
+            trial,
         )
 
 
