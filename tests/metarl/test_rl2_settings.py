@@ -25,7 +25,7 @@ from metarl.algorithms.rl2.unrolling import unroll
 from metarl.cli import main
 from metarl.errors import RunFailure
 from metarl.optim.vectors import flatten
-from metarl.policies.config import HypernetworkHeadConfig, TransformerConfig
+from metarl.policies.config import HypernetworkHeadConfig, LinearHeadConfig, TransformerConfig
 from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
 
@@ -47,6 +47,17 @@ def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer):
     samples = make_samples(trials, torch.where(trials.valid, critic.to_returns(values), 0.0), 0.99, 1.0)
     mean = samples.returns[trials.valid]
     assert (critic.to_returns(values)[trials.valid] - mean).std() < 0.5 * mean.std()
+
+
+@pytest.mark.parametrize("head", [LinearHeadConfig(), HypernetworkHeadConfig()], ids=["linear", "hypernetwork"])
+def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_onto_it(head):
+    rl2 = make_rl2(head=head, min_std=0.5)
+    log_std = rl2.policy.head.action.log_std
+    with torch.no_grad():
+        log_std += torch.tensor([-3.0, 0.2])
+    rl2.learn(trials_of(rl2), torch.Generator().manual_seed(0))
+    assert log_std[0].exp().item() == pytest.approx(0.5)
+    assert log_std[1] > -0.5
 
 
 def test_returns_are_learned_raw_if_wanted():

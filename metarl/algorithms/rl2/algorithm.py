@@ -126,6 +126,7 @@ class RL2:
             self.network.critic.update_statistics(samples.returns, samples.valid)
         self.guard.skipped = 0
         metrics = self.outer.update(samples, states, chunk, generator)
+        self.policy.head.action.keep_floor()
         return {**metrics, "train/skipped_updates": float(self.guard.skipped)}
 
     def make_agent(self, seed: int) -> RL2Agent:
