@@ -127,6 +127,8 @@ class RL2:
         self.guard.skipped = 0
         metrics = self.outer.update(samples, states, chunk, generator)
         self.policy.head.action.keep_floor()
+        if self.guard.skipped:
+            _logger.warning("updates skipped because their loss or gradient was not finite: %d", self.guard.skipped)
         return {**metrics, "train/skipped_updates": float(self.guard.skipped)}
 
     def make_agent(self, seed: int) -> RL2Agent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import torch
@@ -10,8 +9,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metarl.errors import RunFailure
-
-_logger = logging.getLogger(__name__)
 
 _MAX_SKIPPED = 5
 """Updates skipped one after the other at which a run is given up."""
@@ -43,7 +40,6 @@ class Guard:
                 f"the loss or its gradient was not finite {_MAX_SKIPPED} updates in a row; lower the step size under"
                 " algorithm.outer, or check the task's rewards; the last checkpoint is as it was"
             )
-        _logger.warning("the loss or its gradient is not finite: this update is skipped")
         return False
 
 
