@@ -14,6 +14,7 @@ from torch import Tensor
 
 from envs.core import Task, TaskVectorEnv
 from envs.divergence import Divergence
+from envs.errors import UserError
 from metarl.devices import one_torch_thread, seconds_now
 from metarl.policies.distributions import action_distribution
 from metarl.policies.recurrent import RecurrentInput
@@ -92,10 +93,15 @@ class Sampler:
         tasks: The meta-batch.
         key: The run's seed, and which stream of it to draw from.
         device: Where policies live and trajectories are wanted.
+
+    Raises:
+        UserError: If the environments cannot be split evenly among the tasks.
     """
 
     def __init__(self, env: TaskVectorEnv, tasks: Sequence[Task], key: tuple[int, ...], device: torch.device) -> None:
         began = seconds_now(device)
+        if env.num_envs % len(tasks) != 0:
+            raise UserError(f"{env.num_envs} environments cannot be split evenly among {len(tasks)} tasks")
         self._env = env
         self._num_tasks = len(tasks)
         self._lanes = env.num_envs // len(tasks)

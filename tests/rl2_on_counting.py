@@ -1,5 +1,7 @@
 """RL² on the counting environment: three tasks, trials of two episodes of 2, 3 and 4 steps."""
 
+from dataclasses import fields, replace
+
 import torch
 from counting_env import Counting
 
@@ -44,6 +46,22 @@ def trials_of(rl2, key=(1, 2, 3)):
 def doubled(trials):
     inputs = RecurrentInput(*(x.double() if x.is_floating_point() else x for x in trials.inputs))
     return type(trials)(inputs, *(x.double() if x.is_floating_point() else x for x in trials[1:]))
+
+
+def longer(trajectories, steps=3):
+    """The same trajectories with more padding behind each episode."""
+
+    def padded(values):
+        padding = values.new_zeros(*values.shape[:2], steps, *values.shape[3:])
+        return torch.cat([values, padding], dim=2)
+
+    names = ("observations", "actions", "rewards", "log_probs", "successes", "terminated", "truncated", "valid")
+    return replace(trajectories, **{name: padded(getattr(trajectories, name)) for name in names})
+
+
+def in_order(trajectories, order):
+    """The same trajectories with their tasks in another order."""
+    return replace(trajectories, **{f.name: getattr(trajectories, f.name)[order] for f in fields(trajectories)})
 
 
 def exact(core="gru", **settings):

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl.errors import RunFailure
+
 
 @runtime_checkable
 class ActionDistribution(Protocol):
@@ -155,8 +157,14 @@ class Categorical:
         return self._one_hot(parameters.argmax(-1), parameters.dtype)
 
     def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
-        """See `ActionDistribution`."""
+        """See `ActionDistribution`.
+
+        Raises:
+            RunFailure: If the parameters are not finite.
+        """
         probabilities = parameters.softmax(-1).reshape(-1, self.action_size).to(generator.device)
+        if not torch.isfinite(probabilities).all():
+            raise RunFailure("the policy's action probabilities are not finite; the last checkpoint is as it was")
         choices = torch.multinomial(probabilities, 1, generator=generator).to(parameters.device)
         return self._one_hot(choices.reshape(parameters.shape[:-1]), parameters.dtype)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import gymnasium as gym
@@ -23,7 +24,16 @@ from metarl.checkpoints import Manifest
 from metarl.cli import main
 from metarl.config import NavigationTasks, RunConfig
 from metarl.errors import RunFailure
+from metarl.policies.config import (
+    GRUConfig,
+    HypernetworkHeadConfig,
+    LinearHeadConfig,
+    LSTMConfig,
+    TransformerConfig,
+)
+from metarl.policies.inputs import RecurrentInput
 from metarl.runs import RunDirectory
+from metarl.sampling import to_environment
 from metarl.types import Timestep
 from metarl.versions import package_version
 
@@ -32,14 +42,20 @@ SEEN = gym.spaces.Box(np.array([-np.inf, -1, 0]), np.array([np.inf, 1, 2]), dtyp
 BOX = gym.spaces.Box(np.array([-2, 0, -np.inf]), np.array([1, 5, np.inf]), dtype=np.float64)
 SPACES = [BOX, gym.spaces.Discrete(4, start=2)]
 ENVS = 2
+CORES = {
+    "gru": GRUConfig(hidden_size=8),
+    "lstm": LSTMConfig(hidden_size=8),
+    "transformer": TransformerConfig(memory=6, model_size=8, layers=2, heads=2),  # much shorter than the trials here
+}
+HEADS = {"linear": LinearHeadConfig(), "hypernetwork": HypernetworkHeadConfig(hidden_size=4)}
 
 
-def prepare(algorithm, *normalizers):
-    """Makes actions vary widely with what is seen, beyond the bounds too, and gives the normalisers statistics."""
+def prepare(algorithm, *normalizers, scale=1.0):
+    """Makes actions vary with what is seen, by default beyond the bounds too, and gives the normalisers statistics."""
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in algorithm.policy.parameters():
-            parameter += torch.randn(parameter.shape, generator=rng) / parameter.shape[-1] ** 0.5
+            parameter += scale * torch.randn(parameter.shape, generator=rng) / parameter.shape[-1] ** 0.5
     for normalizer in normalizers:
         size = len(normalizer.mean)
         normalizer.update(1 + 3 * torch.randn(50, size, generator=rng), torch.ones(50, dtype=torch.bool))
@@ -52,10 +68,11 @@ def make_maml(space):
     return prepare(maml, maml.policy.normalizer)
 
 
-def make_rl2(space):
+def make_rl2(space, core="gru", head="linear", scale=1.0):
     torch.manual_seed(0)
-    rl2 = RL2(RL2Config(meta_batch=ENVS, observation_to_head=True), SEEN, space, CPU)
-    return prepare(rl2, rl2.policy.observation_normalizer, rl2.policy.reward_normalizer)
+    config = RL2Config(meta_batch=ENVS, core=CORES[core], head=HEADS[head], observation_to_head=True)
+    rl2 = RL2(config, SEEN, space, CPU)
+    return prepare(rl2, rl2.policy.observation_normalizer, rl2.policy.reward_normalizer, scale=scale)
 
 
 def play(agent, steps, rng):
@@ -101,11 +118,14 @@ def test_maml(space, adapted):
     assert about["adapted"] == str(adapted).lower()
 
 
-def follow(agent, session, env, rng, steps=15):
-    """Lets an agent and its file act side by side, several episodes long, comparing actions and memories."""
+def initial_inputs(session):
     initial = json.loads(session.get_modelmeta().custom_metadata_map["initial_inputs"])
     inputs = {name: float32(value) for name, value in initial.items()}
-    inputs["episode_start"] = np.array(initial["episode_start"])
+    return inputs | {"episode_start": np.array(initial["episode_start"])}
+
+
+def follow(agent, session, inputs, env, rng, steps=25):
+    """Lets an agent and its file act side by side, several episodes long, comparing actions and memories."""
     actions = []
     for _ in range(steps):
         observations, rewards = 2 * rng.normal(size=(ENVS, 3)), rng.normal(size=ENVS)
@@ -113,6 +133,7 @@ def follow(agent, session, env, rng, steps=15):
         expected = agent.eval_action(observations)
         found = run_onnx(session, observation=float32(observations[env : env + 1]), **inputs)
         np.testing.assert_allclose(found["action"][0], expected[env], atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(found["next_state"][0], agent._memory.state[env], atol=1e-5, rtol=1e-5)
         inputs |= {name.removeprefix("next_"): value for name, value in found.items() if name != "action"}
         agent.step(Timestep(observations, expected, rewards, ended, ended & False, {}))
         inputs |= {"previous_reward": float32(rewards[env : env + 1]), "episode_start": ended[env : env + 1]}
@@ -122,18 +143,55 @@ def follow(agent, session, env, rng, steps=15):
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_rl2(space):
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("core", CORES)
+def test_rl2_over_whole_trials(core, head, space):
     rng = np.random.default_rng(0)
-    agent = make_rl2(space).make_agent(seed=1)
+    # Each action is an input of the next: with larger weights that would blow up what float32 rounds, step after step.
+    agent = make_rl2(space, core, head, scale=0.3 if space is BOX else 1.0).make_agent(seed=1)
     play(agent, 4, rng)
     agent.export("policy.onnx", env=1)
     session = onnxruntime.InferenceSession("policy.onnx")
-    agent.reset(np.ones(ENVS, bool))
-    inputs = follow(agent, session, 1, rng)
-    np.testing.assert_allclose(inputs["state"][0], agent._memory.state[1], atol=1e-5)
+    adapted = initial_inputs(session)
+    fresh = {name: np.zeros_like(value) for name, value in adapted.items()}
+    fresh["episode_start"] = np.ones(1, bool)
+    for inputs in (adapted, fresh):
+        agent.reset(np.ones(ENVS, bool))
+        inputs = follow(agent, session, inputs, 1, rng)
+        agent.init()
     many = {name: np.repeat(value, 3, axis=0) for name, value in inputs.items()}
     found = run_onnx(session, observation=np.zeros((3, 3), np.float32), **many)
     assert found["action"].shape[0] == found["next_state"].shape[0] == 3
+    shapes = [value.type.tensor_type.shape.dim for value in onnx.load("policy.onnx").graph.input]
+    assert [shape[0].dim_param for shape in shapes] == ["batch"] * 5
+    assert all(dim.dim_value > 0 for shape in shapes for dim in shape[1:])
+
+
+@pytest.mark.parametrize(("core", "head"), [("gru", "linear"), ("transformer", "hypernetwork")])
+def test_each_step_of_rl2_is_as_exact_as_the_agents(core, head):
+    """With large random weights, which over a trial make any two float32 computations part; clipped actions too."""
+    rl2 = make_rl2(BOX, core, head)
+    agent, exact = rl2.make_agent(seed=1), deepcopy(rl2.policy).double()
+    rng = np.random.default_rng(0)
+    play(agent, 4, rng)
+    agent.export("policy.onnx")
+    session = onnxruntime.InferenceSession("policy.onnx")
+    names = [given.name for given in session.get_inputs()]
+    clipped = []
+    for _ in range(25):
+        observations, rewards, ended = 2 * rng.normal(size=(ENVS, 3)), rng.normal(size=ENVS), rng.random(ENVS) < 0.3
+        seen = [torch.as_tensor(float32(observations)), *agent._memory[1:], agent._memory.state]
+        found = run_onnx(session, **{name: tensor.numpy() for name, tensor in zip(names, seen, strict=True)})
+        *seen, state = (tensor.double() if tensor.is_floating_point() else tensor for tensor in seen)
+        parameters, state = exact.step(RecurrentInput(*seen), state)
+        expected = to_environment(rl2.distribution.mode(parameters).detach().numpy(), BOX)
+        np.testing.assert_allclose(found["action"], expected, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(found["next_state"], state.detach(), atol=1e-5, rtol=1e-5)
+        actions = agent.eval_action(observations)
+        np.testing.assert_allclose(actions, expected, atol=1e-5, rtol=1e-5)
+        agent.step(Timestep(observations, actions, rewards, ended, ended & False, {}))
+        clipped.append((expected == BOX.low) | (expected == BOX.high))
+    assert 0 < np.mean(clipped) < 0.5
 
 
 def test_the_file_tells_what_it_is():

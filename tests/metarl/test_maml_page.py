@@ -1,56 +1,31 @@
 """docs/algorithms/maml.md: its configurations, its metric names and its outer rule, as they stand there."""
 
 import importlib
-import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from maml_problems import make_maml, random_problem
+from page import Page, logged_metrics, parse_algorithm
 
 from envs.errors import UserError
 from metarl.algorithms.maml.config import MAMLConfig, check_combination
 from metarl.config import load_config
-from metarl.runs import RunDirectory
-from metarl.training import train
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "algorithms" / "maml.md").read_text()
+PAGE = Page("algorithms/maml.md")
 SETTING = re.compile(r"`((?:inner|outer|baseline|exploration_credit|episodes|parallel_episodes): [^`]+)`")
 SMALL = ["--algorithm.meta-batch", "2", "--algorithm.episodes", "2", "--algorithm.parallel-episodes", "2"]
 SMALL += ["--tasks.horizon", "4", "--tasks.num-test-tasks", "2", "--iterations", "1", "--threads", "1"]
 
 
-def section(title):
-    return re.search(rf"\n## {title}\n(.*?)(?=\n## |\Z)", PAGE, re.DOTALL)[1]
-
-
-def rows(title):
-    """The cells of a section's table, its head left out."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-
-
 @pytest.fixture
 def parse(tmp_path):
-    """Reads settings of the algorithm as a run's configuration would have them."""
-
-    def parse(settings):
-        path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump({"iterations": 1, "tasks": {"kind": "navigation"}, "algorithm": settings}))
-        return load_config(path).algorithm
-
-    return parse
+    return lambda settings: parse_algorithm(settings, tmp_path)
 
 
 def test_the_defaults_are_all_of_them(parse):
-    (block,) = blocks("yaml")
+    (block,) = PAGE.blocks("yaml")
     given = yaml.safe_load(block)["algorithm"]
     assert parse(given) == MAMLConfig()
     default = MAMLConfig().model_dump()
@@ -60,21 +35,20 @@ def test_the_defaults_are_all_of_them(parse):
 
 
 def test_every_setting_in_the_text_is_one(parse):
-    settings = SETTING.findall(PAGE)
+    settings = SETTING.findall(PAGE.text)
     assert len(settings) > 20
     for setting in settings:
         parse({"kind": "maml"} | yaml.safe_load(setting))
 
 
 def test_every_command_is_one():
-    commands = re.findall(r"^metarl train (configs/\S+)(.*)$", PAGE, re.MULTILINE)
-    assert len(commands) == 2
-    for path, overrides in commands:
-        check_combination(load_config(ROOT / path, overrides.split()).algorithm)
+    assert len(PAGE.commands()) == 2
+    for path, overrides in PAGE.commands():
+        check_combination(load_config(path, overrides).algorithm)
 
 
 def test_what_the_page_calls_refused_is_refused(parse):
-    refused = rows("What does not combine")
+    refused = PAGE.rows("What does not combine")
     assert len(refused) == 6
     for settings, _ in refused:
         parts = [yaml.safe_load(setting) for setting in SETTING.findall(settings)]
@@ -84,21 +58,16 @@ def test_what_the_page_calls_refused_is_refused(parse):
 
 
 def test_every_logged_metric_is_explained_and_no_other(tmp_path):
-    documented = {name for cell, _ in rows("Reading the metrics") for name in re.findall("`(.*?)`", cell)}
-    logged = set()
-    for preset, changes in (("maml", ["--algorithm.baseline.kind", "value"]), ("promp", []), ("reptile", [])):
-        config = load_config(ROOT / "configs" / f"navigation-{preset}.yaml", [*SMALL, *changes])
-        run = RunDirectory.create(tmp_path / preset, config)
-        train(run.config, run, resume=False)
-        logged |= json.loads((run.path / "metrics.jsonl").read_text()).keys()
-    logged = {re.sub(r"/\d+_episodes$", "/<k>_episodes", name) for name in logged - {"iteration", "env_steps"}}
-    assert {name.replace("/navigation", "/<name>") for name in logged} == documented
+    documented = {name for cell, _ in PAGE.rows("Reading the metrics") for name in re.findall("`(.*?)`", cell)}
+    changes = {"maml": ["--algorithm.baseline.kind", "value"], "promp": [], "reptile": []}
+    trainings = [(f"navigation-{preset}", [*SMALL, *change]) for preset, change in changes.items()]
+    assert logged_metrics(trainings, tmp_path) == documented
 
 
 @pytest.fixture
 def my_rules(tmp_path, monkeypatch):
     """The page's outer rule, saved as the page says."""
-    (tmp_path / "my_rules.py").write_text(blocks("python")[0])
+    (tmp_path / "my_rules.py").write_text(PAGE.blocks("python")[0])
     monkeypatch.syspath_prepend(tmp_path)
     return importlib.import_module("my_rules")
 
@@ -115,7 +84,7 @@ def test_the_outer_rule_goes_down_within_its_bound(my_rules):
 
 
 def test_the_program_around_it_runs(my_rules, capsys):
-    program = blocks("python")[1]
+    program = PAGE.blocks("python")[1]
     names = {}
     exec(re.sub(r"=20\b", "=2", program).replace("range(60)", "range(2)"), names)
     assert isinstance(names["maml"].outer, my_rules.Bounded)

@@ -1,12 +1,11 @@
 """RL²: what the policy is shown, what it remembers, and what PPO learns from."""
 
-from dataclasses import fields, replace
-
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from counting_env import Counting
+from rl2_on_counting import in_order, longer
 
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import RL2Config
@@ -141,17 +140,6 @@ def test_the_linear_baseline_is_fitted_to_returns_of_the_whole_trial(per_task):
             np.testing.assert_allclose(values[i][trials.valid[i]], rows[i] @ weights, rtol=1e-4, atol=1e-2)
 
 
-def longer(trajectories, steps=3):
-    """The same trajectories with more padding behind each episode."""
-
-    def padded(values):
-        padding = values.new_zeros(*values.shape[:2], steps, *values.shape[3:])
-        return torch.cat([values, padding], dim=2)
-
-    names = ("observations", "actions", "rewards", "log_probs", "successes", "terminated", "truncated", "valid")
-    return replace(trajectories, **{name: padded(getattr(trajectories, name)) for name in names})
-
-
 def test_padding_behind_episodes_changes_nothing():
     trajectories = play(make_rl2())
     for one, other in zip(flat(samples_of(trajectories)), flat(samples_of(longer(trajectories))), strict=True):
@@ -161,8 +149,8 @@ def test_padding_behind_episodes_changes_nothing():
 def test_the_order_of_tasks_changes_nothing():
     trajectories = play(make_rl2())
     order = torch.tensor([2, 0, 1])
-    reordered = replace(trajectories, **{f.name: getattr(trajectories, f.name)[order] for f in fields(trajectories)})
-    for one, other in zip(flat(samples_of(trajectories)), flat(samples_of(reordered)), strict=True):
+    reordered = samples_of(in_order(trajectories, order))
+    for one, other in zip(flat(samples_of(trajectories)), flat(reordered), strict=True):
         torch.testing.assert_close(one[order].double(), other.double(), atol=1e-5, rtol=1e-5)
 
 

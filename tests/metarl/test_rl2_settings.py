@@ -1,6 +1,8 @@
 """RL²'s critics and normalisers, what is saved, and what happens when numbers or settings are wrong."""
 
 import logging
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,13 +18,20 @@ from rl2_on_counting import (
 
 from envs.errors import UserError
 from metarl.algorithms import make_algorithm
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
-from metarl.algorithms.rl2.losses import make_samples
+from metarl.algorithms.rl2.losses import Samples, make_samples
 from metarl.algorithms.rl2.unrolling import unroll
+from metarl.cli import main
 from metarl.errors import RunFailure
 from metarl.optim.vectors import flatten
-from metarl.policies.config import HypernetworkHeadConfig, TransformerConfig
+from metarl.policies.config import HypernetworkHeadConfig, LinearHeadConfig, TransformerConfig
+from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
+
+NAVIGATION = Path(__file__).parents[2] / "configs" / "navigation-rl2.yaml"
+SMALL = ["--tasks.horizon", "5", "--tasks.num-train-tasks", "4", "--tasks.num-test-tasks", "2", "--threads", "1"]
+SMALL += ["--algorithm.meta-batch", "2", "--iterations", "1", "--evaluation.every", "0", "--device", "cpu"]
 
 
 @pytest.mark.parametrize("outer", [PPOConfig(epochs=60, learning_rate=3e-3), TRPOConfig()], ids=["ppo", "trpo"])
@@ -38,6 +47,17 @@ def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer):
     samples = make_samples(trials, torch.where(trials.valid, critic.to_returns(values), 0.0), 0.99, 1.0)
     mean = samples.returns[trials.valid]
     assert (critic.to_returns(values)[trials.valid] - mean).std() < 0.5 * mean.std()
+
+
+@pytest.mark.parametrize("head", [LinearHeadConfig(), HypernetworkHeadConfig()], ids=["linear", "hypernetwork"])
+def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_onto_it(head):
+    rl2 = make_rl2(head=head, min_std=0.5)
+    log_std = rl2.policy.head.action.log_std
+    with torch.no_grad():
+        log_std += torch.tensor([-3.0, 0.2])
+    rl2.learn(trials_of(rl2), torch.Generator().manual_seed(0))
+    assert log_std[0].exp().item() == pytest.approx(0.5)
+    assert log_std[1] > -0.5
 
 
 def test_returns_are_learned_raw_if_wanted():
@@ -70,12 +90,13 @@ def spoil(rl2, monkeypatch, times):
     monkeypatch.setattr(rl2.outer, "loss", spoiled)
 
 
-def test_updates_that_are_not_finite_are_skipped_and_counted(monkeypatch):
+def test_updates_that_are_not_finite_are_skipped_counted_and_told(monkeypatch, caplog):
     rl2 = make_rl2(outer=PPOConfig(epochs=6))
     trials = trials_of(rl2)
     spoil(rl2, monkeypatch, 4)
     metrics = rl2.learn(trials, torch.Generator().manual_seed(0))
     assert metrics["train/skipped_updates"] == 4.0
+    assert caplog.messages == ["updates skipped because their loss or gradient was not finite: 4"]
     assert all(torch.isfinite(p).all() for p in rl2.policy.parameters())
     assert {int(tensor) for name, tensor in rl2.state_dict().items() if name.endswith(".step")} == {2}
     assert rl2.learn(trials, torch.Generator().manual_seed(0))["train/skipped_updates"] == 0.0
@@ -106,6 +127,18 @@ def test_a_trust_region_step_from_numbers_that_are_not_finite_is_skipped():
     assert torch.equal(before, flatten(dict(rl2.policy.named_parameters())))
     with pytest.raises(RunFailure, match="5 updates in a row"):
         rl2.learn(broken, torch.Generator().manual_seed(0))
+
+
+def test_probabilities_that_are_not_finite_end_the_run():
+    """Parameters that a step left finite but so large that what they make is not."""
+    distribution = Counting(discrete=True)
+    rl2 = RL2(RL2Config(meta_batch=3, episodes=2), distribution.observation_space, distribution.action_space, CPU)
+    with torch.no_grad():
+        rl2.policy.head.action.linear.bias += torch.tensor([torch.inf, torch.inf, 0.0])
+    tasks = list(distribution.train_tasks)
+    with pytest.raises(RunFailure, match="action probabilities are not finite") as caught:
+        rl2.meta_iteration(Sampler(distribution.make_env(3), tasks, (1,), CPU), torch.Generator())
+    assert "\n" not in str(caught.value)
 
 
 RESUMED = {
@@ -158,7 +191,42 @@ def test_a_memory_shorter_than_the_trial_is_warned_of(memory, warned, caplog):
     config = RL2Config(meta_batch=3, episodes=2, core=TransformerConfig(memory=memory, model_size=4, heads=1))
     with caplog.at_level(logging.WARNING):
         make_algorithm(config, Counting(), CPU)
-    assert ("remembers 7 steps, fewer than the 8 steps of a trial (2 episodes of 4)" in caplog.text) == warned
+    assert ("remembers 7 steps, fewer than the 8 steps of a trial (2 episodes of 4); take 8" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (
+            ["--algorithm.chunk", "11"],
+            "chunk: 11 is more than the 10 steps of a trial (2 episodes of 5)",
+        ),
+        (
+            ["--algorithm.meta-batch", "5"],
+            "meta_batch: meta-batch of 5 is larger than the 4 training tasks",
+        ),
+        (["--algorithm.outer.minibatches", "3"], "minibatches: 3 is more than algorithm.meta_batch = 2"),
+    ],
+)
+def test_a_user_is_told_in_one_line(mistake, message, capsys):
+    assert main(["train", str(NAVIGATION), "--run", "run", *SMALL, *mistake]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("metarl: error: algorithm.")
+    assert error.count("\n") == 1
+    assert message in error
+    assert os.listdir() == []
+
+
+def test_a_run_whose_loss_is_not_finite_ends_with_its_checkpoint_as_it_was(capsys, monkeypatch):
+    assert main(["train", str(NAVIGATION), "--run", "run", *SMALL]) == 0
+    (kept,) = RunDirectory.open(Path("run")).checkpoints.iterdir()
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    monkeypatch.setattr(Samples, "mean", lambda samples, values: values.sum() * torch.nan)
+    capsys.readouterr()
+    assert main(["train", "--resume", "run", "--iterations", "3"]) == 1
+    end = capsys.readouterr().err.splitlines()[-1]
+    assert end.startswith("metarl: failed: the loss or its gradient was not finite 5 updates in a row")
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from counting_env import Counting
 
+from envs.errors import UserError
 from metarl.errors import RunFailure
 from metarl.sampling import RandomActor, Sampler, to_environment, to_vectors
 
@@ -122,6 +123,13 @@ def test_non_finite_actions_stop_the_run_and_name_the_place():
 
     with pytest.raises(RunFailure, match="non-finite action in environment 1 at step 0"):
         collect(lanes=1, episodes=1, actor=Broken())
+
+
+def test_environments_that_cannot_be_split_among_the_tasks_are_refused():
+    distribution = Counting()
+    for envs in (2, 4):
+        with pytest.raises(UserError, match=f"^{envs} environments cannot be split evenly among 3 tasks$"):
+            Sampler(distribution.make_env(envs), list(distribution.train_tasks), (7,), CPU)
 
 
 def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch):

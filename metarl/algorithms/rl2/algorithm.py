@@ -126,6 +126,9 @@ class RL2:
             self.network.critic.update_statistics(samples.returns, samples.valid)
         self.guard.skipped = 0
         metrics = self.outer.update(samples, states, chunk, generator)
+        self.policy.head.action.keep_floor()
+        if self.guard.skipped:
+            _logger.warning("updates skipped because their loss or gradient was not finite: %d", self.guard.skipped)
         return {**metrics, "train/skipped_updates": float(self.guard.skipped)}
 
     def make_agent(self, seed: int) -> RL2Agent:
@@ -210,9 +213,11 @@ def check_trial(config: RL2Config, horizon: int) -> None:
         raise UserError(f"algorithm.chunk: {config.chunk} is more than {said}; take {trial} or less, or None")
     if isinstance(config.core, TransformerConfig) and config.core.memory < trial:
         _logger.warning(
-            "algorithm.core.memory: a layer remembers %d steps, fewer than %s; what came before is forgotten",
+            "algorithm.core.memory: a layer remembers %d steps, fewer than %s; take %d or more, or it forgets what came"
+            " before",
             config.core.memory,
             said,
+            trial,
         )
 
 

@@ -1,0 +1,55 @@
+"""Pages of the documentation, taken apart for tests that hold them against the code."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from metarl.config import load_config
+from metarl.runs import RunDirectory
+from metarl.training import train
+
+ROOT = Path(__file__).parents[1]
+
+
+class Page:
+    """A page of Markdown under docs/."""
+
+    def __init__(self, path):
+        self.text = (ROOT / "docs" / path).read_text()
+
+    def section(self, title):
+        return re.search(rf"\n## {title}\n(.*?)(?=\n## |\Z)", self.text, re.DOTALL)[1]
+
+    def rows(self, title):
+        """The cells of a section's first table, its head left out."""
+        table = re.search(r"(?:^\|.*\n)+", self.section(title), re.MULTILINE)[0]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+    def blocks(self, language):
+        return re.findall(rf"```{language}\n(.*?)```", self.text, re.DOTALL)
+
+    def commands(self):
+        """The presets that it trains and the overrides that it gives them."""
+        commands = re.findall(r"^metarl train (configs/\S+)(.*)$", self.text, re.MULTILINE)
+        return [(ROOT / path, overrides.split()) for path, overrides in commands]
+
+
+def parse_algorithm(settings, folder):
+    """Settings of an algorithm, read as a run's configuration would have them."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({"iterations": 1, "tasks": {"kind": "navigation"}, "algorithm": settings}))
+    return load_config(path).algorithm
+
+
+def logged_metrics(trainings, folder):
+    """Names of the metrics that trainings of (preset, overrides) log, written as pages write them."""
+    logged = set()
+    for index, (preset, overrides) in enumerate(trainings):
+        config = load_config(ROOT / "configs" / f"{preset}.yaml", overrides)
+        run = RunDirectory.create(folder / str(index), config)
+        train(run.config, run, resume=False)
+        logged |= json.loads((run.path / "metrics.jsonl").read_text()).keys()
+    logged = {re.sub(r"/\d+_episodes$", "/<k>_episodes", name) for name in logged - {"iteration", "env_steps"}}
+    return {name.replace("/navigation", "/<name>") for name in logged}
