@@ -37,7 +37,7 @@ MEMBERS = {
     "meta-sgd": {"inner": InnerConfig(learned_lr=True)},
     "anil": {"inner": InnerConfig(adapted="head")},
     "fomaml": {"inner": InnerConfig(first_order=True)},
-    "e-maml": {"exploration_credit": True},
+    "e-maml": {"exploration_credit": 1.0},
     "value baseline": {"baseline": ValueBaselineConfig(hidden_sizes=(4,), epochs=3)},
     "ppo": {"outer": PPOConfig()},
     "ppo value": {"outer": PPOConfig(), "baseline": ValueBaselineConfig(hidden_sizes=(4,), epochs=3)},
@@ -151,11 +151,11 @@ def test_state_of_other_settings_is_refused_and_nothing_changed():
             "algorithm.outer.kind: reptile cannot go with algorithm.inner.adapted = head",
         ),
         (
-            {"outer": ReptileConfig(), "exploration_credit": True},
+            {"outer": ReptileConfig(), "exploration_credit": 1.0},
             "algorithm.outer.kind: reptile cannot go with algorithm.exploration_credit",
         ),
         (
-            {"exploration_credit": True, "inner": RATIO},
+            {"exploration_credit": 1.0, "inner": RATIO},
             "algorithm.exploration_credit: cannot go with algorithm.inner.estimator = likelihood_ratio",
         ),
         ({"parallel_episodes": 3}, "algorithm.parallel_episodes: 3 does not divide algorithm.episodes = 4"),

@@ -84,7 +84,7 @@ def assert_is_gradient(loss, vector, gradient, directions=3):
 @pytest.mark.parametrize(("inner", "outer", "credit"), COMBINATIONS)
 def test_gradient_is_that_of_the_papers_objective(inner, outer, credit, space, steps, monkeypatch):
     maml = make_maml(
-        space, inner=INNER_RULES[inner] | {"steps": steps}, outer=OUTER_RULES[outer], exploration_credit=credit
+        space, inner=INNER_RULES[inner] | {"steps": steps}, outer=OUTER_RULES[outer], exploration_credit=float(credit)
     )
     problem = random_problem(maml, credit)
     taken = captured_gradients(maml, problem, monkeypatch)
@@ -96,7 +96,7 @@ def test_gradient_is_that_of_the_papers_objective(inner, outer, credit, space, s
 
 
 def test_every_coordinate_of_one_gradient(monkeypatch):
-    maml = make_maml(inner={"steps": 2, "learned_lr": True}, exploration_credit=True)
+    maml = make_maml(inner={"steps": 2, "learned_lr": True}, exploration_credit=1.0)
     problem = random_problem(maml, credit=True)
     [(vector, gradient)] = captured_gradients(maml, problem, monkeypatch)
     loss = reference_loss(maml, problem)(vector)

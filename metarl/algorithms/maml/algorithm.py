@@ -182,7 +182,8 @@ class MAML:
         values = self.baseline.values(query)
         credit = None
         if config.exploration_credit:
-            credit = exploration_credit(query, values, config.discount, config.gae_lambda)
+            unbiased = exploration_credit(query, values, config.discount, config.gae_lambda)
+            credit = config.exploration_credit * unbiased
         return Problem(
             distribution=self.distribution,
             inner=self.inner,

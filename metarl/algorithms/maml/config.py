@@ -132,8 +132,10 @@ class MAMLConfig(StrictModel):
         TRPOConfig()
     )
     """The outer rule."""
-    exploration_credit: bool = False
-    """E-MAML (Stadie et al. 2018): also credit support episodes with what adapting to them led to."""
+    exploration_credit: NonNegative = 0.0
+    """E-MAML (Stadie et al. 2018): weight with which support episodes are credited with what adapting to them led to.
+
+    With 1 the estimate is unbiased, but so noisy that the policy before adaptation may drift away on it."""
     baseline: Annotated[LinearBaselineConfig | ValueBaselineConfig, Field(discriminator="kind")] = (
         LinearBaselineConfig()
     )
