@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +16,11 @@ from metarl.policies.distributions import ActionDistribution
 from metarl.policies.recurrent import ActorCritic
 
 Metrics = dict[str, Tensor]
+
+_STEPS_AT_ONCE = {"cpu": 2**14, "cuda": 2**18}
+"""On the CPU more is slower, as it no longer fits into caches."""
+_ROWS_AT_ONCE = 64
+"""At least; a recurrent network takes a step in about the same time for fewer."""
 
 
 class PPO:
@@ -86,12 +93,27 @@ class PPO:
         """A gradient step on each of the minibatches, drawn anew; false if the policy has moved too far."""
         shuffled = torch.randperm(len(states), generator=generator).to(states.device)
         for chosen in shuffled.tensor_split(min(self._config.minibatches, len(states))):
-            loss, metrics = self.loss(rows.select(chosen), states[chosen])
+            parts: list[Metrics] = []
+            loss = self._descent.differentiate(self._losses(rows, states, chosen, parts))
+            metrics = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
             history.append(metrics)
             if self._config.max_kl is not None and metrics["train/approx_kl"] > self._config.max_kl:
                 return False
             self._descent.step(loss)
         return True
+
+    def _losses(
+        self, rows: Samples, states: Float[Tensor, "row state"], chosen: Tensor, metrics: list[Metrics]
+    ) -> Iterator[Float[Tensor, ""]]:
+        """What parts of a minibatch add to its loss, and to its metrics; each is as small as `steps_at_once` wants."""
+        steps = rows.valid[chosen].sum()
+        at_once = rows_at_once(self._config, rows.valid.shape[1], states.device)
+        for part in chosen.split(at_once):
+            some = rows.select(part)
+            share = some.valid.sum() / steps
+            loss, watched = self.loss(some, states[part])
+            metrics.append({name: share * value for name, value in watched.items()})
+            yield share * loss
 
     def loss(self, rows: Samples, states: Float[Tensor, "row state"]) -> tuple[Float[Tensor, ""], Metrics]:
         """The loss of some rows, and what one watches it by."""
@@ -111,3 +133,16 @@ class PPO:
             loss = loss + self._baseline.coefficient * squared_error
             metrics["train/value_loss"] = squared_error.detach()
         return loss, metrics
+
+
+def rows_at_once(config: PPOConfig, time: int, device: torch.device) -> int:
+    """How many rows go through the network at once.
+
+    Args:
+        config: The settings.
+        time: Steps of a row.
+        device: Where.
+    """
+    if config.steps_at_once is not None:
+        return max(1, config.steps_at_once // time)
+    return max(_ROWS_AT_ONCE, _STEPS_AT_ONCE[device.type] // time)
