@@ -17,10 +17,11 @@ from metarl.policies.recurrent import ActorCritic
 
 Metrics = dict[str, Tensor]
 
-_STEPS_AT_ONCE = {"cpu": 2**14, "cuda": 2**18}
-"""On the CPU more is slower, as it no longer fits into caches."""
-_ROWS_AT_ONCE = 64
-"""At least; a recurrent network takes a step in about the same time for fewer."""
+_STEPS_AT_ONCE = {"cpu": 2**13, "cuda": 2**18}
+"""More are slower on the CPU: the gates of a GRU of 256 units then take more than the 32 MiB that malloc keeps for the
+next tensor (see `metarl.devices.keep_freed_memory`)."""
+_ROWS_AT_ONCE = 32
+"""At least: steps follow each other, so that long sequences are worth it only if many go side by side."""
 
 
 class PPO:
@@ -106,7 +107,7 @@ class PPO:
         self, rows: Samples, states: Float[Tensor, "row state"], chosen: Tensor, metrics: list[Metrics]
     ) -> Iterator[Float[Tensor, ""]]:
         """What parts of a minibatch add to its loss, and to its metrics; each is as small as `steps_at_once` wants."""
-        steps = rows.valid[chosen].sum()
+        steps = rows.valid[chosen].sum(dtype=rows.returns.dtype)
         at_once = rows_at_once(self._config, rows.valid.shape[1], states.device)
         for part in chosen.split(at_once):
             some = rows.select(part)
