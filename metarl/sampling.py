@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
@@ -60,10 +60,19 @@ def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces
     is clipped (as rllab's normalised environments, which the published hyperparameters are for). Of one-hot rows the
     index is taken.
     """
+    return make_to_environment(space)(actions)
+
+
+def make_to_environment(
+    space: gym.spaces.Box | gym.spaces.Discrete,
+) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    """`to_environment` for one space, for those who call it in every step."""
     if isinstance(space, gym.spaces.Discrete):
-        return np.asarray(actions.argmax(-1) + int(space.start))
+        start = int(space.start)
+        return lambda actions: np.asarray(actions.argmax(-1) + start)
+    low, high, dtype = space.low, space.high, space.dtype
     middle, half = middle_and_half(space)
-    return np.asarray(np.clip(middle + half * actions, space.low, space.high), dtype=space.dtype)
+    return lambda actions: np.asarray(np.minimum(np.maximum(middle + half * actions, low), high), dtype=dtype)
 
 
 def to_vectors(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[np.float32]:
@@ -122,8 +131,8 @@ class Sampler:
             Trajectories with the axes `[task, episode, step]`; where a task has one environment, in the order played.
         """
         began = seconds_now(self._device)
-        env, space = self._env, self._env.single_action_space
-        action_size = action_distribution(space).action_size
+        env, to_env = self._env, make_to_environment(self._env.single_action_space)
+        action_size = action_distribution(env.single_action_space).action_size
         observation_size = env.single_observation_space.shape[0]
         *env_seeds, noise_seed = derive_seeds(*self._key, self._phase, count=env.num_envs + 1)
         self._phase += 1
@@ -144,7 +153,7 @@ class Sampler:
             with torch.no_grad():
                 action_tensor, log_probs = actor.act(inputs, generator)
             actions = action_tensor.cpu().numpy()
-            next_observations, rewards, terminated, truncated, infos = env.step(to_environment(actions, space))
+            next_observations, rewards, terminated, truncated, infos = env.step(to_env(actions))
             recorder.add(
                 observations,
                 actions,

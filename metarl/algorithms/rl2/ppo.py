@@ -109,7 +109,7 @@ class PPO:
         """What parts of a minibatch add to its loss, and to its metrics; each is as small as `steps_at_once` wants."""
         steps = rows.valid[chosen].sum(dtype=rows.returns.dtype)
         at_once = rows_at_once(self._config, rows.valid.shape[1], states.device)
-        for part in chosen.split(at_once):
+        for part in torch.split(chosen, at_once):
             some = rows.select(part)
             share = some.valid.sum() / steps
             loss, watched = self.loss(some, states[part])

@@ -30,7 +30,7 @@ class GRUSequence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         features: Float[Tensor, "time batch f"],
         state: Float[Tensor, "batch h"],
@@ -62,8 +62,8 @@ class GRUSequence(torch.autograd.Function):
         return hidden[1:]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, slope: Float[Tensor, "time batch h"]) -> tuple[Tensor, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, slope: Float[Tensor, "time batch h"]) -> tuple[Tensor, ...]:
         """Back-propagation through time; `d_` is the loss's derivative with respect to what a nonlinearity is given."""
         features, gates, hidden, weight_ih, recurrent = ctx.saved_tensors
         size = slope.shape[-1]

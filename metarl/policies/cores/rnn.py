@@ -35,7 +35,8 @@ class GRUCore(Core):
     ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
         """See `Core`."""
         if torch.is_grad_enabled() and features.device.type == "cpu" and not is_twice_differentiable():
-            hidden = GRUSequence.apply(features.transpose(0, 1), state, *self.rnn.parameters())
+            along_time = features.transpose(0, 1)
+            hidden = GRUSequence.apply(along_time, state, *self.rnn.parameters())  # type: ignore[no-untyped-call]
             return hidden.transpose(0, 1), hidden[-1]
         outputs, last = self.rnn(features, state.unsqueeze(0).contiguous())
         return outputs, last.squeeze(0)
