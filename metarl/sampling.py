@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
@@ -18,7 +18,7 @@ from envs.errors import UserError
 from metarl.devices import one_torch_thread, seconds_now
 from metarl.policies.distributions import action_distribution
 from metarl.policies.recurrent import RecurrentInput
-from metarl.recording import Recorder
+from metarl.recording import Array, Recorder
 from metarl.seeding import derive_seeds
 from metarl.types import Trajectories
 
@@ -61,10 +61,19 @@ def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces
     is clipped (as rllab's normalised environments, which the published hyperparameters are for). Of one-hot rows the
     index is taken.
     """
+    return make_to_environment(space)(actions)
+
+
+def make_to_environment(
+    space: gym.spaces.Box | gym.spaces.Discrete,
+) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    """`to_environment` for one space, for those who call it in every step."""
     if isinstance(space, gym.spaces.Discrete):
-        return np.asarray(actions.argmax(-1) + int(space.start))
+        start = int(space.start)
+        return lambda actions: np.asarray(actions.argmax(-1) + start)
+    low, high, dtype = space.low, space.high, space.dtype
     middle, half = middle_and_half(space)
-    return np.asarray(np.clip(middle + half * actions, space.low, space.high), dtype=space.dtype)
+    return lambda actions: np.asarray(np.minimum(np.maximum(middle + half * actions, low), high), dtype=dtype)
 
 
 def to_vectors(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[np.float32]:
@@ -81,6 +90,28 @@ def middle_and_half(space: gym.spaces.Box) -> tuple[npt.NDArray[np.float64], npt
     bounded = np.isfinite(low) & np.isfinite(high)
     low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
     return (low + high) / 2, (high - low) / 2
+
+
+class _Link:
+    """Between the simulator and the policy: what passes in a step takes one transfer each way."""
+
+    def __init__(self, num_envs: int, observation_size: int, action_size: int, device: torch.device) -> None:
+        self._device = device
+        self._buffer = torch.empty(num_envs, observation_size + 2, pin_memory=device.type == "cuda")
+        self._previous_actions = torch.zeros(num_envs, action_size, device=device)
+
+    def to_policy(self, observations: Array, previous_rewards: Array, episode_start: Array) -> RecurrentInput:
+        """The policy's inputs; the buffer is free again once the action that they lead to is there."""
+        buffer = self._buffer.numpy()
+        buffer[:, :-2], buffer[:, -2], buffer[:, -1] = observations, previous_rewards, episode_start
+        here = self._buffer.to(self._device, non_blocking=True, copy=True)
+        return RecurrentInput(here[:, :-2], self._previous_actions, here[:, -2], here[:, -1] != 0)
+
+    def to_simulator(self, actions: Tensor, log_probs: Tensor) -> tuple[Array, Array]:
+        """Actions and their log-probabilities as arrays."""
+        self._previous_actions = actions.to(self._device)
+        both = torch.cat([actions, log_probs.unsqueeze(1)], dim=1).cpu().numpy()
+        return both[:, :-1], both[:, -1]
 
 
 class Sampler:
@@ -128,33 +159,27 @@ class Sampler:
             Trajectories with the axes `[task, episode, step]`; where a task has one environment, in the order played.
         """
         began = seconds_now(self._device)
-        env, space = self._env, self._env.single_action_space
-        action_size = action_distribution(space).action_size
+        env, to_env = self._env, make_to_environment(self._env.single_action_space)
+        action_size = action_distribution(env.single_action_space).action_size
         observation_size = env.single_observation_space.shape[0]
         *env_seeds, noise_seed = derive_seeds(*self._key, self._phase, count=env.num_envs + 1)
         self._phase += 1
         generator = torch.Generator().manual_seed(noise_seed)
         recorder = Recorder(env.num_envs, episodes // self._lanes, env.horizon, observation_size, action_size)
 
+        link = _Link(env.num_envs, observation_size, action_size, self._device)
         observations, _ = env.reset(seed=env_seeds)
-        previous_actions = np.zeros((env.num_envs, action_size), np.float32)
         previous_rewards = np.zeros(env.num_envs)
         episode_start = np.ones(env.num_envs, np.bool_)
         while not recorder.full:
-            inputs = RecurrentInput(
-                torch.as_tensor(observations, dtype=torch.float32, device=self._device),
-                torch.as_tensor(previous_actions, device=self._device),
-                torch.as_tensor(previous_rewards, dtype=torch.float32, device=self._device),
-                torch.as_tensor(episode_start, device=self._device),
-            )
             with torch.no_grad():
-                action_tensor, log_probs = actor.act(inputs, generator)
-            actions = action_tensor.cpu().numpy()
-            next_observations, rewards, terminated, truncated, infos = env.step(to_environment(actions, space))
+                chosen = actor.act(link.to_policy(observations, previous_rewards, episode_start), generator)
+            actions, log_probs = link.to_simulator(*chosen)
+            next_observations, rewards, terminated, truncated, infos = env.step(to_env(actions))
             recorder.add(
                 observations,
                 actions,
-                log_probs.cpu().numpy(),
+                log_probs,
                 rewards,
                 infos["success"],
                 terminated,
@@ -163,7 +188,7 @@ class Sampler:
                 infos.get("diverged"),
             )
             self.divergences += infos.get("divergences", [])
-            observations, previous_actions, previous_rewards = next_observations, actions, rewards
+            observations, previous_rewards = next_observations, rewards
             episode_start = terminated | truncated
         trajectories = recorder.trajectories(self._num_tasks)
         trajectories = trajectories.to(self._device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,8 @@ from torch.func import vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Product = Callable[[Tensor], Tensor]
+
+_twice = ContextVar("_twice", default=False)
 
 
 def jacobian_products(
@@ -38,6 +41,15 @@ def jacobian_products(
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Keeps to kernels whose gradients can be differentiated again: not cuDNN's, nor fused attention."""
-    with torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
-        yield
+    """Keeps to kernels whose gradients can be differentiated again: not cuDNN's, nor fused attention, nor our own."""
+    token = _twice.set(True)
+    try:
+        with torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        _twice.reset(token)
+
+
+def is_twice_differentiable() -> bool:
+    """Whether this is within `twice_differentiable`."""
+    return _twice.get()

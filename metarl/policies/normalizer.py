@@ -22,12 +22,17 @@ class Normalizer(nn.Module):
     count: Tensor
     mean: Tensor
     squares: Tensor
+    std: Tensor
+    """What inputs are divided by; follows from the others, but taking it anew in every step of acting costs more than
+    using it."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("squares", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("std", torch.ones(size, dtype=torch.float64), persistent=False)
+        self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
 
     def forward(self, inputs: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
         """Standardises and clips."""
@@ -36,12 +41,6 @@ class Normalizer(nn.Module):
     def restore(self, standardised: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
         """The inverse of `forward`, but for the clipping."""
         return standardised * self.std.to(standardised.dtype) + self.mean.to(standardised.dtype)
-
-    @property
-    def std(self) -> Float[Tensor, "n"]:
-        """The standard deviation that inputs are divided by."""
-        variance = torch.where(self.count > 0, self.squares / self.count.clamp(min=1), 1.0)
-        return variance.sqrt().clamp(min=_MIN_STD)
 
     @torch.no_grad()
     def update(self, inputs: Float[Tensor, "*b n"], valid: Bool[Tensor, "*b"]) -> None:
@@ -53,3 +52,9 @@ class Normalizer(nn.Module):
         self.squares += ((batch - mean) ** 2).sum(0) + shift**2 * (self.count * len(batch) / count)
         self.mean += shift * (len(batch) / count)
         self.count.copy_(count)
+        _refresh(self)
+
+
+def _refresh(normalizer: Normalizer, _: object = None) -> None:
+    variance = torch.where(normalizer.count > 0, normalizer.squares / normalizer.count.clamp(min=1), 1.0)
+    normalizer.std.copy_(variance.sqrt().clamp(min=_MIN_STD))

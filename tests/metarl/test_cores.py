@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from metarl.optim.curvature import twice_differentiable
 from metarl.policies.config import (
     GRUConfig,
     HypernetworkHeadConfig,
@@ -182,6 +183,38 @@ def test_a_transformer_layer_equals_attention_written_out():
         hidden = hidden + layer.output(torch.stack(rows))
         hidden = hidden + layer.feed_forward(hidden)
     exactly(core.sequence(inputs, core.initial_state(1))[0][0], core.norm(hidden))
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_a_grus_own_gradients_are_those_of_pytorchs(steps):
+    core = core_of("gru")
+    weights = torch.randn(3, steps + 1, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def run(forward):
+        inputs = [features(3, steps, 3).requires_grad_(), features(3, 6).requires_grad_()]
+        outputs, last = forward(*inputs)
+        loss = (torch.cat([outputs, last.unsqueeze(1)], dim=1) * weights).sum()
+        return [outputs, *torch.autograd.grad(loss, [*inputs, *core.parameters()])]
+
+    with twice_differentiable():
+        expected = run(core.sequence)
+    for ours, theirs in zip(run(core.sequence), expected, strict=True):
+        exactly(ours, theirs)
+        assert theirs.abs().max() > 0.01
+
+
+def test_a_gru_is_differentiated_twice_where_that_is_asked_for():
+    core = core_of("gru")
+
+    def second():
+        x = features(1, 4, 3).requires_grad_()
+        (slope,) = torch.autograd.grad(core.sequence(x, core.initial_state(1))[0].sum(), x, create_graph=True)
+        return torch.autograd.grad(slope[0, 0, 0], x)[0]
+
+    with twice_differentiable():
+        assert second().abs().max() > 1e-4
+    with pytest.raises(RuntimeError):  # and never wrongly elsewhere
+        second()
 
 
 def test_heads_must_divide_the_model():

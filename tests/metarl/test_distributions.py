@@ -88,6 +88,9 @@ def test_normalizer_leaves_inputs_alone_before_any_update_and_bounds_what_hardly
     outputs = normalizer(torch.full((size,), 5.05, dtype=torch.float64))
     torch.testing.assert_close(outputs, torch.full((size,), 5.0, dtype=torch.float64))  # 0.05 / 0.01
     assert (normalizer(torch.full((size,), 1e6)) == 10).all()
+    loaded = Normalizer(size)
+    loaded.load_state_dict(normalizer.state_dict())
+    assert torch.equal(loaded.std, normalizer.std)
 
 
 def test_scores_and_their_tangents_equal_differentiation(family):

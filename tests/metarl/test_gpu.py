@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from metarl.algorithms.maml.config import (
     TRPOConfig,
     VPGConfig,
 )
+from metarl.algorithms.rl2.algorithm import RecurrentActor
+from metarl.algorithms.rl2.config import PPOConfig as RL2PPOConfig
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.benchmark import command
 from metarl.benchmark.algorithms import ALGORITHM_SUITES
@@ -26,6 +29,7 @@ from metarl.benchmark.cases import Case, Suite
 from metarl.checkpoints import Manifest
 from metarl.config import EvaluationConfig, NavigationTasks, RunConfig
 from metarl.loading import load
+from metarl.policies.config import LSTMConfig
 from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
 from metarl.training import train
@@ -43,6 +47,8 @@ ALGORITHMS = {
     "vpg": MAMLConfig(**MAML_SIZES, outer=VPGConfig()),
     "reptile": MAMLConfig(**MAML_SIZES, outer=ReptileConfig()),
     "rl2": RL2Config(meta_batch=6, episodes=3),
+    "rl2, parts": RL2Config(meta_batch=6, episodes=3, chunk=7, outer=RL2PPOConfig(minibatches=2, steps_at_once=20)),
+    "rl2, lstm": RL2Config(meta_batch=6, episodes=3, core=LSTMConfig(hidden_size=32)),
 }
 
 
@@ -127,6 +133,23 @@ def test_an_iteration_is_the_same_on_every_device(name, device, distribution):
     assert metrics == pytest.approx(played.metrics, rel=2e-3, abs=2e-3)
     moved = [(reference.state_dict()[key] - value).abs().max().item() for key, value in before.items()]
     assert max(moved) > 1e-3  # there is something to agree about
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", ["rl2", "rl2, lstm"])
+def test_trials_are_the_same_on_every_device(name, device, distribution):
+    def collect(device):
+        algorithm = build(name, distribution, device)
+        with closing(distribution.make_env(6)) as env:
+            sampler = Sampler(env, distribution.train_tasks[:6], (5, 0, 0), torch.device(device))
+            return sampler.collect(RecurrentActor(algorithm, 6), 3)
+
+    found, expected = collect(device), collect("cpu")
+    for field in fields(expected):
+        value, wanted = getattr(found, field.name), getattr(expected, field.name)
+        assert value.device.type == device
+        torch.testing.assert_close(value.cpu(), wanted, rtol=1e-3, atol=1e-3)
+    assert expected.actions.std() > 0.1
 
 
 @pytest.mark.parametrize("target", DEVICES)

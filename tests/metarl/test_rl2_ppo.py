@@ -8,6 +8,7 @@ from metarl.algorithms.rl2.algorithm import RecurrentActor
 from metarl.algorithms.rl2.config import PPOConfig, ValueBaselineConfig
 from metarl.algorithms.rl2.losses import cut, make_samples, make_trials, ppo_terms
 from metarl.algorithms.rl2.unrolling import chunks, unroll
+from metarl.optim.vectors import flatten
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
@@ -121,6 +122,26 @@ def test_every_row_is_learned_from_once_an_epoch_in_an_order_drawn_anew(monkeypa
     epochs = [tuple(seen[i : i + 3]) for i in (0, 3, 6)]
     assert all(sorted(epoch) == [4, 6, 8] for epoch in epochs)
     assert len(set(epochs)) > 1
+
+
+@pytest.mark.parametrize(("steps", "parts"), [(None, 1), (7, 4), (3, 7), (1, 7)])
+def test_parts_of_a_minibatch_add_up_to_it(steps, parts, monkeypatch):
+    """Of 3 trials of 4, 6 and 8 steps, 7 chunks of 3 are played, of which two have padding."""
+
+    def learn(**settings):
+        outer = PPOConfig(epochs=2, entropy_coefficient=0.1, max_grad_norm=1e9, **settings)
+        rl2, samples = exact(outer=outer, baseline=ValueBaselineConfig())
+        calls, original = [], rl2.outer.loss
+        monkeypatch.setattr(rl2.outer, "loss", lambda *rows: (calls.append(None), original(*rows))[1])
+        _, states = unroll(rl2.network, samples.inputs, 3)
+        metrics = rl2.outer.update(samples, states, 3, torch.Generator().manual_seed(0))
+        return metrics, flatten(dict(rl2.network.named_parameters())).detach(), len(calls)
+
+    metrics, whole, _ = learn()
+    of_parts, result, calls = learn(steps_at_once=steps)
+    assert calls == 2 * parts
+    assert of_parts == pytest.approx(metrics, rel=1e-9)
+    close(result, whole)
 
 
 @pytest.mark.parametrize("recompute", [False, True])

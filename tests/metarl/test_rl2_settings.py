@@ -232,11 +232,13 @@ def test_a_run_whose_loss_is_not_finite_ends_with_its_checkpoint_as_it_was(capsy
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({}, "raise algorithm.outer.minibatches from 1 to 2"),
-        ({"outer": PPOConfig(minibatches=2)}, "lower algorithm.meta_batch from 3 to 1"),
-        ({"outer": PPOConfig(minibatches=2), "chunk": 2}, "raise algorithm.outer.minibatches from 2 to 4"),
-        ({"outer": TRPOConfig()}, "lower algorithm.meta_batch from 3 to 1"),
-        ({"meta_batch": 6, "outer": PPOConfig(minibatches=3)}, "raise algorithm.outer.minibatches from 3 to 6"),
+        # trials of 8 steps
+        ({}, "lower algorithm.outer.steps_at_once from 24 to 8,"),
+        ({"outer": PPOConfig(minibatches=2), "chunk": 3}, "lower algorithm.outer.steps_at_once from 15 to 6,"),
+        ({"outer": PPOConfig(steps_at_once=23)}, "lower algorithm.outer.steps_at_once from 16 to 8,"),
+        ({"outer": PPOConfig(steps_at_once=15)}, "lower algorithm.meta_batch from 3 to 1,"),
+        ({"outer": PPOConfig(minibatches=3)}, "lower algorithm.meta_batch from 3 to 1,"),
+        ({"outer": TRPOConfig()}, "lower algorithm.meta_batch from 3 to 1,"),
     ],
 )
 def test_short_memory_of_the_device_is_said_with_what_to_change(settings, advice, monkeypatch):

@@ -14,7 +14,7 @@ from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, ValueBaselineConfig
 from metarl.algorithms.rl2.descent import Guard
 from metarl.algorithms.rl2.losses import Trials, linear_values, make_samples, make_trials
-from metarl.algorithms.rl2.ppo import PPO
+from metarl.algorithms.rl2.ppo import PPO, rows_at_once
 from metarl.algorithms.rl2.trpo import TRPO
 from metarl.algorithms.rl2.unrolling import unroll
 from metarl.errors import RunFailure
@@ -97,7 +97,10 @@ class RL2:
         try:
             metrics = self.learn(make_trials(trajectories), generator)
         except torch.OutOfMemoryError:
-            raise RunFailure(f"the update does not fit into the memory of {self.device}: {self._advice()}") from None
+            raise RunFailure(
+                f"the update does not fit into the memory of {self.device}: {self._advice(trajectories)}; the last"
+                " checkpoint is as it was"
+            ) from None
         self._update_normalizers(trajectories)
         returns, solved = trajectories.returns.mean(0), trajectories.solved.float().mean(0)
         return {
@@ -166,14 +169,19 @@ class RL2:
         if self.config.normalize_reward_input:
             self.policy.reward_normalizer.update(trajectories.rewards.unsqueeze(-1), trajectories.valid)
 
-    def _advice(self) -> str:
+    def _advice(self, trajectories: Trajectories) -> str:
         """What to lower when memory is short, and to what."""
-        outer, meta_batch = self.config.outer, self.config.meta_batch
-        if isinstance(outer, PPOConfig) and (self.config.chunk is not None or 2 * outer.minibatches <= meta_batch):
-            change = f"raise algorithm.outer.minibatches from {outer.minibatches} to {2 * outer.minibatches}"
-        else:
-            change = f"lower algorithm.meta_batch from {meta_batch} to {max(meta_batch // 2, 1)}"
-        return f"{change}, which halves what it takes; the last checkpoint is as it was"
+        meta_batch, trial = self.config.meta_batch, trajectories.valid[0].numel()
+        if isinstance(self.config.outer, PPOConfig):
+            time = min(self.config.chunk or trial, trial)
+            minibatch = -(-meta_batch * -(-trial // time) // self.config.outer.minibatches)
+            rows = min(rows_at_once(self.config.outer, time, self.device), minibatch)
+            if rows > 1:
+                return (
+                    f"lower algorithm.outer.steps_at_once from {rows * time} to {rows // 2 * time}, which at least"
+                    " halves what it takes and learns the same"
+                )
+        return f"lower algorithm.meta_batch from {meta_batch} to {max(meta_batch // 2, 1)}, which halves what it takes"
 
 
 class RecurrentActor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -63,14 +63,25 @@ class Descent:
         self._guard = guard
         self.optimizer = torch.optim.Adam(module.parameters(), learning_rate, eps=1e-5)
 
+    def differentiate(self, losses: Iterable[Float[Tensor, ""]]) -> Float[Tensor, ""]:
+        """Takes the gradient of a sum; what each term kept for its own is let go before the next is asked for.
+
+        Returns:
+            The sum.
+        """
+        self.optimizer.zero_grad()
+        values = []
+        for loss in losses:
+            loss.backward()  # type: ignore[no-untyped-call]
+            values.append(loss.detach())
+        return torch.stack(values).sum()
+
     def step(self, loss: Float[Tensor, ""]) -> None:
-        """One step down the loss, unless the guard objects.
+        """One step down the loss that `differentiate` was given, unless the guard objects.
 
         Raises:
             RunFailure: See `Guard`.
         """
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
         norms = [nn.utils.clip_grad_norm_(part.parameters(), self._max_grad_norm) for part in self._parts]
         if self._guard.passes(loss, *norms):
             self.optimizer.step()

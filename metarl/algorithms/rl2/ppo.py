@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +16,12 @@ from metarl.policies.distributions import ActionDistribution
 from metarl.policies.recurrent import ActorCritic
 
 Metrics = dict[str, Tensor]
+
+_STEPS_AT_ONCE = {"cpu": 2**13, "cuda": 2**18}
+"""More are slower on the CPU: the gates of a GRU of 256 units then take more than the 32 MiB that malloc keeps for the
+next tensor (see `metarl.devices.keep_freed_memory`)."""
+_ROWS_AT_ONCE = 32
+"""At least: steps follow each other, so that long sequences are worth it only if many go side by side."""
 
 
 class PPO:
@@ -86,12 +94,27 @@ class PPO:
         """A gradient step on each of the minibatches, drawn anew; false if the policy has moved too far."""
         shuffled = torch.randperm(len(states), generator=generator).to(states.device)
         for chosen in shuffled.tensor_split(min(self._config.minibatches, len(states))):
-            loss, metrics = self.loss(rows.select(chosen), states[chosen])
+            parts: list[Metrics] = []
+            loss = self._descent.differentiate(self._losses(rows, states, chosen, parts))
+            metrics = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
             history.append(metrics)
             if self._config.max_kl is not None and metrics["train/approx_kl"] > self._config.max_kl:
                 return False
             self._descent.step(loss)
         return True
+
+    def _losses(
+        self, rows: Samples, states: Float[Tensor, "row state"], chosen: Tensor, metrics: list[Metrics]
+    ) -> Iterator[Float[Tensor, ""]]:
+        """What parts of a minibatch add to its loss, and to its metrics; each is as small as `steps_at_once` wants."""
+        steps = rows.valid[chosen].sum(dtype=rows.returns.dtype)
+        at_once = rows_at_once(self._config, rows.valid.shape[1], states.device)
+        for part in torch.split(chosen, at_once):
+            some = rows.select(part)
+            share = some.valid.sum() / steps
+            loss, watched = self.loss(some, states[part])
+            metrics.append({name: share * value for name, value in watched.items()})
+            yield share * loss
 
     def loss(self, rows: Samples, states: Float[Tensor, "row state"]) -> tuple[Float[Tensor, ""], Metrics]:
         """The loss of some rows, and what one watches it by."""
@@ -111,3 +134,16 @@ class PPO:
             loss = loss + self._baseline.coefficient * squared_error
             metrics["train/value_loss"] = squared_error.detach()
         return loss, metrics
+
+
+def rows_at_once(config: PPOConfig, time: int, device: torch.device) -> int:
+    """How many rows go through the network at once.
+
+    Args:
+        config: The settings.
+        time: Steps of a row.
+        device: Where.
+    """
+    if config.steps_at_once is not None:
+        return max(1, config.steps_at_once // time)
+    return max(_ROWS_AT_ONCE, _STEPS_AT_ONCE[device.type] // time)

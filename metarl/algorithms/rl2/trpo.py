@@ -147,7 +147,7 @@ class TRPO:
             for part in chunks(inputs, chunk):
                 hidden, state = critic.body.sequence(part, state.detach())
                 values.append(critic(hidden, part.observations))
-            loss = value_loss(torch.cat(values, dim=1), targets, samples)
+            loss = self._descent.differentiate([value_loss(torch.cat(values, dim=1), targets, samples)])
             self._descent.step(loss)
-            losses.append(loss.detach())
+            losses.append(loss)
         return {"train/value_loss": torch.stack(losses).mean().item()}

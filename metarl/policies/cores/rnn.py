@@ -1,4 +1,4 @@
-"""Gated recurrent networks as cores, in the fused form of PyTorch."""
+"""Gated recurrent networks as cores, with the parameters and the fused forms of PyTorch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metarl.optim.curvature import is_twice_differentiable
 from metarl.policies.config import GRUConfig, LSTMConfig
 from metarl.policies.cores.core import Core
+from metarl.policies.cores.gru import GRUSequence
 
 
 class GRUCore(Core):
@@ -32,8 +34,19 @@ class GRUCore(Core):
         self, features: Float[Tensor, "batch time f"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
         """See `Core`."""
+        if torch.is_grad_enabled() and features.device.type == "cpu" and not is_twice_differentiable():
+            along_time = features.transpose(0, 1)
+            hidden = GRUSequence.apply(along_time, state, *self.rnn.parameters())  # type: ignore[no-untyped-call]
+            return hidden.transpose(0, 1), hidden[-1]
         outputs, last = self.rnn(features, state.unsqueeze(0).contiguous())
         return outputs, last.squeeze(0)
+
+    def step(
+        self, features: Float[Tensor, "batch f"], state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
+        """See `Core`."""
+        after = torch.gru_cell(features, state, *self.rnn.parameters())
+        return after, after
 
 
 class LSTMCore(Core):
@@ -63,6 +76,13 @@ class LSTMCore(Core):
         hidden, cell = state.unsqueeze(0).chunk(2, dim=-1)
         outputs, last = self.rnn(features, (hidden.contiguous(), cell.contiguous()))
         return outputs, torch.cat(last, dim=-1).squeeze(0)
+
+    def step(
+        self, features: Float[Tensor, "batch f"], state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
+        """See `Core`."""
+        hidden, cell = torch.lstm_cell(features, state.chunk(2, dim=-1), *self.rnn.parameters())
+        return hidden, torch.cat([hidden, cell], dim=-1)
 
 
 def _initialize(rnn: nn.RNNBase) -> None:
