@@ -18,8 +18,7 @@ from metarl.policies.recurrent import ActorCritic
 Metrics = dict[str, Tensor]
 
 _STEPS_AT_ONCE = {"cpu": 2**13, "cuda": 2**18}
-"""More are slower on the CPU: the gates of a GRU of 256 units then take more than the 32 MiB that malloc keeps for the
-next tensor (see `metarl.devices.keep_freed_memory`)."""
+"""More were slower on the CPU."""
 _ROWS_AT_ONCE = 32
 """At least: steps follow each other, so that long sequences are worth it only if many go side by side."""
 
