@@ -4,19 +4,17 @@ python scripts/subsampled_curvature.py CONFIG [--FIELD VALUE ...]
 """
 
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from envs.parallel import available_cores
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep
+from metarl.algorithms.maml.outer.trust_region import curvature_product
 from metarl.algorithms.maml.problem import Problem
-from metarl.algorithms.maml.unrolling import Unrolling
 from metarl.config import load_config
 from metarl.devices import keep_freed_memory, resolve_device
 from metarl.optim.conjugate_gradient import conjugate_gradient
@@ -45,9 +43,9 @@ class Study(OuterRule):
         old = way.outputs
         cotangents, loss = torch.func.grad_and_value(lambda new: problem.surrogate(new, old))(old)
         gradient = flatten(way.pull_back(cotangents))
-        exact = curvature(problem, way)
+        exact = curvature_product(problem, way)
         for every in (1, *SHARES):
-            own = curvature(problem.thinned(every), way.thinned(every))
+            own = curvature_product(problem.thinned(every), way.thinned(every))
             solution = conjugate_gradient(lambda v: own(v) + DAMPING * v, gradient, CG_ITERATIONS)  # noqa: B023
             length = solution @ own(solution)
             step = -((2 * MAX_KL / length) ** 0.5) * solution
@@ -58,16 +56,6 @@ class Study(OuterRule):
                 flush=True,
             )
         return self._rule.step(problem)
-
-
-def curvature(problem: Problem, way: Unrolling) -> Callable[[Tensor], Tensor]:
-    """Maps v to JᵀFJ v on a problem's samples."""
-
-    def product(vector: Tensor) -> Tensor:
-        moved = way.push_forward(unflatten(vector, problem.theta), to_supports=problem.credit is not None)
-        return flatten(way.pull_back(problem.fisher_product(way.outputs, moved)))
-
-    return product
 
 
 def main(arguments: list[str]) -> None:

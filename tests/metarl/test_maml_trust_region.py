@@ -14,6 +14,7 @@ from metarl.algorithms.maml.inner import InnerRule
 from metarl.algorithms.maml.losses import importance_ratios, mean_kl, thin
 from metarl.algorithms.maml.outer.trust_region import TrustRegion
 from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.unrolling import Unrolling
 from metarl.optim.trust_region import TrustRegionStep
 from metarl.optim.vectors import flatten, unflatten
 
@@ -148,7 +149,7 @@ def test_step_is_invariant_under_a_linear_reparametrisation(seed):
     rng = torch.Generator().manual_seed(seed)
     matrix = torch.randn(size, size, generator=rng, dtype=torch.float64) + 3 * torch.eye(size, dtype=torch.float64)
 
-    class Way:
+    class Way(Unrolling):
         """The way from y: J M, and its transpose."""
 
         def __init__(self, way):

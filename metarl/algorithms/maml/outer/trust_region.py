@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from metarl.algorithms.maml.config import TRPOConfig
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep, check_finite
 from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.unrolling import Unrolling
 from metarl.optim.trust_region import trust_region_step
 from metarl.optim.vectors import flatten, unflatten
 
@@ -43,10 +46,6 @@ class TrustRegion(OuterRule):
 
         way, part = way.thinned(self._every), problem.thinned(self._every)
 
-        def curvature_product(tangent: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-            moved = way.push_forward(unflatten(tangent, theta), to_supports=problem.credit is not None)
-            return flatten(way.pull_back(part.fisher_product(way.outputs, moved)))
-
         def evaluate(candidate: Float[Tensor, "n"]) -> tuple[float, float]:
             new = problem.unroll(unflatten(candidate, theta), old)
             return problem.surrogate(new, old).item(), problem.divergence(new, old).item()
@@ -55,7 +54,7 @@ class TrustRegion(OuterRule):
             vector,
             loss.item(),
             gradient,
-            curvature_product,
+            curvature_product(part, way),
             evaluate,
             **self._config.model_dump(exclude={"kind", "fisher_subsample"}),
         )
@@ -67,3 +66,18 @@ class TrustRegion(OuterRule):
             "train/line_search_failed": float(not step.accepted),
         }
         return OuterStep(unflatten(step.vector, theta), metrics)
+
+
+def curvature_product(problem: Problem, way: Unrolling) -> Callable[[Float[Tensor, "n"]], Float[Tensor, "n"]]:
+    """Maps v to JᵀFJ v.
+
+    Args:
+        problem: The samples.
+        way: From the problem's meta-parameters to the outputs on them.
+    """
+
+    def product(tangent: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        moved = way.push_forward(unflatten(tangent, problem.theta), to_supports=problem.credit is not None)
+        return flatten(way.pull_back(problem.fisher_product(way.outputs, moved)))
+
+    return product
