@@ -140,6 +140,14 @@ class TrainedAgent(Agent):
             }
         write_onnx(Path(path), exportable._replace(metadata=metadata))
 
+    def hold_state(self) -> None:
+        """Keeps the policy's recurrent state at its initial value from now on: a control that tells what it is worth.
+
+        Raises:
+            UserError: If the policy has none.
+        """
+        raise UserError("this policy has no recurrent state to hold: only those of RL² have one")
+
     def _check_single(self, what: str) -> None:
         if self.num_envs not in (None, 1):
             raise UserError(f"{what} is for one environment, but this agent has {self.num_envs}: call init first")

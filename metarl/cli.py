@@ -153,6 +153,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         tasks_per_name=arguments.tasks_per_name,
         split=arguments.split,
         seed=arguments.seed,
+        hold_state=arguments.hold_state,
     )
 
 
@@ -300,6 +301,9 @@ def _make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     )
     evaluate.add_argument("--split", choices=("test", "train"), default="test", help="which tasks (test)")
     evaluate.add_argument("--seed", metavar="N", type=_at_least(0), default=1, help="seed of the episodes (1)")
+    evaluate.add_argument(
+        "--hold-state", action="store_true", help="a control: keep RL²'s recurrent state at its initial value"
+    )
 
     watch = commands.add_parser("watch", help="film held-out tasks before and after adaptation", allow_abbrev=False)
     watch.set_defaults(run_command=_watch)

@@ -26,6 +26,7 @@ def evaluate_run(
     tasks_per_name: int | None = None,
     split: Literal["train", "test"] = "test",
     seed: int = 1,
+    hold_state: bool = False,
 ) -> Path:
     """Evaluates a checkpoint, prints what was found and keeps it in the run's `evaluations/`.
 
@@ -40,17 +41,21 @@ def evaluate_run(
         tasks_per_name: How many tasks of each name; None takes all.
         split: Whether to play held-out or training tasks.
         seed: What the environments' seeds are derived from; it seeds the agent's exploration too.
+        hold_state: Whether to keep a recurrent policy's state at its initial value, as a control.
 
     Returns:
         The file.
 
     Raises:
-        UserError: If a setting is out of range, or the checkpoint is damaged or of another task family.
+        UserError: If a setting is out of range, the checkpoint is damaged or of another task family, or there is no
+            recurrent state to hold.
         RunFailure: If a return is not finite or the file cannot be written.
     """
     distribution = run.config.tasks.build()
     tasks = select_tasks(distribution.train_tasks if split == "train" else distribution.test_tasks, tasks_per_name)
     agent, manifest = load_agent(checkpoint, run.config, distribution, seed)
+    if hold_state:
+        agent.hold_state()
     messages = Console(stderr=True)
     with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
         evaluation = evaluate(
@@ -68,9 +73,13 @@ def evaluate_run(
         "versions": versions(),
         "split": split,
         "tasks_per_name": tasks_per_name,
+        "state_held": hold_state,
     }
-    path = run.save_evaluation(_file_name(evaluation, manifest, split, tasks_per_name), origin | evaluation.to_dict())
+    name = _file_name(evaluation, manifest, split, tasks_per_name) + "-state-held" * hold_state
+    path = run.save_evaluation(name, origin | evaluation.to_dict())
     console = Console()
+    if hold_state:
+        console.print("Control: the policy's recurrent state is held at its initial value.")
     console.print(evaluation_table(evaluation))
     console.print(f"Evaluation: {path}", soft_wrap=True, markup=False, highlight=False)
     return path

@@ -185,3 +185,32 @@ def test_single_steps_are_of_one_environment():
     play(agent, [2], num_envs=2)
     with pytest.raises(UserError, match="act is for one environment, but this agent has 2"):
         agent.act(np.zeros(2))
+
+
+def test_a_held_state_leaves_nothing_but_the_step_before():
+    agent = make_algorithm("rl2").make_agent(seed=1)
+    seen = np.array([[0.1, -0.2]])
+
+    def act_after(history):
+        """The action on `seen` after observations and rewards that end in the same step for all histories."""
+        agent.init()
+        for observation, reward in [*history, (0.3, 0.7)]:
+            agent.eval_action(np.full((1, 2), observation))
+            told = np.array([reward])
+            agent.step(Timestep(seen, np.zeros((1, 2)), told, told > 9, told > 9, {}))
+            agent._memory = agent._memory._replace(previous_actions=torch.zeros(1, 2))
+        return agent.eval_action(seen)
+
+    histories = [[], [(0.9, 1.0)], [(-0.5, 3.0), (0.2, -1.0)]]
+    remembered = [act_after(history) for history in histories]
+    assert not np.array_equal(remembered[0], remembered[1])
+    agent.hold_state()
+    held = [act_after(history) for history in histories]
+    assert all(np.array_equal(each, held[0]) for each in held)
+    with pytest.raises(UserError, match="is a control for evaluations"):
+        agent.export("nowhere.onnx")
+
+
+def test_without_a_recurrent_state_there_is_none_to_hold():
+    with pytest.raises(UserError, match="no recurrent state to hold"):
+        make_algorithm("maml").make_agent(seed=1).hold_state()

@@ -65,6 +65,14 @@ def test_what_was_found_is_kept_and_printed(run, capsys):
     assert f"Evaluation: {path}\n" in printed
 
 
+def test_a_control_is_named_as_one(run, capsys, monkeypatch):
+    monkeypatch.setattr(StandingStill, "hold_state", lambda agent: None, raising=False)
+    path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], hold_state=True)
+    assert path.name == "000000001200-test-k0-episodes3-seed1-state-held.json"
+    assert json.loads(path.read_text())["state_held"]
+    assert "Control: the policy's recurrent state is held" in capsys.readouterr().out
+
+
 def test_training_tasks_and_fewer_of_them(run, capsys):
     checkpoint = run.checkpoints / "000000001200"
     path = command.evaluate_run(run, checkpoint, split="train", tasks_per_name=2, adaptation_episodes=[0], episodes=1)
@@ -90,6 +98,8 @@ def test_the_checkpoint_itself_is_evaluated(run, monkeypatch):
     assert before["return"]["mean"] != after["return"]["mean"]
     first = path.read_bytes()
     assert command.evaluate_run(run, checkpoint, **options).read_bytes() == first
+    with pytest.raises(UserError, match="no recurrent state to hold"):
+        command.evaluate_run(run, checkpoint, **options, hold_state=True)
     other = run.config.model_copy(update={"tasks": NavigationTasks(num_test_tasks=5)})
     with pytest.raises(UserError, match="was trained on other tasks") as caught:
         command.evaluate_run(RunDirectory(run.path, other), checkpoint)

@@ -65,6 +65,7 @@ class RL2Agent(TrainedAgent):
         self.observation_size = policy.observation_normalizer.mean.shape[0]
         self._device = next(policy.parameters()).device
         self._generator = torch.Generator().manual_seed(seed)
+        self._holds_state = False
         self.init()
 
     def init(self) -> None:
@@ -145,6 +146,11 @@ class RL2Agent(TrainedAgent):
             )
         return np.asarray(self._act(np.asarray(observation, dtype=np.float64)[None], explore=explore)[0])
 
+    def hold_state(self) -> None:
+        """See `TrainedAgent`; the action and the reward of the step before remain inputs."""
+        self._holds_state = True
+        self.init()
+
     @property
     def num_envs(self) -> int | None:
         """See `TrainedAgent`."""
@@ -158,6 +164,8 @@ class RL2Agent(TrainedAgent):
         self.step(timestep)
 
     def _exportable(self, env: int) -> Exportable:
+        if self._holds_state:
+            raise UserError("an agent whose state is held is a control for evaluations, not for export")
         memory = self._adapted or self._fresh(self.num_envs or 1)
         state, action, reward, start = (tensor[env : env + 1].cpu() for tensor in memory)
         initial = {
@@ -184,6 +192,8 @@ class RL2Agent(TrainedAgent):
         memory = self._memory or self._fresh(len(observations))
         inputs = RecurrentInput(self._tensor(observations), *memory[1:])
         outputs, state = self._policy.step(inputs, memory.state)
+        if self._holds_state:
+            state = memory.state
         actions = self._distribution.sample(outputs, self._generator) if explore else self._distribution.mode(outputs)
         self._before_action = memory
         self._memory = Memory(
