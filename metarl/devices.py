@@ -46,14 +46,17 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(largest: int) -> None:
     """Has glibc keep the memory of tensors that are freed, up to 2 GiB, for those to come.
 
     By default it returns blocks of megabytes to the system at once, and each new tensor then waits for its pages: an
-    update of MAML on point navigation took 1.6 times as long. Tensors above 8 MiB still get pages of their own: between
-    smaller ones they would leave holes, and training on ML1 took 1.5 GB instead of 1.1. Without glibc nothing changes.
+    update of MAML on point navigation took 1.6 times as long. Without glibc nothing changes.
+
+    Args:
+        largest: Bytes from which on tensors still get pages of their own, 32 MiB at most. Large ones among small ones
+            leave holes, unless they come in the same sizes again and again.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, 2**23)
+        libc.mallopt(_M_MMAP_THRESHOLD, largest)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

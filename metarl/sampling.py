@@ -172,7 +172,7 @@ class Sampler:
         previous_rewards = np.zeros(env.num_envs)
         episode_start = np.ones(env.num_envs, np.bool_)
         while not recorder.full:
-            with torch.no_grad():
+            with torch.inference_mode():
                 chosen = actor.act(link.to_policy(observations, previous_rewards, episode_start), generator)
             actions, log_probs = link.to_simulator(*chosen)
             next_observations, rewards, terminated, truncated, infos = env.step(to_env(actions))

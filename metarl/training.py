@@ -44,11 +44,11 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
         RunFailure: If the run cannot go on; what was checkpointed stays.
     """
     torch.set_num_threads(config.threads or available_cores())
-    keep_freed_memory()
     torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
     distribution = config.tasks.build()
     held_out = select_tasks(distribution.test_tasks, config.evaluation.tasks_per_name)
     algorithm = make_algorithm(config.algorithm, distribution, resolve_device(config.device))
+    keep_freed_memory(algorithm.largest_kept)
     _draw_tasks(config, distribution, Stream.SAMPLING, 0)  # a meta-batch that is too large is told of before all else
     iteration, env_steps = 0, 0
     if resume:

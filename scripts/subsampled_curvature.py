@@ -63,10 +63,10 @@ def main(arguments: list[str]) -> None:
     config = load_config(Path(arguments[0]), arguments[1:])
     torch.set_num_threads(config.threads or available_cores())
     torch.manual_seed(config.seed)
-    keep_freed_memory()
     distribution = config.tasks.build()
     algorithm = make_algorithm(config.algorithm, distribution, resolve_device(config.device))
     assert isinstance(algorithm, MAML)
+    keep_freed_memory(algorithm.largest_kept)
     algorithm.outer = Study(algorithm.outer)
     with closing(distribution.make_env(algorithm.num_envs)) as env:
 

@@ -17,6 +17,8 @@ class Algorithm(Protocol):
     """Where it learns and acts."""
     num_envs: int
     """Environments it samples from; a multiple of the meta-batch."""
+    largest_kept: int
+    """Bytes, see `metarl.devices.keep_freed_memory`."""
 
     def warm_up(self, sampler: Sampler) -> None:
         """Prepares before the first iteration of a run that is not resumed."""

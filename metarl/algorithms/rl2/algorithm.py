@@ -41,6 +41,8 @@ class RL2:
         UserError: If there are more minibatches than trials, these not being cut into chunks.
     """
 
+    largest_kept = 2**25  # all parts of a minibatch are alike, and so are their tensors
+
     def __init__(
         self,
         config: RL2Config,
