@@ -32,10 +32,13 @@ _RL2 = (Bound(TIME, 0.5, of_peer=True), Bound(MEMORY, 0.5, of_peer=True))
 _AS_PEER = (
     "--algorithm.encoder.hidden_sizes",
     *("256", "256"),
+    "--algorithm.episodes=10",
     "--algorithm.chunk=250",
     "--algorithm.outer.epochs=10",
+    "--algorithm.outer.minibatches=1",
 )
-"""RL² as the peer has it: two layers before the GRU, back-propagation through 250 steps, 10 epochs."""
+"""RL² as the peer has it: two layers before the GRU, trials of 10 episodes, back-propagation through 250 steps, and 10
+epochs of one gradient step."""
 
 _CASES = (
     Case("MAML ML1 reach, exact", "ml1-reach-maml", _EXACT, (peers.MAML_ML1,), _HALF),
@@ -49,12 +52,20 @@ _CASES = (
         peers.NAVIGATION,
         (Bound(TIME, 1.0),),
     ),
-    Case("RL² ML1 reach", "ml1-reach-rl2", _AS_PEER, (peers.RL2_ML1,), _RL2),
+    Case("RL² ML1 reach", "ml1-reach-rl2", (*_AS_PEER, "--algorithm.meta_batch=10"), (peers.RL2_ML1,), _RL2),
     Case("RL² ML10", "ml10-rl2", _AS_PEER, (peers.RL2_ML10,), _RL2),
     Case(
         "RL² 40 tasks",
         "ml10-rl2",
         (*_AS_PEER, "--algorithm.outer.epochs=1", "--algorithm.meta_batch=40"),
+        (),
+        (Bound(SAMPLING_SPEED, 15.0),),
+        devices=("cpu",),
+    ),
+    Case(
+        "RL² 200 tasks, sampling",
+        "ml10-rl2",
+        (*_AS_PEER, "--algorithm.outer.epochs=1", "--algorithm.meta_batch=200", "--algorithm.episodes=2"),
         (),
         (Bound(SAMPLING_SPEED, 15.0),),
         devices=("cpu",),
