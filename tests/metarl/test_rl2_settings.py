@@ -233,12 +233,12 @@ def test_a_run_whose_loss_is_not_finite_ends_with_its_checkpoint_as_it_was(capsy
     ("settings", "advice"),
     [
         # trials of 8 steps
-        ({}, "lower algorithm.outer.steps_at_once from 24 to 8,"),
-        ({"outer": PPOConfig(minibatches=2), "chunk": 3}, "lower algorithm.outer.steps_at_once from 15 to 6,"),
-        ({"outer": PPOConfig(steps_at_once=23)}, "lower algorithm.outer.steps_at_once from 16 to 8,"),
-        ({"outer": PPOConfig(steps_at_once=15)}, "lower algorithm.meta_batch from 3 to 1,"),
-        ({"outer": PPOConfig(minibatches=3)}, "lower algorithm.meta_batch from 3 to 1,"),
-        ({"outer": TRPOConfig()}, "lower algorithm.meta_batch from 3 to 1,"),
+        ({}, "from 24 to 8,"),
+        ({"outer": PPOConfig(minibatches=2), "chunk": 3}, "from 15 to 6,"),
+        ({"outer": PPOConfig(steps_at_once=23)}, "from 16 to 8,"),
+        ({"outer": PPOConfig(steps_at_once=15)}, None),  # the training loop's own advice: fewer tasks
+        ({"outer": PPOConfig(minibatches=3)}, None),
+        ({"outer": TRPOConfig()}, None),
     ],
 )
 def test_short_memory_of_the_device_is_said_with_what_to_change(settings, advice, monkeypatch):
@@ -250,5 +250,10 @@ def test_short_memory_of_the_device_is_said_with_what_to_change(settings, advice
     monkeypatch.setattr(rl2, "learn", full)
     distribution = Counting(train=tuple((2, base) for base in range(rl2.config.meta_batch)))
     tasks = list(distribution.train_tasks)
-    with pytest.raises(RunFailure, match=f"memory of cpu: {advice}"):
+    expected = (
+        pytest.raises(RunFailure, match=rf"memory of cpu: lower algorithm\.outer\.steps_at_once {advice}")
+        if advice
+        else pytest.raises(torch.OutOfMemoryError)
+    )
+    with expected:
         rl2.meta_iteration(Sampler(distribution.make_env(len(tasks)), tasks, (1,), CPU), torch.Generator())

@@ -93,15 +93,21 @@ class RL2:
             to.
 
         Raises:
-            RunFailure: If updates go wrong one after the other, or the device's memory does not hold one.
+            RunFailure: If updates go wrong one after the other, or the device's memory does not hold one that could be
+                made in smaller parts.
+            torch.OutOfMemoryError: If it does not hold what cannot.
         """
         trajectories = sampler.collect(RecurrentActor(self, self.config.meta_batch), self.config.episodes)
         try:
             metrics = self.learn(make_trials(trajectories), generator)
         except torch.OutOfMemoryError:
+            steps, fewer = self._steps_at_once(trajectories)
+            if fewer == 0:
+                raise
             raise RunFailure(
-                f"the update does not fit into the memory of {self.device}: {self._advice(trajectories)}; the last"
-                " checkpoint is as it was"
+                f"the update does not fit into the memory of {self.device}: lower algorithm.outer.steps_at_once from"
+                f" {steps} to {fewer}, which at least halves what it takes and learns the same; the last checkpoint is"
+                " as it was"
             ) from None
         self._update_normalizers(trajectories)
         returns, solved = trajectories.returns.mean(0), trajectories.solved.float().mean(0)
@@ -171,19 +177,15 @@ class RL2:
         if self.config.normalize_reward_input:
             self.policy.reward_normalizer.update(trajectories.rewards.unsqueeze(-1), trajectories.valid)
 
-    def _advice(self, trajectories: Trajectories) -> str:
-        """What to lower when memory is short, and to what."""
-        meta_batch, trial = self.config.meta_batch, trajectories.valid[0].numel()
-        if isinstance(self.config.outer, PPOConfig):
-            time = min(self.config.chunk or trial, trial)
-            minibatch = -(-meta_batch * -(-trial // time) // self.config.outer.minibatches)
-            rows = min(rows_at_once(self.config.outer, time, self.device), minibatch)
-            if rows > 1:
-                return (
-                    f"lower algorithm.outer.steps_at_once from {rows * time} to {rows // 2 * time}, which at least"
-                    " halves what it takes and learns the same"
-                )
-        return f"lower algorithm.meta_batch from {meta_batch} to {max(meta_batch // 2, 1)}, which halves what it takes"
+    def _steps_at_once(self, trajectories: Trajectories) -> tuple[int, int]:
+        """Steps that go through the network at once, and a setting for half of that at the most; 0 if there is none."""
+        if not isinstance(self.config.outer, PPOConfig):
+            return 0, 0
+        trial = trajectories.valid[0].numel()
+        time = min(self.config.chunk or trial, trial)
+        minibatch = -(-self.config.meta_batch * -(-trial // time) // self.config.outer.minibatches)
+        rows = min(rows_at_once(self.config.outer, time, self.device), minibatch)
+        return rows * time, rows // 2 * time
 
 
 class RecurrentActor:
