@@ -64,24 +64,38 @@ def test_padding_order_and_company_of_trials_change_no_gradient(core):
     close(sum(share * each for share, each in zip(shares, alone, strict=True)), whole)
 
 
-def test_states_at_chunk_starts_are_those_of_acting():
-    rl2 = make_rl2("lstm")
-    recorded = []
-    original = rl2.policy.step
+@pytest.mark.parametrize("core", CORES)
+def test_states_at_chunk_starts_are_those_of_acting(core):
+    rl2 = make_rl2(core, chunk=3)
+    actor = RecurrentActor(rl2, 3)
+    trials = make_trials(sampler().collect(actor, 2))
+    _, states = unroll(rl2.network, trials.inputs, 3)
+    played = cut(make_samples(trials, torch.zeros_like(trials.rewards), 1, 1), 3).valid.any(1)
+    assert played.tolist() == [True, True, False, True, True, False, True, True, True]  # of 4, 6 and 8 steps
+    torch.testing.assert_close(actor.chunk_states[played], states[played], atol=1e-6, rtol=0)
+    starts = states.reshape(3, 3, -1)
+    assert not starts[:, 0].any()  # a trial begins from nothing, a later episode does not
+    assert starts[:, 1].any(1).all()
+    whole = RecurrentActor(make_rl2(core), 3)
+    sampler().collect(whole, 2)
+    assert torch.equal(whole.chunk_states, starts[:, 0])
 
-    def spy(inputs, state):
-        recorded.append(state)
-        return original(inputs, state)
 
-    rl2.policy.step = spy
-    trials = make_trials(sampler().collect(RecurrentActor(rl2, 3), 2))
-    _, states = unroll(rl2.network, trials.inputs, 2)
-    states = states.reshape(3, 4, 8)
-    assert not states[:, 0].any()  # a trial begins from nothing, a later episode does not
-    assert states[:, 1].abs().min() > 0
-    for task, steps in enumerate([4, 6, 8]):
-        for index in range(steps // 2):
-            torch.testing.assert_close(states[task, index], recorded[2 * index][task], atol=1e-6, rtol=0)
+@pytest.mark.parametrize("diverged", [False, True])
+def test_states_of_acting_are_learned_from_unless_steps_are_missing(diverged, monkeypatch):
+    rl2 = make_rl2(chunk=3)
+    handed = []
+
+    def learn(trials, generator, states):
+        handed.append(states)
+        return {}
+
+    monkeypatch.setattr(rl2, "learn", learn)
+    playing = sampler()
+    if diverged:
+        playing.divergences.append(None)
+    rl2.meta_iteration(playing, torch.Generator())
+    assert (handed == [None]) == diverged
 
 
 def updates_of(rl2, trials):

@@ -97,9 +97,11 @@ class RL2:
                 made in smaller parts.
             torch.OutOfMemoryError: If it does not hold what cannot.
         """
-        trajectories = sampler.collect(RecurrentActor(self, self.config.meta_batch), self.config.episodes)
+        actor = RecurrentActor(self, self.config.meta_batch)
+        trajectories = sampler.collect(actor, self.config.episodes)
+        states = None if sampler.divergences else actor.chunk_states  # steps that diverged are not in the trials
         try:
-            metrics = self.learn(make_trials(trajectories), generator)
+            metrics = self.learn(make_trials(trajectories), generator, states)
         except torch.OutOfMemoryError:
             steps, fewer = self._steps_at_once(trajectories)
             if fewer == 0:
@@ -121,15 +123,24 @@ class RL2:
             **metrics,
         }
 
-    def learn(self, trials: Trials, generator: torch.Generator) -> dict[str, float]:
+    def learn(
+        self, trials: Trials, generator: torch.Generator, states: Float[Tensor, "row state"] | None = None
+    ) -> dict[str, float]:
         """Advantages over the baseline, and the outer step.
+
+        Args:
+            trials: What was played.
+            generator: What minibatches are drawn from.
+            states: What the chunks of the trials started from, in the order of `losses.cut`; None computes them anew.
 
         Raises:
             RunFailure: If updates were not finite several times in a row.
         """
         config, time = self.config, trials.valid.shape[1]
         chunk = min(config.chunk or time, time)
-        standard_values, states = unroll(self.network, trials.inputs, chunk)
+        standard_values = None
+        if states is None or self.network.critic is not None:
+            standard_values, states = unroll(self.network, trials.inputs, chunk)
         values = self._values(trials, standard_values)
         samples = make_samples(trials, values, config.discount, config.gae_lambda)
         if isinstance(config.baseline, ValueBaselineConfig) and config.baseline.normalize_returns:
@@ -199,11 +210,22 @@ class RecurrentActor:
     def __init__(self, rl2: RL2, num_envs: int) -> None:
         self._rl2 = rl2
         self._state = rl2.policy.initial_state(num_envs)
+        self._steps = 0
+        self._chunk_states: list[Tensor] = []
+
+    @property
+    def chunk_states(self) -> Float[Tensor, "row state"]:
+        """The states that the chunks played so far started from, in the order of `losses.cut`."""
+        return torch.stack(self._chunk_states, dim=1).flatten(0, 1)
 
     def act(
         self, inputs: RecurrentInput, generator: torch.Generator
     ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env"]]:
         """See `metarl.sampling.Actor`."""
+        chunk = self._rl2.config.chunk
+        if self._steps == 0 or (chunk is not None and self._steps % chunk == 0):
+            self._chunk_states.append(self._state)
+        self._steps += 1
         outputs, self._state = self._rl2.policy.step(inputs, self._state)
         actions = self._rl2.distribution.sample(outputs, generator)
         return actions, self._rl2.distribution.log_prob(outputs, actions)
