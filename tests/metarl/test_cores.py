@@ -16,7 +16,7 @@ from metarl.policies.config import (
     SeparateEncoderConfig,
     TransformerConfig,
 )
-from metarl.policies.cores import make_core
+from metarl.policies.cores import make_core, rnn
 from metarl.policies.distributions import Categorical, Gaussian
 from metarl.policies.heads import HypernetworkHead
 from metarl.policies.inputs import RecurrentInput
@@ -185,8 +185,9 @@ def test_a_transformer_layer_equals_attention_written_out():
     exactly(core.sequence(inputs, core.initial_state(1))[0][0], core.norm(hidden))
 
 
-@pytest.mark.parametrize("steps", [1, 7])
-def test_a_grus_own_gradients_are_those_of_pytorchs(steps):
+@pytest.mark.parametrize(("steps", "at_once"), [(1, 100), (7, 100), (7, 2), (7, 0)])
+def test_a_grus_own_gradients_are_those_of_pytorchs(steps, at_once, monkeypatch):
+    monkeypatch.setattr(rnn, "_NUMBERS_AT_ONCE", at_once * 4 * 6 * 3)
     core = core_of("gru")
     weights = torch.randn(3, steps + 1, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 

@@ -40,7 +40,7 @@ class PPOConfig(StrictModel):
     """The epochs end before a minibatch on which the policy has moved further than this, in nats; None is no bound."""
     steps_at_once: PositiveInt | None = None
     """Steps of a minibatch that go through the network at once, in whole rows, one at least; the gradients of the parts
-    add up, so fewer take less memory and change rounding only. None fits the device: up to 8,192 steps on the CPU and
+    add up, so fewer take less memory and change rounding only. None fits the device: up to 24,576 steps on the CPU and
     262,144 on a GPU, but 32 rows at least."""
     recompute_state: bool = False
     """Begin each epoch by recomputing the states that chunks start from; else they are those of the sampling policy."""

@@ -11,6 +11,10 @@ from metarl.policies.config import GRUConfig, LSTMConfig
 from metarl.policies.cores.core import Core
 from metarl.policies.cores.gru import GRUSequence
 
+_NUMBERS_AT_ONCE = 6 * 2**20
+"""Gates in one tensor, four vectors for each step of each sequence. Longer sequences are cut: memory of tensors below
+32 MiB is used again (`metarl.devices.keep_freed_memory`)."""
+
 
 class GRUCore(Core):
     """A gated recurrent unit; the state is its hidden vector.
@@ -35,9 +39,12 @@ class GRUCore(Core):
     ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
         """See `Core`."""
         if torch.is_grad_enabled() and features.device.type == "cpu" and not is_twice_differentiable():
-            along_time = features.transpose(0, 1)
-            hidden = GRUSequence.apply(along_time, state, *self.rnn.parameters())  # type: ignore[no-untyped-call]
-            return hidden.transpose(0, 1), hidden[-1]
+            hidden = []
+            length = max(1, _NUMBERS_AT_ONCE // (4 * self.output_size * len(features)))
+            for part in torch.split(features.transpose(0, 1), length):
+                hidden.append(GRUSequence.apply(part, state, *self.rnn.parameters()))  # type: ignore[no-untyped-call]
+                state = hidden[-1][-1]
+            return torch.cat(hidden).transpose(0, 1), state
         outputs, last = self.rnn(features, state.unsqueeze(0).contiguous())
         return outputs, last.squeeze(0)
 
