@@ -65,7 +65,7 @@ _CASES = (
     Case(
         "RL² 200 tasks, sampling",
         "ml10-rl2",
-        (*_AS_PEER, "--algorithm.outer.epochs=1", "--algorithm.meta_batch=200", "--algorithm.episodes=2"),
+        (*_AS_PEER, "--algorithm.outer.epochs=1", "--algorithm.meta_batch=200"),
         (),
         (Bound(SAMPLING_SPEED, 15.0),),
         devices=("cpu",),

@@ -204,7 +204,7 @@ def test_rl2_has_the_sizes_of_its_peer(case):
         "RL² ML1 reach": (10, 10, 10),
         "RL² ML10": (20, 10, 10),
         "RL² 40 tasks": (40, 10, 1),
-        "RL² 200 tasks, sampling": (200, 2, 1),
+        "RL² 200 tasks, sampling": (200, 10, 1),
         "RL² 200 tasks": (200, 10, 10),
     }[case.name]
 
