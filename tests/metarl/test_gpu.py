@@ -84,6 +84,7 @@ class Replay(Sampler):
 
     def __init__(self, records, device):
         self._left, self._device = iter(records), device
+        self.divergences = [None]  # then no states of acting are asked for, of which there are none
 
     def collect(self, actor, episodes):
         return next(self._left).to(self._device)

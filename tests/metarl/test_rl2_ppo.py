@@ -70,7 +70,7 @@ def test_states_at_chunk_starts_are_those_of_acting(core):
     actor = RecurrentActor(rl2, 3)
     trials = make_trials(sampler().collect(actor, 2))
     _, states = unroll(rl2.network, trials.inputs, 3)
-    played = cut(make_samples(trials, torch.zeros_like(trials.rewards), 1, 1), 3).valid.any(1)
+    played = cut(make_samples(trials, torch.zeros_like(trials.rewards), 1.0, 1.0), 3).valid.any(1)
     assert played.tolist() == [True, True, False, True, True, False, True, True, True]  # of 4, 6 and 8 steps
     torch.testing.assert_close(actor.chunk_states[played], states[played], atol=1e-6, rtol=0)
     starts = states.reshape(3, 3, -1)
