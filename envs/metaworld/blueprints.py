@@ -125,7 +125,7 @@ def _without_looks(env: Any, named: bool) -> tuple[mujoco.MjModel, npt.NDArray[n
     """A model with the same physics, bit for bit, but without what is only there to be seen.
 
     That is not for memory alone: in each physics step MuJoCo clears a byte for every node of every mesh's bounding
-    volumes, 130,000 of which belong to meshes that nothing can collide with.
+    volumes, 100,000 of which belong to meshes that nothing can collide with.
 
     Args:
         env: Meta-World's environment object.

@@ -75,7 +75,7 @@ def evaluate_run(
         "tasks_per_name": tasks_per_name,
         "state_held": hold_state,
     }
-    name = _file_name(evaluation, manifest, split, tasks_per_name) + "-state-held" * hold_state
+    name = _file_name(evaluation, manifest, split, tasks_per_name, hold_state)
     path = run.save_evaluation(name, origin | evaluation.to_dict())
     console = Console()
     if hold_state:
@@ -85,7 +85,10 @@ def evaluate_run(
     return path
 
 
-def _file_name(evaluation: Evaluation, manifest: Manifest, split: str, tasks_per_name: int | None) -> str:
+def _file_name(
+    evaluation: Evaluation, manifest: Manifest, split: str, tasks_per_name: int | None, hold_state: bool
+) -> str:
     ks = "-".join(map(str, evaluation.adaptation_episodes))
     limit = "" if tasks_per_name is None else f"-tasks{tasks_per_name}"
-    return f"{manifest.env_steps:012d}-{split}-k{ks}-episodes{evaluation.episodes}{limit}-seed{evaluation.seed}"
+    held = "-state-held" if hold_state else ""
+    return f"{manifest.env_steps:012d}-{split}-k{ks}-episodes{evaluation.episodes}{limit}-seed{evaluation.seed}{held}"
