@@ -65,7 +65,8 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
     - `reset(seed=[...])` takes one seed per sub-environment and makes all that follows reproducible.
     - `render` returns one `(height, width, 3)` uint8 frame per sub-environment, where `render_mode` is "rgb_array".
 
-    Subclasses set `num_envs`, the four spaces and `horizon`, and implement `set_tasks`, `reset` and `step`.
+    Subclasses set `num_envs`, the four spaces and `horizon`, and implement `set_tasks`, `reset` and `step`. Those that
+    can step while the caller does something else implement `step` by `send` and `receive`.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  (Gymnasium's declaration)
@@ -113,6 +114,14 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
         Returns:
             Observations `(env, obs)`; rewards, terminated and truncated, each `(env,)`; and `infos`, see the class.
         """
+
+    def send(self, actions: npt.NDArray[Any]) -> None:
+        """Begins a step, whose result `receive` returns; nothing else is called in between. See `step`."""
+        self._sent = actions
+
+    def receive(self) -> StepResult:
+        """The result of the step begun by `send`."""
+        return self.step(self._sent)
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
         """One frame `(height, width, 3)` per sub-environment.

@@ -13,7 +13,8 @@ import tempfile
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -126,9 +127,18 @@ class ParallelVectorEnv(TaskVectorEnv):
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """Makes one step in every environment; actions get the action space's dtype and are clipped to its bounds."""
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: npt.NDArray[Any]) -> None:
+        """See `TaskVectorEnv`."""
+        self._block["action"] = self._in_action_space(actions)
+        self._send_all([_STEP] * len(self._workers))
+
+    def receive(self) -> StepResult:
+        """See `TaskVectorEnv`."""
         block = self._block
-        block["action"] = self._in_action_space(actions)
-        self._ask_all([_STEP] * len(self._workers))
+        self._answers()
         infos: dict[str, Any] = {"success": block["success"].copy()}
         ended = block["ended"].copy()
         if ended.any():
@@ -142,19 +152,32 @@ class ParallelVectorEnv(TaskVectorEnv):
 
     def _ask_all(self, messages: Sequence[Any]) -> list[Any]:
         """Sends each worker its message (`_STEP`, or a command of `_Shard` with its arguments); returns the answers."""
+        self._send_all(messages)
+        return self._answers()
+
+    def _send_all(self, messages: Sequence[Any]) -> None:
         if self.closed:
             raise RuntimeError("the environment is closed")
-        try:
+        with self._closed_on_failure():
             for worker, message in zip(self._workers, messages, strict=True):
                 self._send(worker, message)
+
+    def _answers(self) -> list[Any]:
+        with self._closed_on_failure():
             answers = self._receive_all()
-        except BaseException:  # answers may still be on their way, to be taken for those of the next call
-            self.close()
-            raise
         for worker, answer in zip(self._workers, answers, strict=True):
             if answer.startswith(_ERROR):
                 raise self._failure(worker, *pickle.loads(answer[1:]))  # noqa: S301  (from our own worker)
         return [pickle.loads(answer[1:]) if answer != _OK else None for answer in answers]  # noqa: S301
+
+    @contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        """Answers may still be on their way then, to be taken for those of the next call."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _send(self, worker: _Worker, message: Any) -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -88,6 +88,12 @@ class SharedModel:
         return self.model
 
 
+_pools: dict[int, ThreadPoolExecutor] = {}
+"""The other threads, the same for all that step on so many: more threads than cores would wait for each other."""
+_users: Counter[int] = Counter()
+"""How many `Workers` share each pool; it ends with the last."""
+
+
 class Workers:
     """The calling thread and others, each with a model of its own for every class it has met.
 
@@ -99,7 +105,10 @@ class Workers:
     def __init__(self, make_model: Callable[[str], SharedModel], threads: int | None = None) -> None:
         self._make_model = make_model
         self.threads = threads or available_cores()
-        self._pool = ThreadPoolExecutor(max(1, self.threads - 1))
+        if self.threads not in _pools:
+            _pools[self.threads] = ThreadPoolExecutor(max(1, self.threads - 1))
+        _users[self.threads] += 1
+        self._closed = False
         self._local = threading.local()
 
     def model(self, name: str) -> SharedModel:
@@ -110,10 +119,15 @@ class Workers:
         return models[name]
 
     def run(self, work: Callable[[_Item], None], items: Iterable[_Item]) -> None:
-        """Calls `work` for each item and waits; a thread takes the next item as soon as it is done with one.
+        """Calls `work` for each item and waits; see `start`."""
+        self.start(work, items)()
 
-        Raises:
-            Exception: The first that was raised, after all threads have stopped.
+    def start(self, work: Callable[[_Item], None], items: Iterable[_Item]) -> Callable[[], None]:
+        """Has the other threads call `work` for each item; one takes the next item as soon as it is done with one.
+
+        Returns:
+            What the calling thread calls when it has time, to take items too and wait for the last. It raises the first
+            exception that was raised, after all threads have stopped.
         """
         queue = deque(items)
 
@@ -125,14 +139,22 @@ class Workers:
                     return
                 work(item)
 
-        others = [self._pool.submit(take) for _ in range(min(self.threads - 1, len(queue) - 1))]
-        try:
-            take()
-        finally:
-            for other in others:
-                other.result()
+        others = [_pools[self.threads].submit(take) for _ in range(min(self.threads - 1, len(queue)))]
+
+        def finish() -> None:
+            try:
+                take()
+            finally:
+                for other in others:
+                    other.result()
+
+        return finish
 
     def close(self) -> None:
-        """Ends the other threads, and with them their models."""
-        self._pool.shutdown()
+        """Frees the models, and ends the other threads if nobody else steps on them."""
         self._local = threading.local()
+        if not self._closed:
+            self._closed = True
+            _users[self.threads] -= 1
+            if _users[self.threads] == 0:
+                _pools.pop(self.threads).shutdown()

@@ -212,6 +212,9 @@ class RunConfig(StrictModel):
     """Where the learning happens; "auto" is CUDA where there is a device, else the CPU."""
     threads: PositiveInt | None = None
     """Threads of PyTorch on the CPU; None is one per core."""
+    double_buffered: bool = False
+    """Half of the tasks step while the policy acts on the other half. For where acting leaves the cores idle, as on a
+    GPU; where policy and simulation share a few cores, it is slower."""
     iterations: PositiveInt
     """Meta-iterations (outer steps) to train for."""
     tasks: Annotated[

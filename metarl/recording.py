@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metarl.errors import RunFailure
+from metarl.policies.distributions import ActionDistribution
 from metarl.types import Trajectories
 
 Array = npt.NDArray[Any]
@@ -23,16 +24,19 @@ class Recorder:
         episodes: Episodes to record of each.
         horizon: Steps that an episode has at the most.
         observation_size: Length of an observation.
-        action_size: Length of an action vector.
+        distribution: Of the actions.
     """
 
-    def __init__(self, num_envs: int, episodes: int, horizon: int, observation_size: int, action_size: int) -> None:
+    def __init__(
+        self, num_envs: int, episodes: int, horizon: int, observation_size: int, distribution: ActionDistribution
+    ) -> None:
         self.episodes = episodes
+        self._distribution = distribution
         steps = (num_envs, episodes, horizon)
         self._observations = np.zeros((*steps, observation_size), np.float32)
-        self._actions = np.zeros((*steps, action_size), np.float32)
+        self._actions = np.zeros((*steps, distribution.action_size), np.float32)
+        self._parameters = np.zeros((*steps, distribution.parameter_size), np.float32)
         self._rewards = np.zeros(steps, np.float32)
-        self._log_probs = np.zeros(steps, np.float32)
         self._successes = np.zeros(steps, np.bool_)
         self._terminated = np.zeros(steps, np.bool_)
         self._truncated = np.zeros(steps, np.bool_)
@@ -50,7 +54,7 @@ class Recorder:
         self,
         observations: Array,
         actions: Array,
-        log_probs: Array,
+        parameters: Array,
         rewards: Array,
         successes: Array,
         terminated: Array,
@@ -60,7 +64,8 @@ class Recorder:
     ) -> None:
         """Takes in one step of all environments; `final_observations` is needed where an episode ends.
 
-        A step in which the simulation diverged becomes padding.
+        Of actions come the parameters of the distributions too that they were drawn from: their log-probabilities are
+        computed at the end, for all of them at once. A step in which the simulation diverged becomes padding.
 
         Raises:
             RunFailure: If a number is not finite.
@@ -77,7 +82,7 @@ class Recorder:
         at = (envs, self._episode[envs], self._step[envs])
         self._observations[at] = observations[envs]
         self._actions[at] = actions[envs]
-        self._log_probs[at] = log_probs[envs]
+        self._parameters[at] = parameters[envs]
         self._rewards[at] = rewards[envs]
         self._successes[at] = successes[envs]
         self._terminated[at] = terminated[envs]
@@ -96,14 +101,16 @@ class Recorder:
         def by_task(array: Array) -> Tensor:
             return torch.from_numpy(array.reshape(num_tasks, -1, *array.shape[2:]))
 
+        actions, valid = by_task(self._actions), by_task(self._valid)
+        log_probs = self._distribution.log_prob(by_task(self._parameters), actions)
         return Trajectories(
             observations=by_task(self._observations),
-            actions=by_task(self._actions),
+            actions=actions,
             rewards=by_task(self._rewards),
-            log_probs=by_task(self._log_probs),
+            log_probs=torch.where(valid, log_probs, 0.0),
             successes=by_task(self._successes),
             terminated=by_task(self._terminated),
             truncated=by_task(self._truncated),
-            valid=by_task(self._valid),
+            valid=valid,
             final_observations=by_task(self._final_observations),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
@@ -29,12 +30,15 @@ class Actor(Protocol):
 
     def act(
         self, inputs: RecurrentInput, generator: torch.Generator
-    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env"]]:
-        """Actions and their log-probabilities for inputs with the leading axis `env`."""
+    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
+        """Actions and the parameters of the distributions they were drawn from; inputs have the leading axis `env`."""
+
+    def part(self, tasks: slice) -> Actor:
+        """An actor for the environments of some of the tasks, which does what this one would do in them."""
 
 
 class RandomActor:
-    """Draws actions uniformly from a bounded action space; log-probabilities are reported as zero.
+    """Draws actions uniformly from a bounded action space; the parameters of the distribution are reported as zero.
 
     Args:
         space: The action space of a single environment.
@@ -42,16 +46,22 @@ class RandomActor:
 
     def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete) -> None:
         self._space = space
+        self._parameter_size = action_distribution(space).parameter_size
 
     def act(
         self, inputs: RecurrentInput, generator: torch.Generator
-    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env"]]:
+    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
         """See `Actor`."""
         count = len(inputs.observations)
+        nothing = torch.zeros(count, self._parameter_size)
         if isinstance(self._space, gym.spaces.Discrete):
             choices = torch.randint(int(self._space.n), (count,), generator=generator)
-            return torch.nn.functional.one_hot(choices, int(self._space.n)).float(), torch.zeros(count)
-        return 2 * torch.rand((count, self._space.shape[0]), generator=generator) - 1, torch.zeros(count)
+            return torch.nn.functional.one_hot(choices, int(self._space.n)).float(), nothing
+        return 2 * torch.rand((count, self._space.shape[0]), generator=generator) - 1, nothing
+
+    def part(self, tasks: slice) -> RandomActor:
+        """See `Actor`."""
+        return self
 
 
 def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[Any]:
@@ -107,20 +117,81 @@ class _Link:
         here = self._buffer.to(self._device, non_blocking=True, copy=True)
         return RecurrentInput(here[:, :-2], self._previous_actions, here[:, -2], here[:, -1] != 0)
 
-    def to_simulator(self, actions: Tensor, log_probs: Tensor) -> tuple[Array, Array]:
-        """Actions and their log-probabilities as arrays."""
+    def to_simulator(self, actions: Tensor, parameters: Tensor) -> tuple[Array, Array]:
+        """Actions and the parameters of their distributions as arrays."""
         self._previous_actions = actions.to(self._device)
-        both = torch.cat([actions, log_probs.unsqueeze(1)], dim=1).cpu().numpy()
-        return both[:, :-1], both[:, -1]
+        both = torch.cat([actions, parameters], dim=1).cpu().numpy()
+        size = actions.shape[1]
+        return both[:, :size], both[:, size:]
+
+
+class _Buffer:
+    """One of the vectors that are sampled from, with what acts in it and the record of it.
+
+    Args:
+        env: The environments, their tasks set.
+        actor: The policy, for these alone.
+        episodes: Episodes to record of each.
+        device: Where policies live.
+        generator: What actions are drawn from.
+        seeds: One per environment.
+    """
+
+    def __init__(
+        self,
+        env: TaskVectorEnv,
+        actor: Actor,
+        episodes: int,
+        device: torch.device,
+        generator: torch.Generator,
+        seeds: Sequence[int],
+    ) -> None:
+        distribution = action_distribution(env.single_action_space)
+        observation_size = env.single_observation_space.shape[0]
+        self._env, self._actor, self._generator = env, actor, generator
+        self._to_env = make_to_environment(env.single_action_space)
+        self._link = _Link(env.num_envs, observation_size, distribution.action_size, device)
+        self.recorder = Recorder(env.num_envs, episodes, env.horizon, observation_size, distribution)
+        self._observations, _ = env.reset(seed=seeds)
+        self._previous_rewards = np.zeros(env.num_envs)
+        self._episode_start = np.ones(env.num_envs, np.bool_)
+
+    def send(self) -> None:
+        """Chooses actions and lets the environments begin their step."""
+        inputs = self._link.to_policy(self._observations, self._previous_rewards, self._episode_start)
+        with torch.inference_mode():
+            chosen = self._actor.act(inputs, self._generator)
+        self._actions, self._parameters = self._link.to_simulator(*chosen)
+        self._env.send(self._to_env(self._actions))
+
+    def receive(self) -> list[Divergence]:
+        """Records the step when it is done; returns the simulations that blew up in it."""
+        observations, rewards, terminated, truncated, infos = self._env.receive()
+        self.recorder.add(
+            self._observations,
+            self._actions,
+            self._parameters,
+            rewards,
+            infos["success"],
+            terminated,
+            truncated,
+            infos.get("final_obs"),
+            infos.get("diverged"),
+        )
+        self._observations, self._previous_rewards = observations, rewards
+        self._episode_start = terminated | truncated
+        divergences: list[Divergence] = infos.get("divergences", [])
+        return divergences
 
 
 class Sampler:
     """Collects episodes for the tasks of one meta-iteration; everything drawn follows from the key.
 
-    The environments are split evenly among the tasks: environments i*n to (i+1)*n - 1 play task i.
+    The environments are split evenly among the tasks: with n for each, environments i*n to (i+1)*n - 1 play task i.
 
     Args:
-        env: The environments; their number is a multiple of the number of tasks.
+        envs: One vector of environments, or several: then the policy acts for one while the others step (double
+            buffering). Environments and tasks count through all of them.
         tasks: The meta-batch.
         key: The run's seed, and which stream of it to draw from.
         device: Where policies live and trajectories are wanted.
@@ -129,13 +200,18 @@ class Sampler:
         UserError: If the environments cannot be split evenly among the tasks.
     """
 
-    def __init__(self, env: TaskVectorEnv, tasks: Sequence[Task], key: tuple[int, ...], device: torch.device) -> None:
+    def __init__(
+        self, envs: Sequence[TaskVectorEnv], tasks: Sequence[Task], key: tuple[int, ...], device: torch.device
+    ) -> None:
         began = seconds_now(device)
-        if env.num_envs % len(tasks) != 0:
-            raise UserError(f"{env.num_envs} environments cannot be split evenly among {len(tasks)} tasks")
-        self._env = env
-        self._num_tasks = len(tasks)
-        self._lanes = env.num_envs // len(tasks)
+        self._num_envs = sum(env.num_envs for env in envs)
+        if self._num_envs % len(tasks) != 0:
+            raise UserError(f"{self._num_envs} environments cannot be split evenly among {len(tasks)} tasks")
+        self._lanes = self._num_envs // len(tasks)
+        self._envs = envs
+        ends = list(accumulate(env.num_envs // self._lanes for env in envs))
+        self._tasks = [slice(*bounds) for bounds in pairwise([0, *ends])]
+        """The tasks of each vector."""
         self._key = key
         self._phase = 0
         self._device = device
@@ -143,7 +219,8 @@ class Sampler:
         """Environment steps collected so far."""
         self.divergences: list[Divergence] = []
         """Simulations that blew up so far; their last steps are not in the trajectories."""
-        env.set_tasks([task for task in tasks for _ in range(self._lanes)])
+        for env, which in zip(envs, self._tasks, strict=True):
+            env.set_tasks([task for task in tasks[which] for _ in range(self._lanes)])
         self.seconds = seconds_now(device) - began
         """How long setting the tasks and collecting took so far."""
 
@@ -159,39 +236,29 @@ class Sampler:
             Trajectories with the axes `[task, episode, step]`; where a task has one environment, in the order played.
         """
         began = seconds_now(self._device)
-        env, to_env = self._env, make_to_environment(self._env.single_action_space)
-        action_size = action_distribution(env.single_action_space).action_size
-        observation_size = env.single_observation_space.shape[0]
-        *env_seeds, noise_seed = derive_seeds(*self._key, self._phase, count=env.num_envs + 1)
-        self._phase += 1
-        generator = torch.Generator().manual_seed(noise_seed)
-        recorder = Recorder(env.num_envs, episodes // self._lanes, env.horizon, observation_size, action_size)
-
-        link = _Link(env.num_envs, observation_size, action_size, self._device)
-        observations, _ = env.reset(seed=env_seeds)
-        previous_rewards = np.zeros(env.num_envs)
-        episode_start = np.ones(env.num_envs, np.bool_)
-        while not recorder.full:
-            with torch.inference_mode():
-                chosen = actor.act(link.to_policy(observations, previous_rewards, episode_start), generator)
-            actions, log_probs = link.to_simulator(*chosen)
-            next_observations, rewards, terminated, truncated, infos = env.step(to_env(actions))
-            recorder.add(
-                observations,
-                actions,
-                log_probs,
-                rewards,
-                infos["success"],
-                terminated,
-                truncated,
-                infos.get("final_obs"),
-                infos.get("diverged"),
-            )
-            self.divergences += infos.get("divergences", [])
-            observations, previous_rewards = next_observations, rewards
-            episode_start = terminated | truncated
-        trajectories = recorder.trajectories(self._num_tasks)
-        trajectories = trajectories.to(self._device)
+        buffers = self._begin(actor, episodes)
+        for buffer in buffers:
+            buffer.send()
+        while playing := [buffer for buffer in buffers if not buffer.recorder.full]:
+            for buffer in playing:
+                self.divergences += buffer.receive()
+                if not buffer.recorder.full:
+                    buffer.send()
+        counts = [tasks.stop - tasks.start for tasks in self._tasks]
+        parts = [buffer.recorder.trajectories(count) for buffer, count in zip(buffers, counts, strict=True)]
+        trajectories = Trajectories.cat(parts).to(self._device)
         self.steps += trajectories.num_steps
         self.seconds += seconds_now(self._device) - began
         return trajectories
+
+    def _begin(self, actor: Actor, episodes: int) -> list[_Buffer]:
+        """Resets all environments."""
+        *seeds, noise_seed = derive_seeds(*self._key, self._phase, count=self._num_envs + 1)
+        self._phase += 1
+        generator = torch.Generator().manual_seed(noise_seed)
+        buffers = []
+        for env, tasks in zip(self._envs, self._tasks, strict=True):
+            own = seeds[tasks.start * self._lanes : tasks.stop * self._lanes]
+            played = episodes // self._lanes
+            buffers.append(_Buffer(env, actor.part(tasks), played, self._device, generator, own))
+        return buffers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import torch
 
@@ -50,26 +50,26 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
     algorithm = make_algorithm(config.algorithm, distribution, resolve_device(config.device))
     keep_freed_memory(algorithm.largest_kept)
     _draw_tasks(config, distribution, Stream.SAMPLING, 0)  # a meta-batch that is too large is told of before all else
+    env_counts = _split(config, algorithm)
     iteration, env_steps = 0, 0
     if resume:
         manifest = restore(algorithm, distribution, run.checkpoint("last"))
         iteration, env_steps = manifest.iteration, manifest.env_steps
     run.rewind(iteration)
 
-    env = distribution.make_env(algorithm.num_envs)
-    test_env = distribution.make_env(min(algorithm.num_envs, len(held_out)))
     with (
-        closing(env),
-        closing(test_env),
+        ExitStack() as open_envs,
+        closing(distribution.make_env(min(algorithm.num_envs, len(held_out)))) as test_env,
         closing(run),
         StopSignal() as stop,
         Reporter(config.iterations, iteration) as reporter,
     ):
+        envs = [open_envs.enter_context(closing(distribution.make_env(count))) for count in env_counts]
         if not resume:
-            algorithm.warm_up(_sampler(config, distribution, algorithm, env, Stream.WARM_UP, 0))
+            algorithm.warm_up(_sampler(config, distribution, algorithm, envs, Stream.WARM_UP, 0))
         while iteration < config.iterations and not stop.requested:
             began = seconds_now(algorithm.device)
-            sampler = _sampler(config, distribution, algorithm, env, Stream.SAMPLING, iteration)
+            sampler = _sampler(config, distribution, algorithm, envs, Stream.SAMPLING, iteration)
             seed = derive_seeds(config.seed, Stream.LEARNING, iteration, count=1)[0]
             try:
                 metrics = algorithm.meta_iteration(sampler, torch.Generator().manual_seed(seed))
@@ -92,17 +92,28 @@ def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
         reporter.finish(run.path, interrupted=iteration < config.iterations)
 
 
+def _split(config: RunConfig, algorithm: Algorithm) -> list[int]:
+    """How many environments each vector of them has: one has all, or each of two those of half of the tasks."""
+    tasks = config.algorithm.meta_batch
+    if not config.double_buffered:
+        return [algorithm.num_envs]
+    if tasks < 2:
+        raise UserError("double_buffered: algorithm.meta_batch is 1, and one task cannot be halved; set it to False")
+    lanes = algorithm.num_envs // tasks
+    return [(tasks - tasks // 2) * lanes, tasks // 2 * lanes]
+
+
 def _sampler(
     config: RunConfig,
     distribution: TaskDistribution,
     algorithm: Algorithm,
-    env: TaskVectorEnv,
+    envs: Sequence[TaskVectorEnv],
     stream: Stream,
     iteration: int,
 ) -> Sampler:
-    """A sampler for a meta-batch of training tasks drawn anew."""
-    tasks = _draw_tasks(config, distribution, stream, iteration)
-    return Sampler(env, tasks, (config.seed, stream, iteration), algorithm.device)
+    """A sampler for a meta-batch of training tasks drawn anew, those of one name side by side: that costs less."""
+    tasks = sorted(_draw_tasks(config, distribution, stream, iteration), key=lambda task: task.name)
+    return Sampler(envs, tasks, (config.seed, stream, iteration), algorithm.device)
 
 
 def _draw_tasks(config: RunConfig, distribution: TaskDistribution, stream: Stream, iteration: int) -> list[Task]:

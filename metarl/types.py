@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -52,6 +53,14 @@ class Trajectories:
     def num_steps(self) -> int:
         """Environment steps in the record, padding excluded."""
         return int(self.valid.sum())
+
+    @staticmethod
+    def cat(parts: Sequence[Trajectories]) -> Trajectories:
+        """The records of some tasks, followed by those of others."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(Trajectories)]
+        return Trajectories(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     def to(self, device: torch.device) -> Trajectories:
         """The same record on another device."""

@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> None:
             tasks = distribution.sample(
                 config.algorithm.meta_batch, generator(config.seed, Stream.TASKS, stream, iteration)
             )
-            return Sampler(env, tasks, (config.seed, stream, iteration), algorithm.device)
+            return Sampler([env], tasks, (config.seed, stream, iteration), algorithm.device)
 
         algorithm.warm_up(sampler(Stream.WARM_UP, 0))
         for iteration in range(config.iterations):

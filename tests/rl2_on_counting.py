@@ -32,10 +32,10 @@ def make_rl2(core="gru", **settings):
     return RL2(config, distribution.observation_space, distribution.action_space, CPU)
 
 
-def sampler(key=(1, 2, 3)):
+def sampler(key=(1, 2, 3), split=(3,)):
     distribution = Counting()
-    tasks = list(distribution.train_tasks)
-    return Sampler(distribution.make_env(len(tasks)), tasks, key, CPU)
+    envs = [distribution.make_env(count) for count in split]
+    return Sampler(envs, list(distribution.train_tasks), key, CPU)
 
 
 def trials_of(rl2, key=(1, 2, 3)):

@@ -101,14 +101,18 @@ class LocomotionVectorEnv(TaskVectorEnv):
             self.family.begin(model, data, self._generators[env])
             mujoco.mj_getState(model, data, self._states[env], STATE)
 
-        self._simulate(begin, which)
+        self._simulate(begin, which)()
         arrays = {name: values[which] for name, values in self._arrays.items()}
         self._observations[which] = self.family.observe(arrays)
         self._position[which] = self._start[which] = self.family.position(arrays)
         self._elapsed[which] = 0
 
-    def _simulate(self, work: Callable[[int, mujoco.MjModel], None], which: BoolArray) -> None:
-        """Does something with the environments of a mask and their models, on all threads, and reads their arrays."""
+    def _simulate(self, work: Callable[[int, mujoco.MjModel], None], which: BoolArray) -> Callable[[], None]:
+        """Does something with the environments of a mask and their models, on all threads, and reads their arrays.
+
+        Returns:
+            See `Workers.start`.
+        """
         arrays = tuple(self._arrays.values())
 
         def on_chunk(envs: npt.NDArray[np.int64]) -> None:
@@ -118,16 +122,27 @@ class LocomotionVectorEnv(TaskVectorEnv):
                 for array, view in zip(arrays, self._simulations[env].views, strict=True):
                     array[env] = view
 
-        self._workers.run(on_chunk, self._chunks)
+        return self._workers.start(on_chunk, self._chunks)
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """See `TaskVectorEnv`; actions are torques as Gymnasium's robots take them, clipped to their limits."""
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: npt.NDArray[Any]) -> None:
+        """See `TaskVectorEnv`."""
         if not self._playing:
             raise gym.error.ResetNeeded("call reset before step")
-        controls = self._in_action_space(actions).astype(np.float64)
-        self._actions[self._elapsed, np.arange(self.num_envs)] = controls
-        diverged = self._advance(controls)
+        self._sent = self._in_action_space(actions).astype(np.float64)
+        self._actions[self._elapsed, np.arange(self.num_envs)] = self._sent
+        self._diverged = np.zeros(self.num_envs, dtype=np.bool_)
+        self._finish = self._advance(self._sent, self._diverged)
+
+    def receive(self) -> StepResult:
+        """See `TaskVectorEnv`."""
+        self._finish()
         self._elapsed += 1
+        controls, diverged = self._sent, self._diverged
         with np.errstate(over="ignore", invalid="ignore"):  # in environments that diverged
             observations = self.family.observe(self._arrays)
             rewards, terminated = self._judge(controls)
@@ -145,9 +160,8 @@ class LocomotionVectorEnv(TaskVectorEnv):
             self._begin(ended)
         return self._observations.copy(), rewards, terminated, truncated, infos
 
-    def _advance(self, controls: FloatArray) -> BoolArray:
-        """Makes the physics steps of one step in all environments; tells where they diverged."""
-        diverged = np.zeros(self.num_envs, dtype=np.bool_)
+    def _advance(self, controls: FloatArray, diverged: BoolArray) -> Callable[[], None]:
+        """Begins the physics steps of one step in all environments, which tell where they diverged."""
 
         def advance(env: int, model: mujoco.MjModel) -> None:
             simulation = self._simulations[env]
@@ -157,8 +171,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
                 mujoco.mj_rnePostConstraint(model, simulation.data)
             diverged[env] = simulation.has_diverged()
 
-        self._simulate(advance, np.ones(self.num_envs, dtype=np.bool_))
-        return diverged
+        return self._simulate(advance, np.ones(self.num_envs, dtype=np.bool_))
 
     def _judge(self, controls: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Rewards and terminations of the step to where the robots are now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -127,13 +127,22 @@ class MetaWorldEngine(TaskVectorEnv):
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """See `TaskVectorEnv`; actions `(env, 4)` are the hand's displacement and the gripper's effort, -1 to 1."""
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: npt.NDArray[Any]) -> None:
+        """See `TaskVectorEnv`."""
         if not self.groups:
             raise gym.error.ResetNeeded("call reset before step")
-        actions = np.asarray(actions, dtype=np.float64)
-        self._actions[self._elapsed, np.arange(self.num_envs)] = actions
-        self._simulate(actions)
+        self._sent = np.asarray(actions, dtype=np.float64)
+        self._actions[self._elapsed, np.arange(self.num_envs)] = self._sent
+        self._finish = self._simulate(self._sent)
+
+    def receive(self) -> StepResult:
+        """See `TaskVectorEnv`."""
+        self._finish()
         self._elapsed += 1
-        observations, outcome = self._judge(actions)
+        observations, outcome = self._judge(self._sent)
         diverged = self._by_env(np.concatenate([group.diverged for group in self.groups]))
         rewards, success, *details = outcome
         infos: dict[str, Any] = {"success": success != 0, **dict(zip(self._fields[2:], details, strict=True))}
@@ -161,8 +170,8 @@ class MetaWorldEngine(TaskVectorEnv):
                     return simulation.data
         raise gym.error.ResetNeeded("call reset before looking")
 
-    def _simulate(self, actions: FloatArray) -> None:
-        """Moves all hands (`SawyerXYZEnv.set_xyz_action`) and makes the physics steps of one step."""
+    def _simulate(self, actions: FloatArray) -> Callable[[], None]:
+        """Moves all hands (`SawyerXYZEnv.set_xyz_action`) and begins the physics steps of one step."""
         low, high = self._limits
         moved = self._hands + np.clip(actions[:, :3], -1, 1) * self._action_scale
         self._hands = np.minimum(np.maximum(moved, low), high)
@@ -172,7 +181,7 @@ class MetaWorldEngine(TaskVectorEnv):
             group, which = part
             group.advance(self._workers.model(group.name), which, self._hands, efforts)
 
-        self._workers.run(work, self._parts)
+        return self._workers.start(work, self._parts)
 
     def _judge(self, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Observations `(env, 39)` and outcomes `(field, env)`; on one thread, as two would wait for Python's lock."""

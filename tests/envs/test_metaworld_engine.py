@@ -56,6 +56,26 @@ def test_mixed_classes_on_several_threads_over_autoresets_equal_the_reference():
         np.testing.assert_allclose(one, other, atol=1e-12, rtol=1e-9)
 
 
+def test_two_engines_stepping_at_once_do_what_each_does_alone():
+    tasks = tasks_of("push-v3", 4), tasks_of("door-open-v3", 3)
+    actions = [np.random.default_rng(0).uniform(-1, 1, (30, len(each), 4)) for each in tasks]
+    with closing(MetaWorldEngine(4, 12, threads=3)) as first, closing(MetaWorldEngine(3, 12, threads=3)) as second:
+        pairs = list(zip((first, second), tasks, strict=True))
+        for env, each in pairs:
+            env.set_tasks(each)
+            env.reset()
+        together = [[], []]
+        for now in zip(*actions, strict=True):
+            for env, action in zip((first, second), now, strict=True):
+                env.send(action)
+            for env, results in zip((first, second), together, strict=True):
+                results.append(np.column_stack(env.receive()[:4]))
+        for (env, _), action, results in zip(pairs, actions, together, strict=True):
+            env.reset()
+            alone = [np.column_stack(env.step(now)[:4]) for now in action]
+            np.testing.assert_array_equal(results, alone)
+
+
 def test_environments_can_be_given_other_tasks_and_classes():
     first, second = tasks_of("push-v3", 4), tasks_of("drawer-open-v3", 2)
     with closing(MetaWorldEngine(4, horizon=10)) as env:
@@ -140,10 +160,29 @@ def test_threads_end_with_the_environment():
     import threading
 
     before = threading.active_count()
-    env = MetaWorldEngine(2, threads=3)
-    env.set_tasks(tasks_of("reach-v3", 2))
-    env.reset()
-    env.step(np.zeros((2, 4)))
-    env.close()
+    envs = [MetaWorldEngine(2, threads=3) for _ in range(2)]
+    for env in envs:
+        env.set_tasks(tasks_of("reach-v3", 2))
+        env.reset()
+        env.step(np.zeros((2, 4)))
+    assert threading.active_count() - before in (1, 2)  # shared, and begun when there is work
+    envs[0].close()
+    envs[0].close()
+    envs[1].step(np.zeros((2, 4)))  # the threads are still there
+    envs[1].close()
     gc.collect()
     assert threading.active_count() == before
+
+
+def test_what_goes_wrong_on_another_thread_is_raised_when_the_step_is_waited_for(monkeypatch):
+    with closing(MetaWorldEngine(2, threads=2)) as env:
+        env.set_tasks(tasks_of("reach-v3", 2))
+        env.reset()
+
+        def broken(*_):
+            raise ZeroDivisionError("no gravity today")
+
+        monkeypatch.setattr(env.groups[0], "advance", broken)
+        env.send(np.zeros((2, 4)))
+        with pytest.raises(ZeroDivisionError, match="no gravity today"):
+            env.receive()

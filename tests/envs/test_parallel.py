@@ -82,6 +82,21 @@ def test_results_equal_those_of_one_process_bit_for_bit(make_shard, act, num_wor
         np.testing.assert_array_equal(one, other, strict=True)
 
 
+def test_workers_step_while_their_parent_does_something_else():
+    env, alone = ParallelVectorEnv(pendulums, 2, 2), pendulums(2)
+    try:
+        for each in (env, alone):
+            each.set_tasks(tasks_for(2))
+            each.reset(seed=3)
+        actions = np.array([[0.5], [-0.5]], np.float32)
+        env.send(actions)
+        assert all(worker.pipe.poll(30) for worker in env._workers)  # they are done, and nobody has asked
+        for one, other in zip(env.receive()[:4], alone.step(actions)[:4], strict=True):
+            np.testing.assert_array_equal(one, other, strict=True)
+    finally:
+        env.close()
+
+
 @given(st.integers(1, 40), st.integers(1, 50))
 @settings(max_examples=200)
 def test_shards_are_contiguous_and_even(num_envs, num_workers):

@@ -142,7 +142,7 @@ def test_trials_are_the_same_on_every_device(name, device, distribution):
     def collect(device):
         algorithm = build(name, distribution, device)
         with closing(distribution.make_env(6)) as env:
-            sampler = Sampler(env, distribution.train_tasks[:6], (5, 0, 0), torch.device(device))
+            sampler = Sampler([env], distribution.train_tasks[:6], (5, 0, 0), torch.device(device))
             return sampler.collect(RecurrentActor(algorithm, 6), 3)
 
     found, expected = collect(device), collect("cpu")

@@ -25,7 +25,7 @@ def learn(algorithm, distribution, iterations):
     env = distribution.make_env(algorithm.num_envs)
     for iteration in range(iterations):
         tasks = distribution.sample(algorithm.config.meta_batch, generator(1, Stream.TASKS, iteration))
-        sampler = Sampler(env, tasks, (1, Stream.SAMPLING, iteration), CPU)
+        sampler = Sampler([env], tasks, (1, Stream.SAMPLING, iteration), CPU)
         algorithm.meta_iteration(sampler, torch.Generator().manual_seed(iteration))
 
 
@@ -61,7 +61,7 @@ def test_rl2_plays_bandits_nearly_as_well_as_possible():
     rl2 = RL2(config, distribution.observation_space, distribution.action_space, CPU)
     learn(rl2, distribution, iterations=60)
     tasks = distribution.test_tasks
-    sampler = Sampler(distribution.make_env(len(tasks)), tasks, (1, Stream.EVALUATION), CPU)
+    sampler = Sampler([distribution.make_env(len(tasks))], tasks, (1, Stream.EVALUATION), CPU)
     reward = sampler.collect(RecurrentActor(rl2, len(tasks)), pulls).rewards.sum((1, 2)).mean().item()
     thompson = BanditStrategy(bandit_strategies(pulls)["thompson"], len(tasks), 2, np.random.default_rng(0))
     assert reward > 0.97 * bayes_optimal_return(2, pulls)

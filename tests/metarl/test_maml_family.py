@@ -60,7 +60,7 @@ def iterate(maml, distribution, iterations, start=0):
     metrics = []
     for iteration in range(start, start + iterations):
         tasks = distribution.sample(maml.config.meta_batch, generator(1, Stream.TASKS, iteration))
-        sampler = Sampler(env, tasks, (1, Stream.SAMPLING, iteration), CPU)
+        sampler = Sampler([env], tasks, (1, Stream.SAMPLING, iteration), CPU)
         metrics.append(maml.meta_iteration(sampler, torch.Generator().manual_seed(iteration)))
     return metrics
 

@@ -33,7 +33,7 @@ def make_rl2(distribution=None, core="gru", **settings):
 def play(rl2, distribution=None, episodes=2):
     distribution = distribution or Counting()
     tasks = list(distribution.train_tasks)
-    sampler = Sampler(distribution.make_env(len(tasks)), tasks, (1, 2, 3), CPU)
+    sampler = Sampler([distribution.make_env(len(tasks))], tasks, (1, 2, 3), CPU)
     return sampler.collect(RecurrentActor(rl2, len(tasks)), episodes)
 
 
@@ -78,7 +78,7 @@ def test_acting_does_not_depend_on_how_many_environments_act_at_once(core):
     together = play(rl2)
     distribution = Counting()
     for index, task in enumerate(distribution.train_tasks):
-        sampler = Sampler(distribution.make_env(1), [task], (9,), CPU)
+        sampler = Sampler([distribution.make_env(1)], [task], (9,), CPU)
         alone = sampler.collect(RecurrentActor(rl2, 1), 2)
         torch.testing.assert_close(alone.actions[0], together.actions[index], atol=1e-6, rtol=0)
 

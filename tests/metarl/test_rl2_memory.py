@@ -96,7 +96,7 @@ def train(core, iterations, remembers=True, **settings):
     actor = RecurrentActor if remembers else ForgetfulActor
     named = []
     for iteration in range(iterations + 10):
-        played = Sampler(env, tasks, (1, iteration), CPU).collect(actor(rl2, len(tasks)), EPISODES)
+        played = Sampler([env], tasks, (1, iteration), CPU).collect(actor(rl2, len(tasks)), EPISODES)
         named.append(played.rewards.sum((1, 2)).mean().item())
         if iteration < iterations:
             trials = make_trials(played if remembers else episodes_apart(played))

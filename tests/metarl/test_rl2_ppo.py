@@ -64,11 +64,12 @@ def test_padding_order_and_company_of_trials_change_no_gradient(core):
     close(sum(share * each for share, each in zip(shares, alone, strict=True)), whole)
 
 
+@pytest.mark.parametrize("split", [(3,), (1, 2), (1, 1, 1)])
 @pytest.mark.parametrize("core", CORES)
-def test_states_at_chunk_starts_are_those_of_acting(core):
+def test_states_at_chunk_starts_are_those_of_acting(core, split):
     rl2 = make_rl2(core, chunk=3)
     actor = RecurrentActor(rl2, 3)
-    trials = make_trials(sampler().collect(actor, 2))
+    trials = make_trials(sampler(split=split).collect(actor, 2))
     _, states = unroll(rl2.network, trials.inputs, 3)
     played = cut(make_samples(trials, torch.zeros_like(trials.rewards), 1.0, 1.0), 3).valid.any(1)
     assert played.tolist() == [True, True, False, True, True, False, True, True, True]  # of 4, 6 and 8 steps

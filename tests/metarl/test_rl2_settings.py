@@ -137,7 +137,7 @@ def test_probabilities_that_are_not_finite_end_the_run():
         rl2.policy.head.action.linear.bias += torch.tensor([torch.inf, torch.inf, 0.0])
     tasks = list(distribution.train_tasks)
     with pytest.raises(RunFailure, match="action probabilities are not finite") as caught:
-        rl2.meta_iteration(Sampler(distribution.make_env(3), tasks, (1,), CPU), torch.Generator())
+        rl2.meta_iteration(Sampler([distribution.make_env(3)], tasks, (1,), CPU), torch.Generator())
     assert "\n" not in str(caught.value)
 
 
@@ -256,4 +256,4 @@ def test_short_memory_of_the_device_is_said_with_what_to_change(settings, advice
         else pytest.raises(torch.OutOfMemoryError)
     )
     with expected:
-        rl2.meta_iteration(Sampler(distribution.make_env(len(tasks)), tasks, (1,), CPU), torch.Generator())
+        rl2.meta_iteration(Sampler([distribution.make_env(len(tasks))], tasks, (1,), CPU), torch.Generator())

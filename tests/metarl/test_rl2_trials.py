@@ -58,7 +58,7 @@ def test_trials_hold_exactly_what_the_policy_was_shown(discrete, spy):
     rl2 = RL2(config, distribution.observation_space, distribution.action_space, CPU)
     shown = spy(rl2)
     env = distribution.make_env(3)
-    played = Sampler(env, list(distribution.train_tasks), (1,), CPU).collect(RecurrentActor(rl2, 3), 3)
+    played = Sampler([env], list(distribution.train_tasks), (1,), CPU).collect(RecurrentActor(rl2, 3), 3)
     inputs = make_trials(played).inputs
     for task, steps in enumerate((6, 9, 12)):
         for t in range(steps):

@@ -1,3 +1,6 @@
+import math
+from dataclasses import fields
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -21,14 +24,38 @@ class RecordingActor:
         self.inputs.append(inputs)
         actions = torch.zeros(len(inputs.observations), 2)
         actions[:, 0] = 0.1 * len(self.inputs)
-        return actions, torch.full((len(actions),), -float(len(self.inputs)))
+        parameters = torch.zeros(len(actions), 4)
+        parameters[:, 2:] = len(self.inputs)  # the logarithms of the standard deviations
+        return actions, parameters
+
+    def part(self, tasks):
+        return self
+
+
+class Shifting(RecordingActor):
+    """Does what depends on the task and on the step before; each part of it has a clock of its own."""
+
+    def __init__(self, shifts):
+        super().__init__()
+        self.shifts = shifts
+        self.parts = []
+
+    def act(self, inputs, generator):
+        actions, parameters = super().act(inputs, generator)
+        lanes = len(actions) // len(self.shifts)
+        actions += self.shifts.repeat_interleave(lanes, 0) + 0.001 * inputs.previous_rewards.unsqueeze(1)
+        return actions, parameters
+
+    def part(self, tasks):
+        self.parts.append(Shifting(self.shifts[tasks]))
+        return self.parts[-1]
 
 
 def collect(lanes, episodes, tasks=None, actor=None):
     distribution = Counting()
     tasks = tasks or list(distribution.train_tasks)
     env = distribution.make_env(len(tasks) * lanes)
-    sampler = Sampler(env, tasks, (7, 2, 0), CPU)
+    sampler = Sampler([env], tasks, (7, 2, 0), CPU)
     actor = actor or RecordingActor()
     return sampler.collect(actor, episodes), sampler, env, actor
 
@@ -41,7 +68,9 @@ def test_episodes_one_after_the_other_land_where_they_belong():
     assert trajectories.valid[1].tolist() == [[True, True, True, False]] * 2
     expected = [[20 + step + 1e-4 * (step + 1) for step in steps] for steps in ([0, 1, 2], [3, 4, 5])]
     torch.testing.assert_close(trajectories.rewards[1, :, :3], torch.tensor(expected))
-    assert trajectories.log_probs[1].tolist() == [[-1, -2, -3, 0], [-4, -5, -6, 0]]
+    # of normal distributions with the standard deviations e, e², ... around 0, at (0.1, 0), (0.2, 0), ...
+    exact = [-0.5 * (0.1 * t * math.exp(-t)) ** 2 - 2 * t - math.log(2 * math.pi) for t in range(1, 7)]
+    assert trajectories.log_probs[1].flatten().tolist() == pytest.approx([*exact[:3], 0, *exact[3:], 0])
     assert trajectories.final_observations[:, :, 0].tolist() == [[2.5, 4.5], [3.5, 6.5], [4.5, 8.5]]
     assert trajectories.terminated[0].tolist() == [[False, True, False, False]] * 2
     assert trajectories.truncated[1].tolist() == [[False, False, True, False]] * 2
@@ -78,7 +107,7 @@ def test_collections_differ_and_repeat():
     def run():
         distribution = Counting()
         env = distribution.make_env(3)
-        sampler = Sampler(env, distribution.train_tasks, (7, 2, 0), CPU)
+        sampler = Sampler([env], distribution.train_tasks, (7, 2, 0), CPU)
         actor = RandomActor(distribution.action_space)
         return sampler.collect(actor, 1), sampler.collect(actor, 1), env.seeds
 
@@ -90,9 +119,9 @@ def test_collections_differ_and_repeat():
 
 
 def test_actions_are_clipped_for_the_environment_and_recorded_as_sampled():
-    class Strong:
+    class Strong(RecordingActor):
         def act(self, inputs, generator):
-            return torch.full((len(inputs.observations), 2), 5.0), torch.zeros(len(inputs.observations))
+            return torch.full((len(inputs.observations), 2), 5.0), torch.zeros(len(inputs.observations), 4)
 
     trajectories, _, env, _ = collect(lanes=1, episodes=1, actor=Strong())
     assert np.max(env.received) == 1.0
@@ -115,21 +144,67 @@ def test_discrete_actions_are_one_hot_vectors_for_the_policy():
 
 
 def test_non_finite_actions_stop_the_run_and_name_the_place():
-    class Broken:
+    class Broken(RecordingActor):
         def act(self, inputs, generator):
             actions = torch.zeros(len(inputs.observations), 2)
             actions[1, 0] = float("nan")
-            return actions, torch.zeros(len(actions))
+            return actions, torch.zeros(len(actions), 4)
 
     with pytest.raises(RunFailure, match="non-finite action in environment 1 at step 0"):
         collect(lanes=1, episodes=1, actor=Broken())
+
+
+@pytest.mark.parametrize("split", [(1, 2), (2, 1), (1, 1, 1)])
+def test_several_vectors_record_what_one_does(split):
+    def play(split):
+        distribution = Counting()
+        envs = [distribution.make_env(2 * count) for count in split]
+        actor = Shifting(torch.tensor([[0.0], [0.2], [0.4]]))
+        sampler = Sampler(envs, distribution.train_tasks, (7, 2, 0), CPU)
+        return sampler.collect(actor, 4), sampler.steps, [seed for env in envs for seed in env.seeds[0]], actor
+
+    alone, steps, seeds, _ = play((3,))
+    together, *others, actor = play(split)
+    assert others == [steps, seeds]
+    assert [len(part.shifts) for part in actor.parts] == list(split)
+    for field in fields(alone):
+        assert torch.equal(getattr(together, field.name), getattr(alone, field.name))
+
+
+def test_the_policy_acts_for_one_vector_while_the_other_steps():
+    happened = []
+
+    class Telling(Counting):
+        def make_env(self, num_envs, render_mode=None):
+            env = super().make_env(num_envs)
+            name, send, receive = "first" if num_envs == 2 else "second", env.send, env.receive
+            env.send = lambda actions: (happened.append(f"{name} begins"), send(actions))[1]
+            env.receive = lambda: (happened.append(f"{name} ends"), receive())[1]
+            return env
+
+    distribution = Telling()
+    envs = [distribution.make_env(count) for count in (2, 1)]
+    Sampler(envs, distribution.train_tasks, (7,), CPU).collect(RecordingActor(), 1)
+    assert happened[:6] == [
+        "first begins",
+        "second begins",
+        "first ends",
+        "first begins",
+        "second ends",
+        "second begins",
+    ]
+    assert happened[-2:] == [
+        "second begins",
+        "second ends",
+    ]  # task 2 has the longest episode; the others are not stepped on
+    assert happened.count("first begins") == 3
 
 
 def test_environments_that_cannot_be_split_among_the_tasks_are_refused():
     distribution = Counting()
     for envs in (2, 4):
         with pytest.raises(UserError, match=f"^{envs} environments cannot be split evenly among 3 tasks$"):
-            Sampler(distribution.make_env(envs), list(distribution.train_tasks), (7,), CPU)
+            Sampler([distribution.make_env(envs)], list(distribution.train_tasks), (7,), CPU)
 
 
 def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch):

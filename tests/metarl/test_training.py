@@ -46,6 +46,8 @@ RUNS = {
     "rl2": (RL2_CONFIG, NAVIGATION),
     "rl2 bandit": (RL2_CONFIG, BANDIT),
     "rl2 transformer": (VARIED_CONFIG, NAVIGATION),
+    "maml double-buffered": (MAML_CONFIG, NAVIGATION),
+    "rl2 double-buffered": (RL2_CONFIG.model_copy(update={"chunk": 4}), NAVIGATION),
 }
 ALGORITHMS = {MAMLConfig: MAML, RL2Config: RL2}
 
@@ -53,11 +55,13 @@ ALGORITHMS = {MAMLConfig: MAML, RL2Config: RL2}
 def make_config(kind, iterations=4, **changes):
     algorithm, tasks = RUNS[kind]
     settings = {
+        "algorithm": algorithm,
         "evaluation": EvaluationConfig(every=2, adaptation_episodes=(0, 2), tasks_per_name=2),
         "checkpoint": CheckpointConfig(every=1, keep_last=10),
         "threads": 1,
+        "double_buffered": kind.endswith("double-buffered"),
     }
-    return RunConfig(iterations=iterations, tasks=tasks, algorithm=algorithm, **(settings | changes))
+    return RunConfig(iterations=iterations, tasks=tasks, **(settings | changes))
 
 
 def run_training(path, config):
@@ -167,6 +171,29 @@ def test_contradictory_settings_are_named(tmp_path, algorithm, message):
         run_training(tmp_path / "run", config)
 
 
+def test_a_single_task_cannot_be_halved(tmp_path):
+    algorithm = MAML_CONFIG.model_copy(update={"meta_batch": 1})
+    with pytest.raises(UserError, match=r"double_buffered: algorithm\.meta_batch is 1"):
+        run_training(tmp_path / "run", make_config("maml", algorithm=algorithm, double_buffered=True))
+
+
+@pytest.mark.parametrize("meta_batch", [2, 3])
+def test_double_buffering_gives_half_of_the_tasks_to_each_vector(tmp_path, monkeypatch, meta_batch):
+    seen = []
+    original = Sampler.__init__
+
+    def spying(self, envs, tasks, key, device):
+        seen.append((envs, tasks))
+        original(self, envs, tasks, key, device)
+
+    monkeypatch.setattr(Sampler, "__init__", spying)
+    algorithm = MAML_CONFIG.model_copy(update={"meta_batch": meta_batch})
+    run_training(tmp_path / "run", make_config("maml", 1, algorithm=algorithm, double_buffered=True))
+    for envs, tasks in seen:
+        assert [env.num_envs for env in envs] == [2 * (meta_batch - 1), 2]
+        assert len(tasks) == meta_batch
+
+
 def test_short_memory_of_the_device_is_said_and_the_last_checkpoint_kept(tmp_path, monkeypatch):
     original, done = MAML.meta_iteration, []
 
@@ -196,7 +223,7 @@ def test_both_engines_of_meta_world_begin_the_same_training(tmp_path, monkeypatc
 
     def keep(sampler, actor, episodes):
         trajectories = collect(sampler, actor, episodes)
-        collected[engine].append((sampler._env.tasks, trajectories))
+        collected[engine].append((sampler._envs[0].tasks, trajectories))
         return trajectories
 
     monkeypatch.setattr(Sampler, "collect", keep)

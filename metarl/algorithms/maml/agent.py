@@ -84,16 +84,18 @@ class MAMLAgent(TrainedAgent):
         episodes = max(1, int(ended.sum(0).min()))
         num_envs, observation_size = steps[0].observation.shape
         horizon = _longest_episode(ended)
-        recorder = Recorder(num_envs, episodes, horizon, observation_size, self._maml.distribution.action_size)
-        nothing = np.zeros(num_envs, np.float32)
+        distribution = self._maml.distribution
+        recorder = Recorder(num_envs, episodes, horizon, observation_size, distribution)
+        parameters = np.zeros((num_envs, distribution.parameter_size))  # not known, and not needed to adapt
+        unsolved = np.zeros(num_envs, np.bool_)
         for step in steps:
             actions = step.aux_policy_outputs.get(UNCLIPPED)
             recorder.add(
                 step.observation,
                 to_vectors(step.action, self.action_space) if actions is None else actions,
-                nothing,
+                parameters,
                 step.reward,
-                nothing > 0,
+                unsolved,
                 step.terminated,
                 step.truncated,
                 step.observation,

@@ -231,12 +231,15 @@ class AdaptedActor:
 
     def act(
         self, inputs: RecurrentInput, generator: torch.Generator
-    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env"]]:
+    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
         """See `metarl.sampling.Actor`."""
         observations = inputs.observations.reshape(self._tasks, -1, inputs.observations.shape[-1])
         outputs = self._maml.outputs(self._adapted, observations).flatten(0, 1)
-        actions = self._maml.distribution.sample(outputs, generator)
-        return actions, self._maml.distribution.log_prob(outputs, actions)
+        return self._maml.distribution.sample(outputs, generator), outputs
+
+    def part(self, tasks: slice) -> AdaptedActor:
+        """See `metarl.sampling.Actor`."""
+        return AdaptedActor(self._maml, {name: values[tasks] for name, values in self._adapted.items()})
 
 
 def _rollout_metrics(before: Trajectories, after: Trajectories) -> dict[str, float]:

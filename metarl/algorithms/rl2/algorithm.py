@@ -209,26 +209,35 @@ class RecurrentActor:
 
     def __init__(self, rl2: RL2, num_envs: int) -> None:
         self._rl2 = rl2
+        self._num_envs = num_envs
         self._state = rl2.policy.initial_state(num_envs)
         self._steps = 0
         self._chunk_states: list[Tensor] = []
+        self._parts: list[RecurrentActor] = []
 
     @property
     def chunk_states(self) -> Float[Tensor, "row state"]:
         """The states that the chunks played so far started from, in the order of `losses.cut`."""
-        return torch.stack(self._chunk_states, dim=1).flatten(0, 1)
+        played = [torch.stack(part._chunk_states, dim=1) for part in self._parts or [self]]
+        most = max(states.shape[1] for states in played)  # where episodes end early, some parts are done before others
+        padded = [torch.nn.functional.pad(states, (0, 0, 0, most - states.shape[1])) for states in played]
+        return torch.cat(padded).flatten(0, 1)
 
     def act(
         self, inputs: RecurrentInput, generator: torch.Generator
-    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env"]]:
+    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
         """See `metarl.sampling.Actor`."""
         chunk = self._rl2.config.chunk
         if self._steps == 0 or (chunk is not None and self._steps % chunk == 0):
             self._chunk_states.append(self._state)
         self._steps += 1
         outputs, self._state = self._rl2.policy.step(inputs, self._state)
-        actions = self._rl2.distribution.sample(outputs, generator)
-        return actions, self._rl2.distribution.log_prob(outputs, actions)
+        return self._rl2.distribution.sample(outputs, generator), outputs
+
+    def part(self, tasks: slice) -> RecurrentActor:
+        """See `metarl.sampling.Actor`."""
+        self._parts.append(type(self)(self._rl2, len(range(self._num_envs)[tasks])))
+        return self._parts[-1]
 
 
 def check_trial(config: RL2Config, horizon: int) -> None:
