@@ -40,6 +40,13 @@ _AS_PEER = (
 """RL² as the peer has it: two layers before the GRU, trials of 10 episodes, back-propagation through 250 steps, and 10
 epochs of one gradient step."""
 
+
+def _sampling(name: str, *overrides: str, device: Device = "cpu") -> Case:
+    """How fast ML10's tasks are played; the update is as short as can be."""
+    bound = Bound(SAMPLING_SPEED, {"cpu": 15.0, "cuda": 60.0}[device], device=device)
+    return Case(name, "ml10-rl2", (*_AS_PEER, "--algorithm.outer.epochs=1", *overrides), (), (bound,), (device,))
+
+
 _CASES = (
     Case("MAML ML1 reach, exact", "ml1-reach-maml", _EXACT, (peers.MAML_ML1,), _HALF),
     Case("MAML ML1 reach, shipped", "ml1-reach-maml", (), (peers.MAML_ML1,), _QUARTER),
@@ -54,22 +61,8 @@ _CASES = (
     ),
     Case("RL² ML1 reach", "ml1-reach-rl2", (*_AS_PEER, "--algorithm.meta_batch=10"), (peers.RL2_ML1,), _RL2),
     Case("RL² ML10", "ml10-rl2", _AS_PEER, (peers.RL2_ML10,), _RL2),
-    Case(
-        "RL² 40 tasks",
-        "ml10-rl2",
-        (*_AS_PEER, "--algorithm.outer.epochs=1", "--algorithm.meta_batch=40"),
-        (),
-        (Bound(SAMPLING_SPEED, 15.0),),
-        devices=("cpu",),
-    ),
-    Case(
-        "RL² 200 tasks, sampling",
-        "ml10-rl2",
-        (*_AS_PEER, "--algorithm.outer.epochs=1", "--algorithm.meta_batch=200"),
-        (),
-        (Bound(SAMPLING_SPEED, 15.0),),
-        devices=("cpu",),
-    ),
+    _sampling("RL² 40 tasks", "--algorithm.meta_batch=40"),
+    _sampling("RL² 200 tasks, sampling", "--algorithm.meta_batch=200"),
     Case(
         "RL² 200 tasks",
         "ml10-rl2",
@@ -82,6 +75,7 @@ _CASES = (
         ),
         devices=("cuda",),
     ),
+    _sampling("RL² 200 tasks, buffered", "--algorithm.meta_batch=200", "--double_buffered=true", device="cuda"),
 )
 
 ALGORITHM_SUITES = {

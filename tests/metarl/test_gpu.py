@@ -1,7 +1,7 @@
 """Learning on a GPU equals learning on the CPU; on the CPU these tests only keep themselves in order."""
 
 import json
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import fields
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class Played:
     def __init__(self, distribution, algorithm):
         tasks = distribution.train_tasks[: algorithm.config.meta_batch]
         with closing(distribution.make_env(algorithm.num_envs)) as env:
-            sampler = Recording(env, tasks, (5, 0, 0), torch.device("cpu"))
+            sampler = Recording([env], tasks, (5, 0, 0), torch.device("cpu"))
             self.metrics = algorithm.meta_iteration(sampler, torch.Generator().manual_seed(0))
         self._records = sampler.records
 
@@ -137,12 +137,14 @@ def test_an_iteration_is_the_same_on_every_device(name, device, distribution):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("split", [(6,), (4, 2)], ids=["whole", "double-buffered"])
 @pytest.mark.parametrize("name", ["rl2", "rl2, lstm"])
-def test_trials_are_the_same_on_every_device(name, device, distribution):
+def test_trials_are_the_same_on_every_device(name, split, device, distribution):
     def collect(device):
         algorithm = build(name, distribution, device)
-        with closing(distribution.make_env(6)) as env:
-            sampler = Sampler([env], distribution.train_tasks[:6], (5, 0, 0), torch.device(device))
+        with ExitStack() as stack:
+            envs = [stack.enter_context(closing(distribution.make_env(count))) for count in split]
+            sampler = Sampler(envs, distribution.train_tasks[:6], (5, 0, 0), torch.device(device))
             return sampler.collect(RecurrentActor(algorithm, 6), 3)
 
     found, expected = collect(device), collect("cpu")
