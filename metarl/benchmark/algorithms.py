@@ -75,7 +75,7 @@ _CASES = (
         ),
         devices=("cuda",),
     ),
-    _sampling("RL² 200 tasks, buffered", "--algorithm.meta_batch=200", "--double_buffered=true", device="cuda"),
+    _sampling("RL² 200, buffered", "--algorithm.meta_batch=200", "--double_buffered=true", device="cuda"),
 )
 
 ALGORITHM_SUITES = {

@@ -172,7 +172,7 @@ def test_the_suite_holds_what_is_promised():
         ("RL² 200 tasks", "k steps/s sampled", "cuda"): (60.0, False),
         ("RL² 200 tasks", "update", "cuda"): (30.0, False),
         ("RL² 200 tasks", "20 M steps", "cuda"): (20.0, False),
-        ("RL² 200 tasks, buffered", "k steps/s sampled", "cuda"): (60.0, False),
+        ("RL² 200, buffered", "k steps/s sampled", "cuda"): (60.0, False),
     }
 
 
@@ -207,7 +207,7 @@ def test_rl2_has_the_sizes_of_its_peer(case):
         "RL² 40 tasks": (40, 10, 1),
         "RL² 200 tasks, sampling": (200, 10, 1),
         "RL² 200 tasks": (200, 10, 10),
-        "RL² 200 tasks, buffered": (200, 10, 1),
+        "RL² 200, buffered": (200, 10, 1),
     }[case.name]
     assert config.double_buffered == case.name.endswith(", buffered")
 
