@@ -100,7 +100,7 @@ def slow_samples(trajectories, values, discount, gae_lambda):
             for t in range(len(rewards))
         ]
         advantages.append(np.array(row))
-        returns.append(np.array(row) + value[:-1])
+        returns.append([sum(discount**k * reward for k, reward in enumerate(rewards[t:])) for t in range(len(rewards))])
     flat = np.concatenate(advantages)
     return [(row - flat.mean()) / flat.std() for row in advantages], returns
 

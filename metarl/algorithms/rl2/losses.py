@@ -35,7 +35,7 @@ class Samples(NamedTuple):
     """Of the actions under the policy that took them."""
     advantages: Float[Tensor, "row time"]
     returns: Float[Tensor, "row time"]
-    """What a value function is to predict, in its units."""
+    """What a value function is to predict, in the environment's units: what was earned from there on, discounted."""
     valid: Bool[Tensor, "row time"]
 
     def select(self, rows: Tensor) -> Samples:
@@ -86,15 +86,16 @@ def linear_values(trials: Trials, discount: float, per_task: bool) -> Float[Tens
 
 
 def make_samples(trials: Trials, values: Float[Tensor, "task time"], discount: float, gae_lambda: float) -> Samples:
-    """Advantages over given values, standardised over the batch, and the returns that they imply.
+    """Advantages over given values, standardised over the batch, and the returns that values are to predict.
 
     A trial is one long episode to the learner: returns and advantages run across its episodes, and nothing is earned
-    after its last step.
+    after its last step. So what was earned is known to the end, and values are fitted to that, not to lambda-returns:
+    with the small lambdas of short trials those hold little but the values of before.
     """
     valid = trials.valid
     advantages = gae(trials.rewards, values, torch.zeros_like(values[:, 0]), valid, discount, gae_lambda)
     standardized = standardize(advantages.unsqueeze(0), valid.unsqueeze(0)).squeeze(0)
-    returns = torch.where(valid, values + advantages, 0.0)
+    returns = discounted_returns(trials.rewards, valid, discount)
     return Samples(trials.inputs, trials.actions, trials.log_probs, standardized, returns, valid)
 
 
