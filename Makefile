@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
-PYTEST := $(VENV_PYTHON) -m pytest -q --jaxtyping-packages=envs,metarl,beartype.beartype
+PYTEST := $(VENV_PYTHON) -m pytest -q --jaxtyping-packages=metarl_envs,metarl,beartype.beartype
 INSTALLED := .venv/.installed
 DRAWS := .venv/.draws
 GL_PACKAGES := libegl1 libgl1-mesa-dri libopengl0

@@ -11,10 +11,10 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from envs.errors import UserError
 from metarl.episodes import Episode, check_episodes
 from metarl.exporting import Exportable, describe_space, write_onnx
 from metarl.types import Timestep, TimestepLike
+from metarl_envs.errors import UserError
 
 
 @runtime_checkable

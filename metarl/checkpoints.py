@@ -23,10 +23,10 @@ import safetensors.torch
 from pydantic import Field, JsonValue, ValidationError
 from torch import Tensor
 
-from envs.errors import UserError
 from metarl.errors import RunFailure
 from metarl.files import sync_directory, write_synced
 from metarl.strict import StrictModel
+from metarl_envs.errors import UserError
 
 FORMAT = 1
 """Version of what stands in a checkpoint; raised whenever older programs could not read it."""

@@ -12,14 +12,14 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, NoReturn
 
-from envs.errors import UserError, unknown
 from metarl.errors import RunFailure
 from metarl.versions import package_version
+from metarl_envs.errors import UserError, unknown
 
 if TYPE_CHECKING:  # the commands import what they need themselves, so that `metarl --help` does not wait for PyTorch
-    from envs.core import TaskDistribution
     from metarl.config import RunConfig
     from metarl.runs import RunDirectory
+    from metarl_envs.core import TaskDistribution
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,7 +185,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
-    from metarl.benchmark.command import run_benchmark
+    from scripts.benchmark.command import run_benchmark
 
     run_benchmark(
         arguments.suite,
@@ -197,7 +197,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
 
 
 def _baselines(arguments: argparse.Namespace) -> None:
-    from metarl.baselines.command import run_baselines
+    from metarl.strategies.command import run_baselines
 
     run_baselines(
         arguments.family,
@@ -211,8 +211,8 @@ def _baselines(arguments: argparse.Namespace) -> None:
 
 
 def _tasks(arguments: argparse.Namespace) -> None:
-    from envs import registry
-    from envs.metaworld import TASK_NAMES
+    from metarl_envs import registry
+    from metarl_envs.metaworld import TASK_NAMES
 
     families = registry.registered()
     if arguments.id is None:
@@ -264,7 +264,7 @@ class _Parser(argparse.ArgumentParser):
 def _make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     parser = _Parser(prog="metarl", description="Meta-reinforcement learning: train, measure adaptation, watch.")
     parser.add_argument(
-        "--version", action="version", version=f"metarl {package_version('metarl') or '(not installed)'}"
+        "--version", action="version", version=f"metarl {package_version('metarl-suite') or '(not installed)'}"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

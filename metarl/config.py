@@ -14,14 +14,14 @@ import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 from pydantic_core import ErrorDetails
 
-from envs.errors import UserError, unknown
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.devices import DeviceName
 from metarl.strict import StrictModel
+from metarl_envs.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from envs.core import TaskDistribution
+    from metarl_envs.core import TaskDistribution
 
 
 class MetaWorldTasks(StrictModel):
@@ -52,7 +52,7 @@ class MetaWorldTasks(StrictModel):
         Raises:
             UserError: If there is none such, an unknown task name for example.
         """
-        from envs.metaworld import MetaWorld
+        from metarl_envs.metaworld import MetaWorld
 
         return MetaWorld(**self.model_dump(exclude={"kind"}))
 
@@ -73,7 +73,7 @@ class NavigationTasks(StrictModel):
 
     def build(self) -> TaskDistribution:
         """The task distribution that these settings describe."""
-        from envs.navigation import Navigation
+        from metarl_envs.navigation import Navigation
 
         return Navigation(**self.model_dump(exclude={"kind"}))
 
@@ -94,7 +94,7 @@ class BanditTasks(StrictModel):
 
     def build(self) -> TaskDistribution:
         """The task distribution that these settings describe."""
-        from envs.bandit import Bandit
+        from metarl_envs.bandit import Bandit
 
         return Bandit(**self.model_dump(exclude={"kind"}))
 
@@ -119,7 +119,7 @@ class TabularTasks(StrictModel):
 
     def build(self) -> TaskDistribution:
         """The task distribution that these settings describe."""
-        from envs.tabular import TabularMDP
+        from metarl_envs.tabular import TabularMDP
 
         return TabularMDP(**self.model_dump(exclude={"kind"}))
 
@@ -155,13 +155,13 @@ class LocomotionTasks(StrictModel):
         Raises:
             UserError: If a number of tasks is given for HalfCheetahDir.
         """
-        from envs.locomotion import Locomotion
+        from metarl_envs.locomotion import Locomotion
 
         return Locomotion(**self.model_dump(exclude={"kind"}))
 
 
 class RegisteredTasks(StrictModel):
-    """A family registered by `envs.registry.register` or by a plug-in."""
+    """A family registered by `metarl_envs.registry.register` or by a plug-in."""
 
     kind: Literal["registered"] = "registered"
     """Which family of tasks."""
@@ -176,7 +176,7 @@ class RegisteredTasks(StrictModel):
         Raises:
             UserError: If the id is unknown or the factory does not take the options.
         """
-        from envs import registry
+        from metarl_envs import registry
 
         return registry.make(self.id, **self.options)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from envs.errors import UserError
+from metarl_envs.errors import UserError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 

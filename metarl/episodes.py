@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from envs.errors import UserError
+from metarl_envs.errors import UserError
 
 
 class Episode(NamedTuple):

@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from envs.errors import UserError
 from metarl.errors import RunFailure
 from metarl.files import write_atomically
 from metarl.sampling import middle_and_half
 from metarl.versions import package_version
+from metarl_envs.errors import UserError
 
 
 class EnvironmentActions(nn.Module):
@@ -90,7 +90,9 @@ def write_onnx(path: Path, policy: Exportable) -> None:
         assert program is not None
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()  # the paths of our source files
-        program.model.metadata_props.update(policy.metadata, metarl_version=package_version("metarl") or "unknown")
+        program.model.metadata_props.update(
+            policy.metadata, metarl_version=package_version("metarl-suite") or "unknown"
+        )
         data = program.model_proto.SerializeToString()
     try:
         write_atomically(path, data)
@@ -114,7 +116,9 @@ def _check_installed() -> None:
         try:
             import_module(package)
         except ImportError:
-            raise UserError(f"export needs {package}, which is not installed: pip install 'metarl[export]'") from None
+            raise UserError(
+                f"export needs {package}, which is not installed: pip install 'metarl-suite[export]'"
+            ) from None
 
 
 @contextmanager

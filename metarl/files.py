@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from envs.errors import UserError
+from metarl_envs.errors import UserError
 
 
 def write_synced(path: Path, data: bytes) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from envs.core import TaskDistribution
-from envs.errors import UserError
 from metarl import checkpoints
 from metarl.agents import Origin, TrainedAgent
 from metarl.algorithms import Algorithm, make_algorithm
 from metarl.checkpoints import Manifest
 from metarl.config import RunConfig
 from metarl.runs import RunDirectory
+from metarl_envs.core import TaskDistribution
+from metarl_envs.errors import UserError
 
 
 def restore(algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Path) -> Manifest:

@@ -11,13 +11,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.divergence import Divergence
-from envs.errors import UserError
 from metarl import checkpoints
 from metarl.config import RunConfig, dump_config, load_config
 from metarl.errors import RunFailure
 from metarl.files import write_atomically
 from metarl.versions import versions
+from metarl_envs.divergence import Divergence
+from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

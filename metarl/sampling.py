@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from envs.core import Task, TaskVectorEnv
-from envs.divergence import Divergence
-from envs.errors import UserError
 from metarl.devices import one_torch_thread, seconds_now
 from metarl.policies.distributions import action_distribution
 from metarl.policies.recurrent import RecurrentInput
 from metarl.recording import Array, Recorder
 from metarl.seeding import derive_seeds
 from metarl.types import Trajectories
+from metarl_envs.core import Task, TaskVectorEnv
+from metarl_envs.divergence import Divergence
+from metarl_envs.errors import UserError
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from envs.errors import unknown
+from metarl_envs.errors import unknown
 
 
 class StrictModel(BaseModel):

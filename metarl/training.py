@@ -7,9 +7,6 @@ from contextlib import ExitStack, closing
 
 import torch
 
-from envs.core import Task, TaskDistribution, TaskVectorEnv
-from envs.errors import UserError
-from envs.parallel import available_cores
 from metarl import checkpoints
 from metarl.algorithms import Algorithm, make_algorithm
 from metarl.config import RunConfig
@@ -23,6 +20,9 @@ from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
 from metarl.seeding import Stream, derive_seeds, generator
 from metarl.versions import versions
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.errors import UserError
+from metarl_envs.parallel import available_cores
 
 _MAX_DIVERGENCE_RATE = 0.001
 """Of the steps of an iteration; a run whose simulation diverges more often stops."""

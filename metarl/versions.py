@@ -5,7 +5,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("metarl", "torch", "numpy", "gymnasium", "mujoco", "metaworld")
+_PACKAGES = ("metarl-suite", "torch", "numpy", "gymnasium", "mujoco", "metaworld")
 
 
 def versions() -> dict[str, str]:

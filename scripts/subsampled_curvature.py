@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from envs.parallel import available_cores
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep
@@ -21,6 +20,7 @@ from metarl.optim.conjugate_gradient import conjugate_gradient
 from metarl.optim.vectors import flatten, unflatten
 from metarl.sampling import Sampler
 from metarl.seeding import Stream, generator
+from metarl_envs.parallel import available_cores
 
 SHARES = (2, 3, 5, 10)
 MAX_KL, CG_ITERATIONS, DAMPING = 0.01, 10, 1e-5

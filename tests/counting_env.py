@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
-from envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
 
 
 class CountingEnv(TaskVectorEnv):

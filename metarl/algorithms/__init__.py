@@ -2,12 +2,12 @@
 
 import torch
 
-from envs.core import TaskDistribution
 from metarl.algorithms.base import Algorithm as Algorithm
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2, check_trial
 from metarl.algorithms.rl2.config import RL2Config
+from metarl_envs.core import TaskDistribution
 
 
 def make_algorithm(config: MAMLConfig | RL2Config, distribution: TaskDistribution, device: torch.device) -> Algorithm:

@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 from rich.progress import Progress, TaskID
 
-from envs.core import Task, TaskDistribution, TaskVectorEnv
-from envs.errors import UserError
 from metarl.agents import Agent
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
 from metarl.evaluation.result import Evaluation
 from metarl.seeding import Stream, derive_seeds
 from metarl.types import Timestep
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.errors import UserError
 
 ADAPTATION_EPISODES = (0, 1, 3, 10)
 """How many adaptation episodes are tried, where nothing else is said."""

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from envs.core import Task
-from envs.errors import UserError
+from metarl_envs.core import Task
+from metarl_envs.errors import UserError
 
 
 def select_tasks(tasks: Sequence[Task], tasks_per_name: int | None) -> list[Task]:

@@ -27,7 +27,7 @@ def adam_start(vector: Float[Tensor, "n"]) -> AdamState:
 
 
 def adam_step(
-    vector: Float[Tensor, "n"], gradient: Float[Tensor, "n"], state: AdamState, learning_rate: float
+    vector: Float[Tensor, "n"], gradient: Float[Tensor, "n"], state: AdamState, lr: float
 ) -> tuple[Float[Tensor, "n"], AdamState]:
     """One step of Adam (Kingma and Ba 2015, algorithm 1), with the paper's constants.
 
@@ -38,5 +38,5 @@ def adam_step(
     mean = _BETA1 * state.mean + (1 - _BETA1) * gradient
     square = _BETA2 * state.square + (1 - _BETA2) * gradient**2
     corrected_mean, corrected_square = mean / (1 - _BETA1**steps), square / (1 - _BETA2**steps)
-    new = vector - learning_rate * corrected_mean / (corrected_square.sqrt() + _EPSILON)
+    new = vector - lr * corrected_mean / (corrected_square.sqrt() + _EPSILON)
     return new, AdamState(steps, mean, square)

@@ -11,8 +11,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from envs.core import Task, TaskDistribution, TaskVectorEnv
-from envs.errors import UserError
 from metarl.agents import Agent
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
@@ -20,6 +18,8 @@ from metarl.viewing.gl import choose_backend
 from metarl.viewing.live import play_live
 from metarl.viewing.playing import adapt_and_play, phase
 from metarl.viewing.video import Frame, caption, frame_stride, side_by_side, write_video
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.errors import UserError
 
 _SEED = 1
 

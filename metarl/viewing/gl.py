@@ -6,7 +6,7 @@ import sys
 import tempfile
 from functools import cache
 
-from envs.errors import UserError, unknown
+from metarl_envs.errors import UserError, unknown
 
 HEADLESS_BACKENDS = ("egl", "osmesa")
 """What draws without a display, fastest first."""

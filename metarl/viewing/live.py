@@ -10,10 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import glfw
 
-from envs.core import Task, TaskDistribution
-from envs.errors import UserError
 from metarl.agents import Agent
 from metarl.viewing.playing import Moment, adapt_and_play, phase
+from metarl_envs.core import Task, TaskDistribution
+from metarl_envs.errors import UserError
 
 _SECONDS_TO_CLOSE = 10.0
 

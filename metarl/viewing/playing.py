@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from envs.core import Task, TaskVectorEnv
 from metarl.agents import Agent
 from metarl.evaluation.protocol import adapt_by_playing
 from metarl.seeding import Stream, derive_seeds
 from metarl.types import Timestep
+from metarl_envs.core import Task, TaskVectorEnv
 
 
 class Step(NamedTuple):

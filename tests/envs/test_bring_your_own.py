@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from envs import registry
-from envs.wrapped import WrappedDistribution
+from metarl_envs import registry
+from metarl_envs.wrapped import WrappedDistribution
 
 PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-tasks.md"
 
@@ -34,11 +34,11 @@ def module(tmp_path, monkeypatch):
     return importlib.import_module("my_package.tasks")
 
 
-def test_the_example_keeps_the_contract_by_the_pages_own_check(module):
+def test_the_example_keeps_the_contract_by_the_pages_own_check(module) -> None:
     exec(blocks("python")[1], {"my_reacher": module.my_reacher})
 
 
-def test_the_pages_run_configuration_makes_the_family(module):
+def test_the_pages_run_configuration_makes_the_family(module) -> None:
     settings = yaml.safe_load(blocks("yaml")[0])["tasks"]
     assert settings["kind"] == "registered"
     family = registry.make(settings["id"], **settings["options"])
@@ -60,7 +60,7 @@ def play_alone(module, target):
     return np.array(observations), np.array(rewards), np.array(targets)
 
 
-def test_the_target_is_the_task_and_is_hidden(module):
+def test_the_target_is_the_task_and_is_hidden(module) -> None:
     near, far = play_alone(module, [0.1, 0.05]), play_alone(module, [-0.1, 0.0])
     np.testing.assert_allclose(near[2], [[0.1, 0.05]] * 10, atol=1e-9)
     np.testing.assert_allclose(far[2], [[-0.1, 0.0]] * 10, atol=1e-9)
@@ -68,7 +68,7 @@ def test_the_target_is_the_task_and_is_hidden(module):
     assert np.all(near[1] > far[1])  # ... but the arm starts on the side of the near one, and the reward tells
 
 
-def test_success_is_a_fingertip_at_the_target(module):
+def test_success_is_a_fingertip_at_the_target(module) -> None:
     family = module.my_reacher(num_train_tasks=1, num_test_tasks=1)
     assert not family._make_shard.keywords["success"](None, {"reward_dist": -0.03})
     assert family._make_shard.keywords["success"](None, {"reward_dist": -0.01})

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.core import Task, TaskDistribution, draw_balanced
-from envs.errors import UserError, unknown
-from envs.navigation import NavigationVectorEnv
+from metarl_envs.core import Task, TaskDistribution, draw_balanced
+from metarl_envs.errors import UserError, unknown
+from metarl_envs.navigation import NavigationVectorEnv
 
 numbers = st.floats(allow_nan=False)
 parameters = st.lists(numbers, max_size=4)
@@ -33,7 +33,7 @@ HELD_OUT = [Task("held-out", [0])]
 
 
 @given(st.text(max_size=5), parameters)
-def test_equal_tasks_have_equal_ids_and_hashes(name, values):
+def test_equal_tasks_have_equal_ids_and_hashes(name, values) -> None:
     one, other = Task(name, values), Task(name, np.array(values))
     assert one == other
     assert one.id == other.id
@@ -42,24 +42,24 @@ def test_equal_tasks_have_equal_ids_and_hashes(name, values):
 
 
 @given(st.text(max_size=5), st.text(max_size=5), parameters, parameters)
-def test_a_task_is_its_name_and_the_bits_of_its_parameters(name, other_name, values, other_values):
+def test_a_task_is_its_name_and_the_bits_of_its_parameters(name, other_name, values, other_values) -> None:
     same = name == other_name and struct.pack(f"{len(values)}d", *values) == struct.pack(
         f"{len(other_values)}d", *other_values
     )
     assert (Task(name, values) == Task(other_name, other_values)) == same
 
 
-def test_task_id_is_the_documented_hash():
+def test_task_id_is_the_documented_hash() -> None:
     expected = hashlib.sha256(b"reach-v3\x00(2,)" + struct.pack("<dd", 0.5, -1.0)).hexdigest()[:16]
     assert Task("reach-v3", [0.5, -1.0]).id == expected
 
 
-def test_parameters_of_the_same_numbers_but_another_shape_are_another_task():
+def test_parameters_of_the_same_numbers_but_another_shape_are_another_task() -> None:
     assert Task("a", [1.0, 2.0]) != Task("a", np.array([[1.0, 2.0]]))
     assert Task("a", [1.0]) != "a"
 
 
-def test_a_task_cannot_be_changed():
+def test_a_task_cannot_be_changed() -> None:
     values = np.array([1.0, 2.0])
     task = Task("a", values)
     values[0] = 9.0
@@ -69,7 +69,7 @@ def test_a_task_cannot_be_changed():
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.data())
-def test_sample_is_without_repeats_balanced_and_from_training_only(sizes, data):
+def test_sample_is_without_repeats_balanced_and_from_training_only(sizes, data) -> None:
     family = Family(tasks_of(sizes), HELD_OUT)
     count = data.draw(st.integers(0, sum(sizes)))
     seed = data.draw(st.integers(0, 2**32))
@@ -85,24 +85,24 @@ def test_sample_is_without_repeats_balanced_and_from_training_only(sizes, data):
     assert all(counts[f"class-{name}"] >= min(size, most - 1) for name, size in enumerate(sizes))
 
 
-def test_sample_reaches_every_task():
+def test_sample_reaches_every_task() -> None:
     family = Family(tasks_of([3, 3]), HELD_OUT)
     rng = np.random.default_rng(0)
     drawn = {task for _ in range(50) for task in family.sample(2, rng)}
     assert drawn == set(family.train_tasks)
 
 
-def test_sample_names_both_numbers_when_there_are_too_few_tasks():
+def test_sample_names_both_numbers_when_there_are_too_few_tasks() -> None:
     with pytest.raises(UserError, match="meta-batch of 4 is larger than the 3 training tasks of family"):
         Family(tasks_of([3]), HELD_OUT).sample(4, np.random.default_rng(0))
 
 
-def test_draw_balanced_gives_all_when_there_are_fewer():
+def test_draw_balanced_gives_all_when_there_are_fewer() -> None:
     tasks = tasks_of([2, 1])
     assert sorted(draw_balanced(tasks, 10, np.random.default_rng(0)), key=str) == sorted(tasks, key=str)
 
 
-def test_splits_must_not_overlap_or_be_empty():
+def test_splits_must_not_overlap_or_be_empty() -> None:
     tasks = tasks_of([3])
     with pytest.raises(UserError, match="1 tasks are both in training and in test"):
         Family(tasks, [tasks[1]])
@@ -110,7 +110,7 @@ def test_splits_must_not_overlap_or_be_empty():
         Family(tasks, [])
 
 
-def test_a_family_with_nothing_to_hold_out_says_so():
+def test_a_family_with_nothing_to_hold_out_says_so() -> None:
     tasks = tasks_of([2])
     family = Family(tasks, tasks, held_out=False)
     assert family.train_tasks == family.test_tasks
@@ -120,7 +120,7 @@ def test_a_family_with_nothing_to_hold_out_says_so():
         Family([], tasks)
 
 
-def test_fingerprint_tells_splits_and_order():
+def test_fingerprint_tells_splits_and_order() -> None:
     tasks = tasks_of([3])
     prints = {
         Family(tasks[:2], tasks[2:]).fingerprint,
@@ -135,13 +135,13 @@ def test_fingerprint_tells_splits_and_order():
     ("seed", "expected"),
     [(None, [None, None]), (7, [7, 8]), ([3, None], [3, None])],
 )
-def test_seeds_are_spread_over_environments(seed, expected):
+def test_seeds_are_spread_over_environments(seed, expected) -> None:
     env = NavigationVectorEnv(2, horizon=1)
     env.set_tasks([Task("navigation", [0.0, 0.1])] * 2)
     assert env._seed_each(seed) == expected
 
 
-def test_a_wrong_number_of_seeds_tasks_or_actions_is_refused():
+def test_a_wrong_number_of_seeds_tasks_or_actions_is_refused() -> None:
     env = NavigationVectorEnv(2, horizon=5)
     task = Task("navigation", [0.0, 0.1])
     with pytest.raises(UserError, match="call set_tasks before reset"):
@@ -156,6 +156,6 @@ def test_a_wrong_number_of_seeds_tasks_or_actions_is_refused():
         env.step(np.zeros(2))
 
 
-def test_unknown_suggests_the_nearest_or_lists_all():
+def test_unknown_suggests_the_nearest_or_lists_all() -> None:
     assert str(unknown("fruit", "aple", ["apple", "pear"])) == "unknown fruit 'aple'; did you mean 'apple'?"
     assert str(unknown("fruit", "xyz", ["pear", "apple"])) == "unknown fruit 'xyz'; known: apple, pear"

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-import envs
-from envs import registry
-from envs.core import TaskVectorEnv
-from envs.errors import UserError
+from metarl_envs import registry
+from metarl_envs.core import TaskVectorEnv
+from metarl_envs.errors import UserError
 
 
 def make(name, **options):
@@ -20,14 +19,14 @@ def make(name, **options):
     return env
 
 
-def test_every_family_has_both_splits():
+def test_every_family_has_both_splits() -> None:
     ids = {name for name in gymnasium.registry if name.startswith("metarl/")}
     families = ("ML1", "ML10", "ML25", "ML45", "Navigation", "Bandit", "Tabular", *registry.LOCOMOTION)
     assert ids == {f"metarl/{family}-{split}-v0" for family in families for split in ("train", "test")}
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_tasks_are_those_of_the_split_and_set_already(split):
+def test_tasks_are_those_of_the_split_and_set_already(split) -> None:
     env = make(f"metarl/Navigation-{split}-v0", num_envs=3)
     family = envs.make("navigation")
     assert set(env.unwrapped.tasks) <= set(family.train_tasks if split == "train" else family.test_tasks)
@@ -37,31 +36,31 @@ def test_tasks_are_those_of_the_split_and_set_already(split):
     assert env.spec.id == f"metarl/Navigation-{split}-v0"
 
 
-def test_the_seed_chooses_the_tasks():
+def test_the_seed_chooses_the_tasks() -> None:
     tasks = [make("metarl/Navigation-test-v0", num_envs=4, seed=seed).unwrapped.tasks for seed in (3, 3, 4)]
     assert tasks[0] == tasks[1] != tasks[2]
 
 
-def test_tasks_repeat_when_there_are_more_environments():
+def test_tasks_repeat_when_there_are_more_environments() -> None:
     counts = Counter(make("metarl/Navigation-test-v0", num_envs=50).unwrapped.tasks)
     assert sorted(counts.values()) == [1] * 30 + [2] * 10
 
 
-def test_options_reach_the_distribution():
+def test_options_reach_the_distribution() -> None:
     assert make("metarl/Bandit-train-v0", num_envs=2, arms=3).single_action_space.n == 3
     assert make("metarl/Navigation-train-v0", num_envs=2, horizon=9).unwrapped.horizon == 9
     with pytest.raises(UserError, match="unexpected keyword argument 'arm'"):
         make("metarl/Bandit-train-v0", num_envs=2, arm=3)
 
 
-def test_gymnasium_imports_the_package_named_in_front():
-    program = "import gymnasium; print(gymnasium.make_vec('envs:metarl/Bandit-train-v0', num_envs=2))"
+def test_gymnasium_imports_the_package_named_in_front() -> None:
+    program = "import gymnasium; print(gymnasium.make_vec('metarl_envs:metarl/Bandit-train-v0', num_envs=2))"
     command = [sys.executable, "-W", "error", "-c", program]
     result = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "BanditVectorEnv(metarl/Bandit-train-v0, num_envs=2)"
 
 
-def test_gymnasiums_statistics_wrapper_works_on_top():
+def test_gymnasiums_statistics_wrapper_works_on_top() -> None:
     env = RecordEpisodeStatistics(make("metarl/Navigation-train-v0", num_envs=3, horizon=4))
     env.reset(seed=0)
     goals = np.array([task.parameters for task in env.unwrapped.tasks])
@@ -73,13 +72,13 @@ def test_gymnasiums_statistics_wrapper_works_on_top():
     env.close()
 
 
-def test_render_mode_reaches_the_environment():
+def test_render_mode_reaches_the_environment() -> None:
     env = make("metarl/Navigation-test-v0", num_envs=2, render_mode="rgb_array")
     env.reset(seed=0)
     assert len(env.render()) == 2
 
 
-def test_locomotion_by_the_name_of_its_family():
+def test_locomotion_by_the_name_of_its_family() -> None:
     env = make("metarl/HalfCheetahDir-test-v0", num_envs=3, horizon=2)
     try:
         assert sorted(task.parameters[0] for task in env.unwrapped.tasks)[1:] != [-1.0, -1.0]  # both are played
@@ -89,7 +88,7 @@ def test_locomotion_by_the_name_of_its_family():
         env.close()
 
 
-def test_meta_world_by_the_name_of_its_environment():
+def test_meta_world_by_the_name_of_its_environment() -> None:
     env = make("metarl/ML1-test-v0", num_envs=2, env_name="push-v3", horizon=3)
     try:
         assert [task.name for task in env.unwrapped.tasks] == ["push-v3", "push-v3"]

@@ -15,12 +15,12 @@ from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
-from envs.core import Task
-from envs.errors import UserError
-from envs.locomotion import FAMILIES, Locomotion, LocomotionVectorEnv
-from envs.locomotion import engine as engine_module
-from envs.simulation import STATE
-from envs.testing import check_distribution
+from metarl_envs.core import Task
+from metarl_envs.errors import UserError
+from metarl_envs.locomotion import FAMILIES, Locomotion, LocomotionVectorEnv
+from metarl_envs.locomotion import engine as engine_module
+from metarl_envs.simulation import STATE
+from metarl_envs.testing import check_distribution
 
 ROOT = Path(__file__).parents[2]
 every_family = pytest.mark.parametrize("name", FAMILIES)
@@ -91,7 +91,7 @@ REFERENCES = {
 
 
 @every_family
-def test_robots_equal_gymnasiums_over_autoresets(name):
+def test_robots_equal_gymnasiums_over_autoresets(name) -> None:
     num_envs, horizon, steps = 5, 40, 100
     distribution = Locomotion(name, horizon=horizon)
     tasks = [(distribution.train_tasks * 3)[index].parameters for index in range(num_envs)]
@@ -128,11 +128,11 @@ def test_robots_equal_gymnasiums_over_autoresets(name):
 
 
 @every_family
-def test_keeps_the_contract(name):
+def test_keeps_the_contract(name) -> None:
     check_distribution(Locomotion(name, horizon=12))
 
 
-def test_actions_are_clipped_before_they_cost():
+def test_actions_are_clipped_before_they_cost() -> None:
     with closing(make("HalfCheetahDir", [[1.0], [1.0]])) as env:
         env.reset(seed=[4, 4])
         observations, rewards, *_ = env.step(np.array([[3.0] * 6, [1.0] * 6]))
@@ -141,7 +141,7 @@ def test_actions_are_clipped_before_they_cost():
 
 
 @pytest.mark.parametrize("name", ["HopperRandParams", "Walker2dRandParams"])
-def test_one_environments_physics_does_not_leak_into_anothers_on_the_same_thread(name):
+def test_one_environments_physics_does_not_leak_into_anothers_on_the_same_thread(name) -> None:
     family = FAMILIES[name]()
     plain = np.ones(len(family.draw(np.random.default_rng(0), 1)[0]))
     heavy = np.concatenate([np.full(family.model.nbody, 3.0), plain[family.model.nbody :]])
@@ -164,7 +164,7 @@ def test_one_environments_physics_does_not_leak_into_anothers_on_the_same_thread
     assert family.model.body_mass[1] == make_robot(plain).model.body_mass[1]
 
 
-def test_a_shared_model_restores_what_the_next_task_leaves_alone():
+def test_a_shared_model_restores_what_the_next_task_leaves_alone() -> None:
     family = FAMILIES["HopperRandParams"]()
     shared = family.copy_model()
     pristine = family.model.body_mass.copy()
@@ -173,7 +173,7 @@ def test_a_shared_model_restores_what_the_next_task_leaves_alone():
     assert (shared.become({}).dof_damping == family.model.dof_damping).all()
 
 
-def test_diverged_physics_ends_the_episode_and_leaves_evidence():
+def test_diverged_physics_ends_the_episode_and_leaves_evidence() -> None:
     actions = np.random.default_rng(0).uniform(-1, 1, (5, 3, 8)).astype(np.float32)
     with closing(make("AntDir", [[0.0], [1.0], [2.0]], threads=2)) as env:
         env.reset(seed=0)
@@ -201,7 +201,7 @@ def test_diverged_physics_ends_the_episode_and_leaves_evidence():
         np.testing.assert_array_equal(data.qpos, good)
 
 
-def test_a_state_that_only_the_next_step_would_find_bad_counts_as_diverged(monkeypatch):
+def test_a_state_that_only_the_next_step_would_find_bad_counts_as_diverged(monkeypatch) -> None:
     class Late(engine_module.Simulation):
         def has_diverged(self):
             self.data.qpos[2] = self.data.qvel[0] = np.nan  # by the last physics step
@@ -223,7 +223,7 @@ def test_a_state_that_only_the_next_step_would_find_bad_counts_as_diverged(monke
         ("Walker2dVel", [[0.0], [0.1], [3.0]], [False, False, False]),  # it falls before the horizon
     ],
 )
-def test_success_is_said_at_the_horizon_of_the_whole_episode(name, tasks, expected):
+def test_success_is_said_at_the_horizon_of_the_whole_episode(name, tasks, expected) -> None:
     horizon = 150
     with closing(make(name, tasks, horizon)) as env:
         env.reset(seed=0)
@@ -232,7 +232,7 @@ def test_success_is_said_at_the_horizon_of_the_whole_episode(name, tasks, expect
     assert said[-1].tolist() == expected
 
 
-def test_a_fall_in_the_last_step_is_no_success():
+def test_a_fall_in_the_last_step_is_no_success() -> None:
     with closing(make("Walker2dVel", [[0.0], [0.0]], horizon=1)) as env:
         env.reset(seed=0)
         env.simulation(1).qpos[2] = 1.5
@@ -242,7 +242,7 @@ def test_a_fall_in_the_last_step_is_no_success():
     assert infos["success"].tolist() == [True, False]
 
 
-def test_tasks_of_others_are_refused():
+def test_tasks_of_others_are_refused() -> None:
     with closing(make("AntGoal", [[0.0, 1.0]])) as env:
         for task in (Task("AntDir", [0.0, 1.0]), Task("AntGoal", [0.0]), Task("AntGoal", [0.0, np.nan])):
             with pytest.raises(UserError, match="is not a task of AntGoal"):
@@ -251,7 +251,7 @@ def test_tasks_of_others_are_refused():
         env.set_tasks([Task("HopperRandParams", np.zeros(41))])
 
 
-def test_pictures_show_every_robot_and_the_goal(monkeypatch):
+def test_pictures_show_every_robot_and_the_goal(monkeypatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
     with closing(make("AntGoal", [[2.0, 0.0], [-2.0, 0.0]], render_mode="rgb_array")) as env:
         env.reset(seed=[0, 0])
@@ -268,11 +268,11 @@ def test_pictures_show_every_robot_and_the_goal(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_thousand_half_cheetahs_fit_into_a_gigabyte():
+def test_a_thousand_half_cheetahs_fit_into_a_gigabyte() -> None:
     program = """
 import numpy as np
 from pathlib import Path
-from envs.locomotion import Locomotion
+from metarl_envs.locomotion import Locomotion
 
 def play(num_envs):
     env = family.make_env(num_envs)

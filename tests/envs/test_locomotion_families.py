@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy import stats
 
-from envs import registry
-from envs.errors import UserError
-from envs.locomotion import FAMILIES, Locomotion
-from envs.locomotion.family import Motion, keeps_to
 from metarl.config import LocomotionTasks
+from metarl_envs import registry
+from metarl_envs.errors import UserError
+from metarl_envs.locomotion import FAMILIES, Locomotion
+from metarl_envs.locomotion.family import Motion, keeps_to
 
 
 def parameters(name, count=3000):
@@ -28,20 +28,20 @@ def assert_uniform(values, low, high):
     ("name", "high"),
     [("HalfCheetahVel", 2.0), ("Walker2dVel", 10.0), ("AntDir", 2 * np.pi), ("HumanoidDir", 2 * np.pi)],
 )
-def test_speeds_and_angles_are_uniform(name, high):
+def test_speeds_and_angles_are_uniform(name, high) -> None:
     drawn = parameters(name)
     assert drawn.shape == (3000, 1)
     assert_uniform(drawn[:, 0], 0.0, high)
 
 
-def test_goals_are_uniform_in_a_disc():
+def test_goals_are_uniform_in_a_disc() -> None:
     x, y = parameters("AntGoal").T
     assert_uniform((x**2 + y**2) / 9.0, 0.0, 1.0)  # the share of the area within
     assert_uniform(np.arctan2(y, x), -np.pi, np.pi)
 
 
 @pytest.mark.parametrize(("name", "bodies", "joints"), [("HopperRandParams", 5, 6), ("Walker2dRandParams", 8, 9)])
-def test_physics_is_log_uniform_factor_by_factor(name, bodies, joints):
+def test_physics_is_log_uniform_factor_by_factor(name, bodies, joints) -> None:
     factors = parameters(name, 500)
     geoms = bodies  # one for each link, and the floor
     assert factors.shape == (500, bodies + 3 * bodies + joints + 3 * geoms)
@@ -52,7 +52,7 @@ def test_physics_is_log_uniform_factor_by_factor(name, bodies, joints):
 
 
 @pytest.mark.parametrize("name", ["HopperRandParams", "Walker2dRandParams"])
-def test_factors_go_to_their_fields(name):
+def test_factors_go_to_their_fields(name) -> None:
     family = FAMILIES[name]()
     model = family.model
     sizes = {"body_mass": model.nbody, "body_inertia": 3 * model.nbody, "dof_damping": model.nv}
@@ -67,20 +67,20 @@ def test_factors_go_to_their_fields(name):
             np.testing.assert_array_equal(values, expected.reshape(plain.shape))
 
 
-def test_splits_follow_from_the_seed_and_do_not_overlap():
+def test_splits_follow_from_the_seed_and_do_not_overlap() -> None:
     one, same, other = (Locomotion("AntGoal", 30, 20, seed=seed) for seed in (1, 1, 2))
     assert one.fingerprint == same.fingerprint != other.fingerprint
     assert (len(one.train_tasks), len(one.test_tasks)) == (30, 20)
     assert one.held_out
 
 
-def test_published_horizons():
+def test_published_horizons() -> None:
     horizons = {name: family.horizon for name, family in FAMILIES.items()}
     assert horizons == dict.fromkeys(FAMILIES, 200) | {"HalfCheetahDir": 100, "HalfCheetahVel": 100}
     assert Locomotion("AntDir", horizon=7).horizon == 7
 
 
-def test_two_directions_are_all_there_is_and_are_not_called_held_out():
+def test_two_directions_are_all_there_is_and_are_not_called_held_out() -> None:
     family = Locomotion("HalfCheetahDir", seed=5)
     assert [task.parameters.tolist() for task in family.train_tasks] == [[1.0], [-1.0]]
     assert family.test_tasks == family.train_tasks
@@ -91,12 +91,12 @@ def test_two_directions_are_all_there_is_and_are_not_called_held_out():
         Locomotion("HalfCheetahDir", num_test_tasks=1)
 
 
-def test_a_family_with_held_out_tasks_gives_none_twice():
+def test_a_family_with_held_out_tasks_gives_none_twice() -> None:
     with pytest.raises(UserError, match="meta-batch of 4 is larger than the 3 training tasks"):
         Locomotion("AntDir", num_train_tasks=3).sample(4, np.random.default_rng(0))
 
 
-def test_success_of_directions_and_speeds():
+def test_success_of_directions_and_speeds() -> None:
     forwards, backwards = np.array([[1.0], [1.0], [-1.0]]), np.array([[0.6], [0.4], [-0.6]])
     assert FAMILIES["HalfCheetahDir"]().succeeded(forwards, backwards, None).tolist() == [True, False, True]
     up = np.full((4, 1), np.pi / 2)
@@ -110,7 +110,7 @@ def test_success_of_directions_and_speeds():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_observations_rewards_and_success_are_the_same_in_torch(name):
+def test_observations_rewards_and_success_are_the_same_in_torch(name) -> None:
     family = FAMILIES[name]()
     rng = np.random.default_rng(0)
     envs = 6
@@ -140,7 +140,7 @@ def test_observations_rewards_and_success_are_the_same_in_torch(name):
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_all_lists_of_families_are_the_same():
+def test_all_lists_of_families_are_the_same() -> None:
     assert tuple(FAMILIES) == tuple(registry.LOCOMOTION)
     assert tuple(FAMILIES) == typing.get_args(LocomotionTasks.model_fields["family"].annotation)
     with pytest.raises(UserError, match="did you mean 'AntGoal'"):
@@ -148,7 +148,7 @@ def test_all_lists_of_families_are_the_same():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_registry_and_configuration_make_the_same_tasks(name):
+def test_registry_and_configuration_make_the_same_tasks(name) -> None:
     registered = registry.make(name, horizon=9, seed=3)
     configured = LocomotionTasks(family=name, horizon=9, seed=3).build()
     assert registered.fingerprint == configured.fingerprint

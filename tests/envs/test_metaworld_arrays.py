@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from envs.metaworld import TASK_NAMES, MetaWorld
-from envs.metaworld.engine import MetaWorldEngine
-from envs.metaworld.observing import observe
-from envs.metaworld.snapshot import Snapshot
+from metarl_envs.metaworld import TASK_NAMES, MetaWorld
+from metarl_envs.metaworld.engine import MetaWorldEngine
+from metarl_envs.metaworld.observing import observe
+from metarl_envs.metaworld.snapshot import Snapshot
 
 
 def as_torch(s: Snapshot) -> Snapshot:
@@ -26,7 +26,7 @@ def as_torch(s: Snapshot) -> Snapshot:
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
-def test_tensors_give_what_arrays_give(name):
+def test_tensors_give_what_arrays_give(name) -> None:
     tasks = MetaWorld("ML1", task=name, seed=3).train_tasks[:3]
     rng = np.random.default_rng(0)
     with closing(MetaWorldEngine(3, grasp_success=True)) as engine:

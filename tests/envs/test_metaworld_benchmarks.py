@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-from envs.errors import UserError
-from envs.metaworld import BENCHMARKS, TASK_NAMES, MetaWorld, ReferenceVectorEnv
-from envs.metaworld.reference import encode
-from envs.testing import check_distribution
+from metarl_envs.errors import UserError
+from metarl_envs.metaworld import BENCHMARKS, TASK_NAMES, MetaWorld, ReferenceVectorEnv
+from metarl_envs.metaworld.reference import encode
+from metarl_envs.testing import check_distribution
 
 OTHER = ["drawer-open-v3", "door-close-v3", "shelf-place-v3", "sweep-into-v3", "lever-pull-v3"]
 
@@ -46,7 +46,7 @@ def names(tasks):
     return Counter(task.name for task in tasks)
 
 
-def test_ml1_has_the_goals_that_metaworld_draws():
+def test_ml1_has_the_goals_that_metaworld_draws() -> None:
     ours = MetaWorld("ML1", task="push-v3", seed=3)
     theirs = metaworld.ML1("push-v3", seed=3)
     assert plain(ours.train_tasks) == decoded(theirs.train_tasks)
@@ -56,7 +56,7 @@ def test_ml1_has_the_goals_that_metaworld_draws():
     assert ours.horizon == 500
 
 
-def test_custom_has_the_goals_that_metaworld_draws(cache):
+def test_custom_has_the_goals_that_metaworld_draws(cache) -> None:
     train, test = ["window-open-v3", "reach-v3"], ["door-open-v3"]
     ours = MetaWorld("custom", train=train, test=test, seed=7)
     theirs = metaworld.CustomML(train, test, seed=7)
@@ -67,7 +67,7 @@ def test_custom_has_the_goals_that_metaworld_draws(cache):
 
 
 @pytest.mark.parametrize("task", ["reach-v3", "door-open-v3", "window-close-v3"])
-def test_ml1_holds_out_other_goals(task):
+def test_ml1_holds_out_other_goals(task) -> None:
     distribution = MetaWorld("ML1", task=task)
     train, test = (
         {tuple(task.parameters) for task in tasks} for tasks in (distribution.train_tasks, distribution.test_tasks)
@@ -76,7 +76,7 @@ def test_ml1_holds_out_other_goals(task):
     assert not train & test
 
 
-def test_ml10_holds_out_other_classes(cache):
+def test_ml10_holds_out_other_classes(cache) -> None:
     distribution = MetaWorld("ML10")
     assert names(distribution.test_tasks) == dict.fromkeys(OTHER, 2)
     assert len(names(distribution.train_tasks)) == 10
@@ -85,7 +85,7 @@ def test_ml10_holds_out_other_classes(cache):
     assert distribution.excluded == ()
 
 
-def test_ml25_leaves_the_class_it_trains_on_out_of_its_test_split(cache, caplog):
+def test_ml25_leaves_the_class_it_trains_on_out_of_its_test_split(cache, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         distribution = MetaWorld("ML25")
     assert distribution.excluded == ("basketball-v3",)
@@ -95,7 +95,7 @@ def test_ml25_leaves_the_class_it_trains_on_out_of_its_test_split(cache, caplog)
     assert [*names(distribution.test_tasks)] == ["door-close-v3", "shelf-place-v3", "sweep-v3", "button-press-v3"]
 
 
-def test_the_seed_alone_chooses_the_goals(cache):
+def test_the_seed_alone_chooses_the_goals(cache) -> None:
     def make(seed):
         return MetaWorld("ML1", task="reach-v3", seed=seed)
 
@@ -110,7 +110,7 @@ def global_random_state():
     return name, keys.tolist(), rest
 
 
-def test_numpys_global_random_numbers_are_left_alone(cache):
+def test_numpys_global_random_numbers_are_left_alone(cache) -> None:
     before = global_random_state()
     env = MetaWorld("ML1", task="reach-v3", seed=1).make_env(1, render_mode="rgb_array")
     env.set_tasks(MetaWorld("ML1", task="reach-v3", seed=1).train_tasks[:1])
@@ -124,7 +124,7 @@ def refuse(*_, **__):
     raise AssertionError("drawn again")
 
 
-def test_goals_are_drawn_once(cache, monkeypatch):
+def test_goals_are_drawn_once(cache, monkeypatch) -> None:
     first = MetaWorld("ML1", task="reach-v3")
     monkeypatch.setattr(metaworld, "ML1", refuse)
     assert MetaWorld("ML1", task="reach-v3").fingerprint == first.fingerprint
@@ -132,7 +132,9 @@ def test_goals_are_drawn_once(cache, monkeypatch):
         MetaWorld("ML1", task="reach-v3", seed=2)
     with pytest.raises(AssertionError, match="drawn again"):
         MetaWorld("ML1", task="push-v3")
-    monkeypatch.setattr("envs.metaworld.goals.installed_versions", lambda: {"metaworld": "3.1.1", "mujoco": "3.9.9"})
+    monkeypatch.setattr(
+        "metarl_envs.metaworld.goals.installed_versions", lambda: {"metaworld": "3.1.1", "mujoco": "3.9.9"}
+    )
     with pytest.raises(AssertionError, match="drawn again"):
         MetaWorld("ML1", task="reach-v3")
 
@@ -151,7 +153,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_drawn_anew(cache, damage):
+def test_a_damaged_cache_is_drawn_anew(cache, damage) -> None:
     first = MetaWorld("ML1", task="reach-v3")
     (file,) = (path for path in cache.rglob("*") if path.is_file())
     intact = file.read_bytes()
@@ -160,18 +162,18 @@ def test_a_damaged_cache_is_drawn_anew(cache, damage):
     assert file.read_bytes() == intact
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(cache, monkeypatch):
+def test_a_cache_that_cannot_be_written_does_no_harm(cache, monkeypatch) -> None:
     first = MetaWorld("ML1", task="reach-v3")
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     assert MetaWorld("ML1", task="reach-v3").fingerprint == first.fingerprint
 
 
-def test_a_failed_write_leaves_nothing_behind(cache, monkeypatch):
+def test_a_failed_write_leaves_nothing_behind(cache, monkeypatch) -> None:
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("envs.metaworld.goals.os.replace", full)
+    monkeypatch.setattr("metarl_envs.metaworld.goals.os.replace", full)
     MetaWorld("ML1", task="reach-v3")
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
@@ -199,21 +201,21 @@ def test_a_failed_write_leaves_nothing_behind(cache, monkeypatch):
         ({"benchmark": "ML10", "seed": 2**32 - 1}, "seed must be 0 to 4294967294, not 4294967295"),
     ],
 )
-def test_a_users_mistake_is_told_in_one_line(arguments, complaint, monkeypatch):
-    monkeypatch.setattr("envs.metaworld.benchmarks.benchmark_tasks", refuse)  # told before any work is done
+def test_a_users_mistake_is_told_in_one_line(arguments, complaint, monkeypatch) -> None:
+    monkeypatch.setattr("metarl_envs.metaworld.benchmarks.benchmark_tasks", refuse)  # told before any work is done
     with pytest.raises(UserError) as error:
         MetaWorld(**arguments)
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_names():
+def test_names() -> None:
     assert len(TASK_NAMES) == len(set(TASK_NAMES)) == 50
     assert all(name.endswith("-v3") for name in TASK_NAMES)
     assert BENCHMARKS == ("ML1", "ML10", "ML25", "ML45", "custom")
 
 
-def test_the_reference_engine_plays_either_version_of_the_rewards(cache):
+def test_the_reference_engine_plays_either_version_of_the_rewards(cache) -> None:
     rewards = {}
     for version in ("v1", "v2"):
         distribution = MetaWorld("ML1", task="push-v3", horizon=4, engine="reference", reward=version)
@@ -229,7 +231,7 @@ def test_the_reference_engine_plays_either_version_of_the_rewards(cache):
     assert rewards["v1"] != rewards["v2"]
 
 
-def test_parallel_environments_play_like_the_reference(cache):
+def test_parallel_environments_play_like_the_reference(cache) -> None:
     classes = {"train": ["reach-v3", "push-v3"], "test": ["door-open-v3"]}
     distribution = MetaWorld("custom", **classes, horizon=4, engine="reference")
     tasks = [distribution.train_tasks[0], distribution.train_tasks[2], distribution.test_tasks[0]]
@@ -250,12 +252,12 @@ def test_parallel_environments_play_like_the_reference(cache):
         reference.close()
 
 
-def test_the_contracts_are_kept(cache):
+def test_the_contracts_are_kept(cache) -> None:
     distribution = MetaWorld("custom", train=["reach-v3", "push-v3"], test=["door-open-v3"], horizon=4)
     check_distribution(distribution, num_envs=3, render=True)
 
 
-def test_gymnasium_makes_it(cache):
+def test_gymnasium_makes_it(cache) -> None:
     env = gym.make_vec("metarl/ML1-test-v0", num_envs=2, env_name="push-v3", horizon=3)
     try:
         assert set(env.unwrapped.tasks) <= set(MetaWorld("ML1", task="push-v3", horizon=3).test_tasks)
@@ -265,7 +267,7 @@ def test_gymnasium_makes_it(cache):
         env.close()
 
 
-def test_only_a_single_environment_is_drawn(cache):
+def test_only_a_single_environment_is_drawn(cache) -> None:
     distribution = MetaWorld("ML1", task="reach-v3")
     with pytest.raises(UserError, match="num_envs must be 1, not 2"):
         distribution.make_env(2, render_mode="rgb_array")
@@ -273,6 +275,6 @@ def test_only_a_single_environment_is_drawn(cache):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_every_ml1_has_fifty_goals_in_each_split(task):
+def test_every_ml1_has_fifty_goals_in_each_split(task) -> None:
     distribution = MetaWorld("ML1", task=task)
     assert len({*distribution.train_tasks, *distribution.test_tasks}) == 100

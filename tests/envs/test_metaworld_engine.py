@@ -7,28 +7,28 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.core import Task
-from envs.divergence import Divergence
-from envs.errors import UserError
-from envs.metaworld import TASK_NAMES, MetaWorld
-from envs.metaworld.classes import TASK_CLASSES
-from envs.metaworld.engine import MetaWorldEngine
-from envs.metaworld.parity import compare, violations
-from envs.metaworld.reference import ReferenceVectorEnv
-from envs.simulation import STATE
-from envs.testing import check_distribution
+from metarl_envs.core import Task
+from metarl_envs.divergence import Divergence
+from metarl_envs.errors import UserError
+from metarl_envs.metaworld import TASK_NAMES, MetaWorld
+from metarl_envs.metaworld.classes import TASK_CLASSES
+from metarl_envs.metaworld.engine import MetaWorldEngine
+from metarl_envs.metaworld.parity import compare, violations
+from metarl_envs.metaworld.reference import ReferenceVectorEnv
+from metarl_envs.simulation import STATE
+from metarl_envs.testing import check_distribution
 
 
 def tasks_of(name, count):
     return list(MetaWorld("ML1", task=name, seed=3).train_tasks[:count])
 
 
-def test_all_classes_are_there():
+def test_all_classes_are_there() -> None:
     assert set(TASK_CLASSES) == set(TASK_NAMES)
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
-def test_engine_equals_meta_world(name):
+def test_engine_equals_meta_world(name) -> None:
     largest, _ = compare(tasks_of(name, 1), steps=150, drives=("expert", "random"))
     assert violations(largest) == []
 
@@ -46,7 +46,7 @@ def play(env, tasks, steps, seed=0):
     return rows
 
 
-def test_mixed_classes_on_several_threads_over_autoresets_equal_the_reference():
+def test_mixed_classes_on_several_threads_over_autoresets_equal_the_reference() -> None:
     tasks = [
         task for names in zip(*(tasks_of(n, 3) for n in ("push-v3", "door-open-v3")), strict=True) for task in names
     ]
@@ -56,7 +56,7 @@ def test_mixed_classes_on_several_threads_over_autoresets_equal_the_reference():
         np.testing.assert_allclose(one, other, atol=1e-12, rtol=1e-9)
 
 
-def test_two_engines_stepping_at_once_do_what_each_does_alone():
+def test_two_engines_stepping_at_once_do_what_each_does_alone() -> None:
     tasks = tasks_of("push-v3", 4), tasks_of("door-open-v3", 3)
     actions = [np.random.default_rng(0).uniform(-1, 1, (30, len(each), 4)) for each in tasks]
     with closing(MetaWorldEngine(4, 12, threads=3)) as first, closing(MetaWorldEngine(3, 12, threads=3)) as second:
@@ -76,7 +76,7 @@ def test_two_engines_stepping_at_once_do_what_each_does_alone():
             np.testing.assert_array_equal(results, alone)
 
 
-def test_environments_can_be_given_other_tasks_and_classes():
+def test_environments_can_be_given_other_tasks_and_classes() -> None:
     first, second = tasks_of("push-v3", 4), tasks_of("drawer-open-v3", 2)
     with closing(MetaWorldEngine(4, horizon=10)) as env:
         env.set_tasks(first)
@@ -90,16 +90,16 @@ def test_environments_can_be_given_other_tasks_and_classes():
 
 
 @pytest.mark.parametrize("engine", ["native", "reference"])
-def test_both_engines_keep_the_contract(engine):
+def test_both_engines_keep_the_contract(engine) -> None:
     check_distribution(MetaWorld("ML1", task="reach-v3", horizon=12, engine=engine))
 
 
-def test_both_engines_give_the_same_tasks():
+def test_both_engines_give_the_same_tasks() -> None:
     native, reference = (MetaWorld("ML1", task="push-v3", engine=engine) for engine in ("native", "reference"))
     assert native.fingerprint == reference.fingerprint
 
 
-def test_diverged_physics_ends_the_episode_and_leaves_evidence(tmp_path):
+def test_diverged_physics_ends_the_episode_and_leaves_evidence(tmp_path) -> None:
     tasks = tasks_of("push-v3", 3)
     with closing(MetaWorldEngine(3, horizon=20, threads=2)) as env:
         env.set_tasks(tasks)
@@ -127,7 +127,7 @@ def test_diverged_physics_ends_the_episode_and_leaves_evidence(tmp_path):
     np.testing.assert_array_equal(loaded.initial_state, evidence.initial_state)
 
 
-def test_evidence_plays_again_to_the_same_state():
+def test_evidence_plays_again_to_the_same_state() -> None:
     task = tasks_of("push-v3", 1)[0]
     actions = np.random.default_rng(1).uniform(-1, 1, (6, 4))
     with closing(MetaWorldEngine(1, horizon=20)) as env:
@@ -147,7 +147,7 @@ def test_evidence_plays_again_to_the_same_state():
         np.testing.assert_array_equal(env.simulation(0).qpos, expected)
 
 
-def test_tasks_out_of_range_are_refused_before_anything_changes():
+def test_tasks_out_of_range_are_refused_before_anything_changes() -> None:
     with closing(MetaWorldEngine(1)) as env:
         env.set_tasks(tasks_of("push-v3", 1))
         with pytest.raises(UserError, match="out of Meta-World's range"):
@@ -156,7 +156,7 @@ def test_tasks_out_of_range_are_refused_before_anything_changes():
             env.set_tasks([Task("pusch-v3", np.zeros(6))])
 
 
-def test_threads_end_with_the_environment():
+def test_threads_end_with_the_environment() -> None:
     import threading
 
     before = threading.active_count()
@@ -174,7 +174,7 @@ def test_threads_end_with_the_environment():
     assert threading.active_count() == before
 
 
-def test_what_goes_wrong_on_another_thread_is_raised_when_the_step_is_waited_for(monkeypatch):
+def test_what_goes_wrong_on_another_thread_is_raised_when_the_step_is_waited_for(monkeypatch) -> None:
     with closing(MetaWorldEngine(2, threads=2)) as env:
         env.set_tasks(tasks_of("reach-v3", 2))
         env.reset()

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ENV_CLS_MAP, ML1_ARGS_KWARGS
 
-from envs.errors import UserError
-from envs.metaworld import MetaWorld, add_class
-from envs.metaworld.classes import TASK_CLASSES
-from envs.testing import check_distribution
+from metarl_envs.errors import UserError
+from metarl_envs.metaworld import MetaWorld, add_class
+from metarl_envs.metaworld.classes import TASK_CLASSES
+from metarl_envs.testing import check_distribution
 
 PAGE = Path(__file__).parents[2] / "docs" / "metaworld-task-of-your-own.md"
 
@@ -29,13 +29,13 @@ def page(monkeypatch, tmp_path):
         known.pop("hover-v3", None)
 
 
-def test_a_class_of_ones_own_plays_in_both_engines(page):
+def test_a_class_of_ones_own_plays_in_both_engines(page) -> None:
     check_distribution(page.hover(horizon=8))
     assert {task.name for task in page.hover().train_tasks} == {"hover-v3"}
     custom = MetaWorld("custom", train=["hover-v3", "push-v3"], test=["reach-v3"], horizon=8)
     assert custom.make_env(2).num_envs == 2
 
 
-def test_names_are_taken_once(page):
+def test_names_are_taken_once(page) -> None:
     with pytest.raises(UserError, match="there is a Meta-World class 'hover-v3' already"):
         add_class(page.HoverEnv, page.Hover)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
-from envs.core import Task
-from envs.errors import UserError
-from envs.metaworld import TASK_NAMES, MetaWorld, ReferenceVectorEnv
+from metarl_envs.core import Task
+from metarl_envs.errors import UserError
+from metarl_envs.metaworld import TASK_NAMES, MetaWorld, ReferenceVectorEnv
 
 REACH = Task("reach-v3", [0.0, 0.65, 0.02, 0.05, 0.85, 0.1])
 SAME_START = Task("reach-v3", [0.0, 0.65, 0.02, -0.08, 0.82, 0.25])
@@ -77,7 +77,7 @@ def ours():
         return MetaWorld("custom", train=classes, test=["sweep-v3"], seed=11).train_tasks
 
 
-def test_trajectories_are_metaworlds_own_bit_for_bit(make, benchmark, ours):
+def test_trajectories_are_metaworlds_own_bit_for_bit(make, benchmark, ours) -> None:
     horizon = 12
     env = make(3, horizon=horizon)
     # reach, push, door; then each environment plays another class, one class twice; then the first tasks again
@@ -104,7 +104,7 @@ def test_trajectories_are_metaworlds_own_bit_for_bit(make, benchmark, ours):
                 assert infos["success"].dtype == np.bool_
 
 
-def test_the_goal_is_hidden(make):
+def test_the_goal_is_hidden(make) -> None:
     env = make(2)
     observations = started(env, REACH, SAME_START)
     for action in random_actions(10, 1):
@@ -114,7 +114,7 @@ def test_the_goal_is_hidden(make):
     assert rewards[0] != rewards[1]
 
 
-def test_reaching_the_goal_is_a_success_and_goes_on(make):
+def test_reaching_the_goal_is_a_success_and_goes_on(make) -> None:
     env = make(1)
     observations = started(env, REACH)
     solved = []
@@ -130,14 +130,14 @@ def test_reaching_the_goal_is_a_success_and_goes_on(make):
     assert rewards[0] == pytest.approx(10)
 
 
-def test_the_longest_horizon_can_be_played_again(make):
+def test_the_longest_horizon_can_be_played_again(make) -> None:
     env = make(1)
     started(env, REACH)
     ends = [bool(env.step(np.zeros((1, 4)))[3][0]) for _ in range(1000)]
     assert [step for step, end in enumerate(ends, start=1) if end] == [500, 1000]
 
 
-def test_tasks_take_effect_at_the_next_reset(make):
+def test_tasks_take_effect_at_the_next_reset(make) -> None:
     env, control = make(1, horizon=5), make(1, horizon=5)
     started(env, REACH)
     started(control, REACH)
@@ -151,7 +151,7 @@ def test_tasks_take_effect_at_the_next_reset(make):
     assert np.array_equal(env.reset()[0], started(make(1), PUSH))
 
 
-def test_a_reset_in_the_middle_begins_a_whole_episode(make):
+def test_a_reset_in_the_middle_begins_a_whole_episode(make) -> None:
     env = make(1, horizon=4)
     started(env, REACH)
     env.step(np.zeros((1, 4)))
@@ -159,7 +159,7 @@ def test_a_reset_in_the_middle_begins_a_whole_episode(make):
     assert [bool(env.step(np.zeros((1, 4)))[3][0]) for _ in range(4)] == [False, False, False, True]
 
 
-def test_environments_are_used_again(make, monkeypatch):
+def test_environments_are_used_again(make, monkeypatch) -> None:
     made = []
     initialise = SawyerXYZEnv.__init__
 
@@ -174,7 +174,7 @@ def test_environments_are_used_again(make, monkeypatch):
     assert sorted(made) == ["SawyerPushEnvV3"] * 2 + ["SawyerReachEnvV3"] * 2
 
 
-def test_actions_are_taken_as_float64_so_that_rewards_are_computed_in_it(make):
+def test_actions_are_taken_as_float64_so_that_rewards_are_computed_in_it(make) -> None:
     env, control = make(1), make(1)
     started(env, PUSH)
     started(control, PUSH)
@@ -184,7 +184,7 @@ def test_actions_are_taken_as_float64_so_that_rewards_are_computed_in_it(make):
         assert np.array_equal(got[1], expected[1])
 
 
-def test_results_are_not_overwritten_by_later_steps(make):
+def test_results_are_not_overwritten_by_later_steps(make) -> None:
     env = make(1, horizon=2)
     first = started(env, REACH)
     kept, results = first.copy(), []
@@ -196,7 +196,7 @@ def test_results_are_not_overwritten_by_later_steps(make):
     assert all(np.array_equal(a, b) for arrays, copies in results for a, b in zip(arrays, copies, strict=True))
 
 
-def test_every_class_plays_and_has_our_spaces(make, monkeypatch):
+def test_every_class_plays_and_has_our_spaces(make, monkeypatch) -> None:
     monkeypatch.setattr(metaworld, "_N_GOALS", 1)
     distribution = MetaWorld("ML45")
     tasks = [*distribution.train_tasks, *distribution.test_tasks]
@@ -225,7 +225,7 @@ def test_every_class_plays_and_has_our_spaces(make, monkeypatch):
         ([REACH, Task("door-open-v3", [0.05, np.nan, 0.15])], "rand_vec lies in"),
     ],
 )
-def test_tasks_of_another_family_are_refused(make, tasks, complaint):
+def test_tasks_of_another_family_are_refused(make, tasks, complaint) -> None:
     env = make(2)
     started(env, REACH, PUSH)
     with pytest.raises(UserError) as error:
@@ -245,14 +245,14 @@ def test_tasks_of_another_family_are_refused(make, tasks, complaint):
         ({"num_envs": 2, "render_mode": "rgb_array"}, "num_envs must be 1, not 2"),
     ],
 )
-def test_bad_arguments_are_told_in_one_line(arguments, complaint):
+def test_bad_arguments_are_told_in_one_line(arguments, complaint) -> None:
     with pytest.raises(UserError) as error:
         ReferenceVectorEnv(**arguments)
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_the_order_of_calls_is_enforced(make):
+def test_the_order_of_calls_is_enforced(make) -> None:
     env = make(1)
     with pytest.raises(UserError, match="set_tasks"):
         env.reset()
@@ -272,7 +272,7 @@ def green(frame):
     return np.nonzero((green > 120) & (green > 2 * red) & (green > 2 * blue))
 
 
-def test_frames_show_the_goal_right_side_up(make):
+def test_frames_show_the_goal_right_side_up(make) -> None:
     env = make(1, render_mode="rgb_array")
     with pytest.raises(gym.error.ResetNeeded):
         env.render()
@@ -290,7 +290,7 @@ def test_frames_show_the_goal_right_side_up(make):
     assert rows[1] < rows[0] - 50  # the higher goal is nearer to the top row
 
 
-def test_looking_changes_nothing(make):
+def test_looking_changes_nothing(make) -> None:
     env, control = make(1, horizon=6, render_mode="rgb_array"), make(1, horizon=6)
     for task in (PUSH, DOOR):
         assert np.array_equal(started(env, task), started(control, task))
@@ -302,7 +302,7 @@ def test_looking_changes_nothing(make):
             assert np.array_equal(got[1], expected[1])
 
 
-def test_frames_stay_right_when_the_class_changes(make):
+def test_frames_stay_right_when_the_class_changes(make) -> None:
     def frame(env, task):
         started(env, task)
         return env.render()[0]
@@ -314,7 +314,7 @@ def test_frames_stay_right_when_the_class_changes(make):
     assert np.array_equal(reach, frame(make(1, render_mode="rgb_array"), REACH))
 
 
-def test_the_simulator_can_be_handed_to_a_viewer(make):
+def test_the_simulator_can_be_handed_to_a_viewer(make) -> None:
     env = make(1, render_mode="rgb_array")
     started(env, DOOR)
     model, data = env.mujoco_handles()

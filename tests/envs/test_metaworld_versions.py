@@ -4,8 +4,8 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from envs.errors import UserError
-from envs.metaworld import versions
+from metarl_envs.errors import UserError
+from metarl_envs.metaworld import versions
 
 
 def pretend(monkeypatch, **releases):
@@ -17,7 +17,7 @@ def pretend(monkeypatch, **releases):
     monkeypatch.setattr(versions, "version", version)
 
 
-def test_the_installed_releases_are_the_right_ones():
+def test_the_installed_releases_are_the_right_ones() -> None:
     assert versions.installed_versions() == {"metaworld": "3.1.1", "mujoco": "3.3.0"}
     versions.check_versions()
 
@@ -34,15 +34,15 @@ def test_the_installed_releases_are_the_right_ones():
         ),
     ],
 )
-def test_another_release_is_refused_in_one_line(monkeypatch, releases, complaint):
+def test_another_release_is_refused_in_one_line(monkeypatch, releases, complaint) -> None:
     pretend(monkeypatch, **releases)
     with pytest.raises(UserError) as error:
         versions.check_versions()
     assert str(error.value) == f"{complaint}; run: pip install metaworld==3.1.1 mujoco==3.3.0"
 
 
-def test_the_package_cannot_be_imported_with_another_release(monkeypatch):
+def test_the_package_cannot_be_imported_with_another_release(monkeypatch) -> None:
     pretend(monkeypatch, metaworld="3.1.1", mujoco="3.4.0")
-    monkeypatch.delitem(sys.modules, "envs.metaworld")
+    monkeypatch.delitem(sys.modules, "metarl_envs.metaworld")
     with pytest.raises(UserError, match=r"mujoco is 3\.4\.0"):
-        importlib.import_module("envs.metaworld")
+        importlib.import_module("metarl_envs.metaworld")

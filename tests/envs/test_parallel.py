@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.core import Task
-from envs.errors import UserError
-from envs.parallel import ParallelVectorEnv
-from envs.wrapped import WrappedVectorEnv
+from metarl_envs.core import Task
+from metarl_envs.errors import UserError
+from metarl_envs.parallel import ParallelVectorEnv
+from metarl_envs.wrapped import WrappedVectorEnv
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # worker processes cannot import a test module
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def play(env, steps, seed, act):
     ],
 )
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
-def test_results_equal_those_of_one_process_bit_for_bit(make_shard, act, num_workers):
+def test_results_equal_those_of_one_process_bit_for_bit(make_shard, act, num_workers) -> None:
     parallel, serial = ParallelVectorEnv(make_shard, 5, num_workers), make_shard(5)
     try:
         results = [play(env, 60, seed=3, act=act) for env in (parallel, serial)]
@@ -82,7 +82,7 @@ def test_results_equal_those_of_one_process_bit_for_bit(make_shard, act, num_wor
         np.testing.assert_array_equal(one, other, strict=True)
 
 
-def test_workers_step_while_their_parent_does_something_else():
+def test_workers_step_while_their_parent_does_something_else() -> None:
     env, alone = ParallelVectorEnv(pendulums, 2, 2), pendulums(2)
     try:
         for each in (env, alone):
@@ -99,7 +99,7 @@ def test_workers_step_while_their_parent_does_something_else():
 
 @given(st.integers(1, 40), st.integers(1, 50))
 @settings(max_examples=200)
-def test_shards_are_contiguous_and_even(num_envs, num_workers):
+def test_shards_are_contiguous_and_even(num_envs, num_workers) -> None:
     started = []
 
     class Recorded(ParallelVectorEnv):
@@ -107,8 +107,8 @@ def test_shards_are_contiguous_and_even(num_envs, num_workers):
             started.extend(self._workers)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("envs.parallel._start", lambda number, envs: envs)
-        patch.setattr("envs.parallel._stop", lambda workers: None)
+        patch.setattr("metarl_envs.parallel._start", lambda number, envs: envs)
+        patch.setattr("metarl_envs.parallel._stop", lambda workers: None)
         Recorded(pendulums, num_envs, num_workers)
     sizes = [len(range(num_envs)[envs]) for envs in started]
     assert [index for envs in started for index in range(num_envs)[envs]] == list(range(num_envs))
@@ -116,7 +116,7 @@ def test_shards_are_contiguous_and_even(num_envs, num_workers):
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_lambdas_and_closures_make_shards():
+def test_lambdas_and_closures_make_shards() -> None:
     horizon = 3
     env = ParallelVectorEnv(
         lambda count: WrappedVectorEnv(lambda mode: gym.make("Pendulum-v1"), lambda e, t: None, count, horizon), 2
@@ -156,7 +156,7 @@ def trouble(timeout_s=60.0):
     return env
 
 
-def test_an_exception_is_raised_here_with_worker_task_and_message():
+def test_an_exception_is_raised_here_with_worker_task_and_message() -> None:
     env = trouble()
     with pytest.raises(RuntimeError, match=r"worker 1 \(tasks: gravity-1\) failed: ZeroDivisionError: no gr") as caught:
         env.step(np.array([[0.0], [1.0]]))
@@ -166,7 +166,7 @@ def test_an_exception_is_raised_here_with_worker_task_and_message():
     env.close()
 
 
-def test_a_users_mistake_stays_one():
+def test_a_users_mistake_stays_one() -> None:
     env = trouble()
     env.set_tasks([Task("up", [1.0]), Task("up", [-1.0])])
     with pytest.raises(UserError, match=r"^gravity must not be negative: -1.0$"):
@@ -183,7 +183,7 @@ def make_taxi(render_mode):
 
 
 @pytest.mark.parametrize(("command", "fate"), [(2.0, "was killed by SIGKILL"), (1.5, "ended with exit code 3")])
-def test_a_worker_that_dies_is_named_and_the_environment_closes(command, fate):
+def test_a_worker_that_dies_is_named_and_the_environment_closes(command, fate) -> None:
     env = trouble()
     processes = [worker.process for worker in env._workers]
     with pytest.raises(RuntimeError, match=rf"worker 1 \(tasks: gravity-1\) {fate}"):
@@ -194,7 +194,7 @@ def test_a_worker_that_dies_is_named_and_the_environment_closes(command, fate):
         env.step(np.zeros((2, 1)))
 
 
-def test_a_worker_found_dead_between_steps_is_named():
+def test_a_worker_found_dead_between_steps_is_named() -> None:
     env = trouble()
     env._workers[0].process.kill()
     env._workers[0].process.wait()
@@ -202,8 +202,8 @@ def test_a_worker_found_dead_between_steps_is_named():
         env.step(np.zeros((2, 1)))
 
 
-def test_a_worker_that_hangs_is_named_and_killed(monkeypatch):
-    monkeypatch.setattr("envs.parallel._GRACE_S", 0.1)
+def test_a_worker_that_hangs_is_named_and_killed(monkeypatch) -> None:
+    monkeypatch.setattr("metarl_envs.parallel._GRACE_S", 0.1)
     env = trouble(timeout_s=5.0)
     env._timeout_s = 0.5
     with pytest.raises(RuntimeError, match=r"worker 1 \(tasks: gravity-1\) did not answer within 0.5 s"):
@@ -211,26 +211,26 @@ def test_a_worker_that_hangs_is_named_and_killed(monkeypatch):
     assert [worker.process.returncode for worker in env._workers][1] == -signal.SIGKILL
 
 
-def test_workers_leave_interrupts_to_their_parent():
+def test_workers_leave_interrupts_to_their_parent() -> None:
     env = trouble()
     observations, *_ = env.step(np.array([[-2.0], [-2.0]]))
     assert observations.shape == (2, 3)
     env.close()
 
 
-def test_an_interrupt_in_the_middle_of_a_call_closes_the_environment(monkeypatch):
+def test_an_interrupt_in_the_middle_of_a_call_closes_the_environment(monkeypatch) -> None:
     env = trouble()
 
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("envs.parallel.wait", interrupt)
+    monkeypatch.setattr("metarl_envs.parallel.wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
         env.step(np.zeros((2, 1)))
     assert env.closed
 
 
-def test_closing_twice_is_harmless_and_ends_the_workers():
+def test_closing_twice_is_harmless_and_ends_the_workers() -> None:
     env = trouble()
     processes = [worker.process for worker in env._workers]
     env.close()
@@ -238,28 +238,28 @@ def test_closing_twice_is_harmless_and_ends_the_workers():
     assert [process.returncode for process in processes] == [0, 0]
 
 
-def test_an_environment_that_is_no_longer_referenced_ends_its_workers():
+def test_an_environment_that_is_no_longer_referenced_ends_its_workers() -> None:
     env = trouble()
     processes = [worker.process for worker in env._workers]
     del env
     assert [process.returncode for process in processes] == [0, 0]
 
 
-def test_no_shared_memory_is_left_behind():
+def test_no_shared_memory_is_left_behind() -> None:
     before = set(Path("/dev/shm").glob("metarl-*"))
     env = trouble()
     assert set(Path("/dev/shm").glob("metarl-*")) == before
     env.close()
 
 
-def test_numbers_below_one_are_refused():
+def test_numbers_below_one_are_refused() -> None:
     with pytest.raises(UserError, match="at least 1, not 0 and 2"):
         ParallelVectorEnv(pendulums, 0, 2)
     with pytest.raises(UserError, match="at least 1, not 2 and 0"):
         ParallelVectorEnv(pendulums, 2, 0)
 
 
-def test_rendering_is_refused():
+def test_rendering_is_refused() -> None:
     env = trouble()
     with pytest.raises(UserError, match="does not render"):
         env.render()
@@ -268,8 +268,8 @@ def test_rendering_is_refused():
 
 SCRIPT = """
 import gymnasium as gym, numpy as np, sys
-from envs.core import Task
-from envs.wrapped import WrappedDistribution
+from metarl_envs.core import Task
+from metarl_envs.wrapped import WrappedDistribution
 class Mine(gym.Wrapper):
     pass
 tasks = [Task("a", [i]) for i in range(4)]
@@ -301,7 +301,7 @@ def wait_until_gone(pid):
         time.sleep(0.02)
 
 
-def test_a_script_without_a_main_guard_works_and_exits_silently():
+def test_a_script_without_a_main_guard_works_and_exits_silently() -> None:
     with run_script() as script:
         output, errors = script.communicate("\n", timeout=60)
     assert script.returncode == 0
@@ -310,7 +310,7 @@ def test_a_script_without_a_main_guard_works_and_exits_silently():
         wait_until_gone(pid)
 
 
-def test_workers_end_when_their_parent_is_killed():
+def test_workers_end_when_their_parent_is_killed() -> None:
     with run_script() as script:
         pids = script.stdout.readline().split()
         assert pids
@@ -321,7 +321,7 @@ def test_workers_end_when_their_parent_is_killed():
         assert script.stderr.read() == ""
 
 
-def test_workers_run_single_threaded_numerics():
+def test_workers_run_single_threaded_numerics() -> None:
     env = ParallelVectorEnv(lambda count: Environ(make_pendulum, apply_gravity, count, 3), 1)
     try:
         env.set_tasks([Task("threads", [1.0])])

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from envs import registry
-from envs.bandit import Bandit
-from envs.errors import UserError
-from envs.navigation import Navigation
+from metarl_envs import registry
+from metarl_envs.bandit import Bandit
+from metarl_envs.errors import UserError
+from metarl_envs.navigation import Navigation
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def plug_ins(tmp_path, monkeypatch):
         lines = [f"{name} = {value}" for name, value in entry_points.items()]
         (info / "entry_points.txt").write_text("\n".join(["[metarl.tasks]", *lines]))
         (tmp_path / "robots.py").write_text(
-            "from envs.bandit import Bandit\n"
+            "from metarl_envs.bandit import Bandit\n"
             "def two_arms(seed: int = 1) -> Bandit:\n"
             "    return Bandit(2, num_train_tasks=10, num_test_tasks=10, seed=seed)\n"
         )
@@ -39,7 +39,7 @@ def plug_ins(tmp_path, monkeypatch):
     return install
 
 
-def test_makes_the_built_in_families_with_options():
+def test_makes_the_built_in_families_with_options() -> None:
     navigation = registry.make("navigation", horizon=7, num_train_tasks=3)
     assert isinstance(navigation, Navigation)
     assert (navigation.horizon, len(navigation.train_tasks)) == (7, 3)
@@ -48,7 +48,7 @@ def test_makes_the_built_in_families_with_options():
     assert {"HalfCheetahDir", "AntGoal", "Walker2dRandParams"} <= registry.registered().keys()
 
 
-def test_options_are_converted_to_their_declared_types():
+def test_options_are_converted_to_their_declared_types() -> None:
     assert registry.make("navigation", horizon="7").horizon == 7
 
 
@@ -74,14 +74,14 @@ def test_options_are_converted_to_their_declared_types():
         ),
     ],
 )
-def test_wrong_ids_and_options_are_named_in_one_line(name, options, message):
+def test_wrong_ids_and_options_are_named_in_one_line(name, options, message) -> None:
     with pytest.raises(UserError) as caught:
         registry.make(name, **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_registered_factory_is_made_and_listed():
+def test_a_registered_factory_is_made_and_listed() -> None:
     def small(arms, **rest):
         return Bandit(arms, num_train_tasks=5, num_test_tasks=5, **rest)
 
@@ -90,12 +90,12 @@ def test_a_registered_factory_is_made_and_listed():
     assert registry.registered()["small"] is small
 
 
-def test_a_name_is_registered_once():
+def test_a_name_is_registered_once() -> None:
     with pytest.raises(UserError, match="'bandit' is registered already"):
         registry.register("bandit", Bandit)
 
 
-def test_plug_ins_are_found_by_their_entry_points(plug_ins):
+def test_plug_ins_are_found_by_their_entry_points(plug_ins) -> None:
     plug_ins(**{"two-arms": "robots:two_arms"})
     assert registry.make("two-arms", seed=3).arms == 2
     assert "two-arms" in registry.registered()
@@ -111,7 +111,7 @@ def test_plug_ins_are_found_by_their_entry_points(plug_ins):
         ("no_robots:make", "ModuleNotFoundError: No module named 'no_robots'"),
     ],
 )
-def test_a_broken_plug_in_hinders_nothing_but_itself(plug_ins, target, reason):
+def test_a_broken_plug_in_hinders_nothing_but_itself(plug_ins, target, reason) -> None:
     plug_ins(broken=target, two_arms="robots:two_arms")
     message = rf"^task plug-in 'broken' \({target}\) does not load: {reason}$"
     with pytest.raises(UserError, match=message):
@@ -123,14 +123,14 @@ def test_a_broken_plug_in_hinders_nothing_but_itself(plug_ins, target, reason):
     assert "broken" not in names
 
 
-def test_plug_ins_are_not_imported_before_they_are_needed(plug_ins):
+def test_plug_ins_are_not_imported_before_they_are_needed(plug_ins) -> None:
     plug_ins(broken="broken_robots:make")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         registry.make("bandit", num_train_tasks=5, num_test_tasks=5)
 
 
-def test_importing_envs_imports_neither_metaworld_nor_torch():
-    program = "import sys, envs; print({'metaworld', 'mujoco', 'torch', 'metarl'} & sys.modules.keys())"
+def test_importing_envs_imports_neither_metaworld_nor_torch() -> None:
+    program = "import sys, metarl_envs; print({'metaworld', 'mujoco', 'torch', 'metarl'} & sys.modules.keys())"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

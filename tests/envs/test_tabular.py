@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.core import Task
-from envs.errors import UserError
-from envs.tabular import Model, TabularMDP, TabularVectorEnv, action_values, models
-from envs.testing import check_distribution
+from metarl_envs.core import Task
+from metarl_envs.errors import UserError
+from metarl_envs.tabular import Model, TabularMDP, TabularVectorEnv, action_values, models
+from metarl_envs.testing import check_distribution
 
 # Two states, two actions. Action 0 stays and pays 0; action 1 changes the state, for 1 in state 0 and for 5 in state 1.
 REWARDS = [[0.0, 1.0], [0.0, 5.0]]
@@ -29,12 +29,12 @@ def env_for(*tasks, states=2, actions=2, horizon=3, seed=0):
 SWITCH = task_of(REWARDS, TRANSITIONS)
 
 
-def test_keeps_the_contract():
+def test_keeps_the_contract() -> None:
     check_distribution(TabularMDP(num_train_tasks=50, num_test_tasks=5))
     check_distribution(TabularMDP(states=1, actions=2, horizon=3, num_train_tasks=50, num_test_tasks=5))
 
 
-def test_moves_as_its_transitions_say_and_begins_in_state_0():
+def test_moves_as_its_transitions_say_and_begins_in_state_0() -> None:
     env = env_for(SWITCH, SWITCH)
     observations, _, _, truncated, infos = env.step(np.array([0, 1]))
     assert observations.tolist() == [[1, 0], [0, 1]]
@@ -49,7 +49,7 @@ def test_moves_as_its_transitions_say_and_begins_in_state_0():
     assert not terminated.any()
 
 
-def test_success_is_what_the_best_strategy_may_do():
+def test_success_is_what_the_best_strategy_may_do() -> None:
     # Staying pays 1 in state 0 and 3 in state 1, changing nothing: with a step to follow it is best to change.
     task = task_of([[1.0, 0.0], [3.0, 0.0]], TRANSITIONS)
     env = env_for(task, task, horizon=2)
@@ -58,13 +58,13 @@ def test_success_is_what_the_best_strategy_may_do():
         assert env.step(np.array([0, 0]))[4]["success"].tolist() == [True, True]
 
 
-def test_both_of_two_equal_actions_are_a_success():
+def test_both_of_two_equal_actions_are_a_success() -> None:
     same = task_of([[2.0, 2.0]], [[[1.0], [1.0]]])
     env = env_for(same, same, states=1)
     assert env.step(np.array([0, 1]))[4]["success"].all()
 
 
-def test_rewards_and_moves_have_the_tasks_distribution():
+def test_rewards_and_moves_have_the_tasks_distribution() -> None:
     task = task_of([[3.0], [-1.0], [0.5]], [[[0.2, 0.5, 0.3]]] * 3)
     count = 40_000
     env = env_for(*[task] * count, states=3, actions=1)
@@ -78,7 +78,7 @@ def test_rewards_and_moves_have_the_tasks_distribution():
     assert abs(np.corrcoef(noise, observations[:, 1])[0, 1]) < 0.025
 
 
-def test_reset_without_a_seed_goes_on_with_each_stream():
+def test_reset_without_a_seed_goes_on_with_each_stream() -> None:
     def play(env, steps):
         return np.array([env.step(np.zeros(2, dtype=int))[1] for _ in range(steps)])
 
@@ -93,7 +93,7 @@ def test_reset_without_a_seed_goes_on_with_each_stream():
     assert (again[:, 0] != whole[:300, 0]).all()
 
 
-def test_tasks_are_drawn_as_in_the_paper_and_depend_on_the_seed_alone():
+def test_tasks_are_drawn_as_in_the_paper_and_depend_on_the_seed_alone() -> None:
     one, more, other = (
         TabularMDP(num_train_tasks=n, num_test_tasks=20, seed=s) for n, s in ((400, 1), (500, 1), (400, 2))
     )
@@ -120,7 +120,7 @@ def slow_best_return(rewards, transitions, horizon, state=0):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_action_values_are_those_of_the_definition(seed, horizon):
+def test_action_values_are_those_of_the_definition(seed, horizon) -> None:
     distribution = TabularMDP(states=3, actions=2, num_train_tasks=2, num_test_tasks=1, seed=seed)
     model = models(distribution.train_tasks, 3, 2)
     values = action_values(model, horizon)
@@ -130,12 +130,12 @@ def test_action_values_are_those_of_the_definition(seed, horizon):
         assert values[task, step, state].max() == pytest.approx(expected)
 
 
-def test_action_values_by_hand():
+def test_action_values_by_hand() -> None:
     values = action_values(Model(np.array(REWARDS), np.array(TRANSITIONS)), 2)
     assert values.tolist() == [[[0 + 1, 1 + 5], [0 + 5, 5 + 1]], [[0, 1], [0, 5]]]
 
 
-def test_tasks_that_do_not_fit_are_refused():
+def test_tasks_that_do_not_fit_are_refused() -> None:
     env = TabularVectorEnv(1, 2, 2, 3)
     with pytest.raises(UserError, match=r"'bandit' task .* is not an MDP of 2 states and 2 actions"):
         env.set_tasks([Task("bandit", SWITCH.parameters)])
@@ -147,7 +147,7 @@ def test_tasks_that_do_not_fit_are_refused():
     assert env.tasks == ()
 
 
-def test_there_are_no_pictures():
+def test_there_are_no_pictures() -> None:
     with pytest.raises(UserError, match="nothing to render"):
         TabularMDP(num_train_tasks=1, num_test_tasks=1).make_env(1, render_mode="rgb_array")
     assert not TabularMDP.renderable

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from envs.navigation import Navigation, NavigationVectorEnv
-from envs.testing import check_distribution
+from metarl_envs.navigation import Navigation, NavigationVectorEnv
+from metarl_envs.testing import check_distribution
 
 
 class Broken(NavigationVectorEnv):
@@ -91,10 +91,10 @@ class Family(Navigation):
         ("depends on others", "rewards differ when played without the other environments"),
     ],
 )
-def test_a_broken_family_is_told_what_is_wrong(flaw, message):
+def test_a_broken_family_is_told_what_is_wrong(flaw, message) -> None:
     with pytest.raises(AssertionError, match=message):
         check_distribution(Family(flaw))
 
 
-def test_a_sound_family_passes():
+def test_a_sound_family_passes() -> None:
     check_distribution(Family("none"))

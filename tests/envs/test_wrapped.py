@@ -5,10 +5,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs.core import Task
-from envs.errors import UserError
-from envs.testing import check_distribution
-from envs.wrapped import WrappedDistribution, WrappedVectorEnv
+from metarl_envs.core import Task
+from metarl_envs.errors import UserError
+from metarl_envs.testing import check_distribution
+from metarl_envs.wrapped import WrappedDistribution, WrappedVectorEnv
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # worker processes cannot import a test module
 TASKS = [Task("count", [level]) for level in range(1, 9)]
@@ -60,7 +60,7 @@ def make(num_envs=2, horizon=4, **options):
     return WrappedVectorEnv(make_single, apply_level, num_envs, horizon, **options), made
 
 
-def test_a_task_is_applied_once_at_the_reset_after_set_tasks_and_before_the_environments_own():
+def test_a_task_is_applied_once_at_the_reset_after_set_tasks_and_before_the_environments_own() -> None:
     env, (first, second) = make()
     env.set_tasks(TASKS[6:8])
     assert first.calls == []
@@ -72,7 +72,7 @@ def test_a_task_is_applied_once_at_the_reset_after_set_tasks_and_before_the_envi
     assert env.tasks == tuple(TASKS[6:8])
 
 
-def test_episodes_end_at_the_horizon_or_earlier_and_begin_again_in_the_same_step():
+def test_episodes_end_at_the_horizon_or_earlier_and_begin_again_in_the_same_step() -> None:
     env, _ = make()
     env.set_tasks([TASKS[1], TASKS[7]])  # the first terminates after 2 steps, the second is cut after 4
     env.reset(seed=0)
@@ -95,7 +95,7 @@ def test_episodes_end_at_the_horizon_or_earlier_and_begin_again_in_the_same_step
     ]
 
 
-def test_success_is_that_of_the_step_just_made():
+def test_success_is_that_of_the_step_just_made() -> None:
     env, _ = make()
     env.set_tasks(TASKS[6:8])
     env.reset(seed=0)
@@ -106,14 +106,14 @@ def test_success_is_that_of_the_step_just_made():
     ]
 
 
-def test_success_may_be_a_function_of_ones_own():
+def test_success_may_be_a_function_of_ones_own() -> None:
     env, _ = make(success=lambda env, info: env.count == 3 and not info["success"])
     env.set_tasks(TASKS[6:8])
     env.reset(seed=0)
     assert [env.step(np.zeros((2, 2)))[4]["success"].all() for _ in range(4)] == [False, False, True, False]
 
 
-def test_actions_are_cast_and_clipped_to_the_action_space():
+def test_actions_are_cast_and_clipped_to_the_action_space() -> None:
     env, (first, _) = make()
     env.set_tasks(TASKS[6:8])
     env.reset()
@@ -122,7 +122,7 @@ def test_actions_are_cast_and_clipped_to_the_action_space():
     assert first.calls[-1].dtype == np.float32
 
 
-def test_observations_are_float64_as_their_space_says():
+def test_observations_are_float64_as_their_space_says() -> None:
     env, _ = make()
     env.set_tasks(TASKS[6:8])
     observations, infos = env.reset()
@@ -131,7 +131,7 @@ def test_observations_are_float64_as_their_space_says():
     assert infos == {}
 
 
-def test_seeds_count_up_and_autoreset_continues_each_stream():
+def test_seeds_count_up_and_autoreset_continues_each_stream() -> None:
     def noises(seed):
         env, _ = make(horizon=1)
         env.set_tasks(TASKS[6:8])
@@ -144,7 +144,7 @@ def test_seeds_count_up_and_autoreset_continues_each_stream():
     np.testing.assert_array_equal(noises([5, 6]), noises(5))
 
 
-def test_renders_one_frame_per_environment():
+def test_renders_one_frame_per_environment() -> None:
     env, _ = make(render_mode="rgb_array")
     env.set_tasks(TASKS[6:8])
     env.reset()
@@ -157,7 +157,7 @@ def distribution(make_single=Counter, horizon=4):
     return WrappedDistribution("counting", TASKS[:4], TASKS[4:], make_single, apply_level, horizon)
 
 
-def test_a_wrapped_distribution_keeps_the_contract():
+def test_a_wrapped_distribution_keeps_the_contract() -> None:
     check_distribution(distribution(), render=True)
 
 
@@ -176,7 +176,7 @@ def test_gymnasiums_own_environments_keep_the_contract(name, horizon):  # CartPo
     )
 
 
-def test_an_unknown_render_mode_is_refused():
+def test_an_unknown_render_mode_is_refused() -> None:
     with pytest.raises(UserError, match=r"counting has no render mode 'human'; its environment has \['rgb_array'\]"):
         distribution().make_env(1, render_mode="human")
 
@@ -191,7 +191,7 @@ def test_an_unknown_render_mode_is_refused():
         ("action_space", gym.spaces.Discrete(3, start=1), "start at 0, not 1"),
     ],
 )
-def test_spaces_that_are_not_flat_are_refused(space, value, message):
+def test_spaces_that_are_not_flat_are_refused(space, value, message) -> None:
     def make_single(render_mode):
         env = Counter(render_mode)
         setattr(env, space, value)

@@ -31,7 +31,7 @@ def page():
     return names
 
 
-def test_the_page_runs_and_its_exports_act_as_its_agents(page):
+def test_the_page_runs_and_its_exports_act_as_its_agents(page) -> None:
     assert page["before"] != page["after"]
     assert page["commands"].shape == (3, 2)
     assert page["inputs"].keys() == {given.name for given in page["session"].get_inputs()}

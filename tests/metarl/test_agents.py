@@ -7,12 +7,12 @@ import pytest
 import torch
 from metaworld.evaluation import metalearning_evaluation
 
-from envs.errors import UserError
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.types import Timestep
+from metarl_envs.errors import UserError
 
 OBSERVATIONS = np.random.default_rng(5).normal(size=(20, 2))
 SPACES = (gym.spaces.Box(-np.inf, np.inf, (2,), np.float64), gym.spaces.Box(-np.inf, np.inf, (2,), np.float64))
@@ -55,7 +55,7 @@ def evaluate_on(agent, observations=OBSERVATIONS):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 @pytest.mark.parametrize("action_space", [SPACES[1], gym.spaces.Discrete(3, start=1)], ids=str)
-def test_recorded_episodes_teach_what_played_ones_do(name, action_space):
+def test_recorded_episodes_teach_what_played_ones_do(name, action_space) -> None:
     algorithm = make_algorithm(name, (SPACES[0], action_space))
     player, reader = algorithm.make_agent(seed=1), algorithm.make_agent(seed=2)
     for lengths in ([3, 5], [4]):  # the second call goes on from the first
@@ -72,7 +72,7 @@ def test_recorded_episodes_teach_what_played_ones_do(name, action_space):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_recorded_episodes_are_of_one_environment(name):
+def test_recorded_episodes_are_of_one_environment(name) -> None:
     agent = make_algorithm(name).make_agent(seed=1)
     episodes = play(agent, [3], num_envs=2)
     for adapted in (False, True):
@@ -87,7 +87,7 @@ def test_recorded_episodes_are_of_one_environment(name):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_agents_adapt_under_meta_worlds_own_evaluator(name):
+def test_agents_adapt_under_meta_worlds_own_evaluator(name) -> None:
     envs = metaworld.make_ml_envs_test(
         "reach-v3", seed=1, meta_batch_size=2, total_tasks_per_cls=2, max_episode_steps=10
     )
@@ -133,7 +133,7 @@ def act_alone(agent, explore, robot):
     )
 
 
-def test_single_steps_equal_the_vectorised_agent():
+def test_single_steps_equal_the_vectorised_agent() -> None:
     rl2 = make_algorithm("rl2")
     together = act_together(rl2.make_agent(seed=1), False, slice(None))
     for robot in range(ROBOTS):
@@ -141,14 +141,14 @@ def test_single_steps_equal_the_vectorised_agent():
     assert together.std(0).min() > 1e-3
 
 
-def test_single_steps_explore_as_the_vectorised_agent_does():
+def test_single_steps_explore_as_the_vectorised_agent_does() -> None:
     rl2 = make_algorithm("rl2")
     together = act_together(rl2.make_agent(seed=1), True, slice(1))
     np.testing.assert_array_equal(act_alone(rl2.make_agent(seed=1), True, 0), together[:, 0])
     assert not np.allclose(act_alone(rl2.make_agent(seed=2), True, 0), together[:, 0])
 
 
-def test_single_steps_go_on_from_what_adaptation_kept():
+def test_single_steps_go_on_from_what_adaptation_kept() -> None:
     rl2 = make_algorithm("rl2")
     agents = [rl2.make_agent(seed=1) for _ in range(2)]
     for agent in agents:
@@ -173,21 +173,21 @@ def test_single_steps_go_on_from_what_adaptation_kept():
         ((np.zeros(2), np.inf), "observation and reward must be finite"),
     ],
 )
-def test_a_bad_step_is_refused_and_changes_nothing(arguments, message):
+def test_a_bad_step_is_refused_and_changes_nothing(arguments, message) -> None:
     agent = make_algorithm("rl2").make_agent(seed=1)
     with pytest.raises(UserError, match=message):
         agent.act(*arguments)
     assert agent.num_envs is None
 
 
-def test_single_steps_are_of_one_environment():
+def test_single_steps_are_of_one_environment() -> None:
     agent = make_algorithm("rl2").make_agent(seed=1)
     play(agent, [2], num_envs=2)
     with pytest.raises(UserError, match="act is for one environment, but this agent has 2"):
         agent.act(np.zeros(2))
 
 
-def test_a_held_state_leaves_nothing_but_the_step_before():
+def test_a_held_state_leaves_nothing_but_the_step_before() -> None:
     agent = make_algorithm("rl2").make_agent(seed=1)
     seen = np.array([[0.1, -0.2]])
 
@@ -211,6 +211,6 @@ def test_a_held_state_leaves_nothing_but_the_step_before():
         agent.export("nowhere.onnx")
 
 
-def test_without_a_recurrent_state_there_is_none_to_hold():
+def test_without_a_recurrent_state_there_is_none_to_hold() -> None:
     with pytest.raises(UserError, match="no recurrent state to hold"):
         make_algorithm("maml").make_agent(seed=1).hold_state()

@@ -9,11 +9,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from envs.errors import UserError
-from metarl.benchmark import command, iterations
-from metarl.benchmark.algorithm_table import algorithm_tables
-from metarl.benchmark.algorithms import ALGORITHM_SUITES, Measured, measure_suite
-from metarl.benchmark.cases import (
+from metarl.cli import main
+from metarl.errors import RunFailure
+from metarl_envs.errors import UserError
+from scripts.benchmark import command, iterations
+from scripts.benchmark.algorithm_table import algorithm_tables
+from scripts.benchmark.algorithms import ALGORITHM_SUITES, Measured, measure_suite
+from scripts.benchmark.cases import (
     MEMORY,
     SAMPLING_SPEED,
     TIME,
@@ -25,10 +27,8 @@ from metarl.benchmark.cases import (
     Suite,
     make_curves,
 )
-from metarl.benchmark.iterations import Iterations, measure_iterations
-from metarl.benchmark.peers import Peer
-from metarl.cli import main
-from metarl.errors import RunFailure
+from scripts.benchmark.iterations import Iterations, measure_iterations
+from scripts.benchmark.peers import Peer
 
 FULL = ALGORITHM_SUITES["algorithms"]
 PEER = Peer("other", sampling=(30.0, 50.0), update=(70.0, 80.0), total=(100.0, 130.0), memory=8.0)
@@ -58,7 +58,7 @@ def found_targets(bound, found, device="cpu"):
     ]
 
 
-def test_total_is_that_of_each_iteration():
+def test_total_is_that_of_each_iteration() -> None:
     assert took().total == (50.0, 38.0, 41.0)
     assert took((1.0, 2.0, 9.0), (9.0, 2.0, 1.0)).total == (10.0, 4.0, 10.0)
 
@@ -76,12 +76,12 @@ def test_total_is_that_of_each_iteration():
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) and isinstance(value[0], str) else "",
 )
-def test_targets(bound, expected):
+def test_targets(bound, expected) -> None:
     [target] = found_targets(bound, took())
     assert target == (expected[0], pytest.approx(expected[1]), *expected[2:])
 
 
-def test_targets_are_those_of_the_device_and_of_what_could_be_measured():
+def test_targets_are_those_of_the_device_and_of_what_could_be_measured() -> None:
     assert not found_targets(Bound(TIME, 60.0, device="cuda"), took())
     assert len(found_targets(Bound(TIME, 60.0, device="cuda"), took(), "cuda")) == 1
     assert not found_targets(Bound(MEMORY, 0.25, of_peer=True), took(memory=None))
@@ -92,20 +92,20 @@ def curve(axis="tasks", sizes=(5, 10, 20)):
 
 
 @pytest.mark.parametrize(("power", "met"), [(0.0, True), (1.0, True), (1.09, True), (1.2, False), (2.0, False)])
-def test_exponents_are_those_of_power_laws(power, met):
+def test_exponents_are_those_of_power_laws(power, met) -> None:
     found = [took((1.0,), (3.0 * size**power,), memory=1e6 * size**power) for size in (5, 10, 20)]
     assert curve().exponent(found, UPDATE) == pytest.approx(power, abs=1e-5)
     assert curve().exponent(found, MEMORY) == pytest.approx(power, abs=1e-5)
     assert [target.met for target in curve().targets(found)] == [met, met]
 
 
-def test_memory_that_the_system_hides_has_no_exponent():
+def test_memory_that_the_system_hides_has_no_exponent() -> None:
     found = [took(memory=None)] * 3
     assert curve().exponent(found, MEMORY) is None
     assert [target.what for target in curve().targets(found)] == ["growth with tasks: update, power"]
 
 
-def test_curves_vary_one_thing_and_share_the_usual_size():
+def test_curves_vary_one_thing_and_share_the_usual_size() -> None:
     tasks, episodes, steps = make_curves(
         "ml1-reach-maml", ("--seed=3",), {"tasks": (5, 10), "episodes": (2, 4), "steps": (50, 100)}, base=1
     )
@@ -124,7 +124,7 @@ def test_curves_vary_one_thing_and_share_the_usual_size():
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_tables_fit_a_terminal(device):
+def test_tables_fit_a_terminal(device) -> None:
     gpu = {"device_memory": int(12.3e9)} if device == "cuda" else {}
     cases = [(case, took((123.0, 145.0), (834.0, 835.0), memory=23.4e9, **gpu)) for case in FULL.cases]
     curves = [(curve, [took(memory=12.3e9)] * len(curve.points)) for curve in FULL.curves]
@@ -136,7 +136,7 @@ def test_tables_fit_a_terminal(device):
     assert ("not in this run" in shown) == ("metaworld-algorithms" in shown) == (device == "cpu")
 
 
-def test_tables_show_peers_beside_ours():
+def test_tables_show_peers_beside_ours() -> None:
     measured = Measured("cpu", [(TINY, took())], [(curve(), [took((1.0,), (0.5 * n,)) for n in (5, 10, 20)])])
     rows = [line.split() for line in text(algorithm_tables(measured, 1)).splitlines()]
     assert ["tiny", "12.0", "29.0", "41.0", "38.0-50.0", "2.00"] in rows
@@ -145,7 +145,7 @@ def test_tables_show_peers_beside_ours():
     assert ["tiny:", "time", "/", "peer", "0.41", "at", "most", "0.5", "met"] in rows
 
 
-def test_the_suite_holds_what_is_promised():
+def test_the_suite_holds_what_is_promised() -> None:
     bounds = {
         (case.name, bound.quantity.name, bound.device): (bound.limit, bound.of_peer)
         for case in FULL.cases
@@ -177,7 +177,7 @@ def test_the_suite_holds_what_is_promised():
 
 
 @pytest.mark.parametrize("case", [case for case in FULL.cases if case.name.startswith("MAML")], ids=lambda c: c.name)
-def test_maml_has_the_sizes_of_its_peers(case):
+def test_maml_has_the_sizes_of_its_peers(case) -> None:
     config = case.config("cuda")
     assert config.device == "cuda"
     algorithm, horizon = config.algorithm, config.tasks.horizon
@@ -196,7 +196,7 @@ def test_maml_has_the_sizes_of_its_peers(case):
 
 
 @pytest.mark.parametrize("case", [case for case in FULL.cases if case.name.startswith("RL²")], ids=lambda c: c.name)
-def test_rl2_has_the_sizes_of_its_peer(case):
+def test_rl2_has_the_sizes_of_its_peer(case) -> None:
     config = case.config("cpu")
     algorithm = config.algorithm
     assert (algorithm.encoder.hidden_sizes, algorithm.core.kind, algorithm.core.hidden_size) == ((256, 256), "gru", 256)
@@ -212,7 +212,7 @@ def test_rl2_has_the_sizes_of_its_peer(case):
     assert config.double_buffered == case.name.endswith(", buffered")
 
 
-def test_benchmark(monkeypatch, capfd):
+def test_benchmark(monkeypatch, capfd) -> None:
     other = Case("other", "navigation-maml", (*SMALL, "--algorithm.meta_batch=4"))
     suite = Suite((TINY,), (Curve("tasks", ((2, TINY), (4, other))),))
     monkeypatch.setitem(command.ALGORITHM_SUITES, "tiny", suite)
@@ -242,11 +242,11 @@ def test_benchmark(monkeypatch, capfd):
         assert 5e7 < case["memory"] < 2e9
 
 
-def test_a_training_that_fails_says_which(monkeypatch):
+def test_a_training_that_fails_says_which(monkeypatch) -> None:
     def fail(config, count):
         raise RunFailure("the gradient is not finite")
 
-    monkeypatch.setattr("metarl.benchmark.algorithms.measure_iterations", fail)
+    monkeypatch.setattr("scripts.benchmark.algorithms.measure_iterations", fail)
     with pytest.raises(RunFailure, match=r"^tiny: the gradient is not finite$"):
         measure_suite(Suite((TINY,), ()), "cpu", 1, lambda name, total: None, lambda: None)
 
@@ -255,26 +255,28 @@ def kill_itself(config):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_process_that_is_killed_is_told_of(monkeypatch):
+def test_a_process_that_is_killed_is_told_of(monkeypatch) -> None:
     monkeypatch.setattr(iterations, "_train", kill_itself)
     with pytest.raises(RunFailure, match="killed; perhaps memory ran out"):
         measure_iterations(TINY.config("cpu"), 1)
 
 
-def test_a_preset_that_is_not_there_is_told_of_before_anything_is_measured(monkeypatch):
-    monkeypatch.setattr("metarl.benchmark.algorithms.measure_iterations", lambda config, count: pytest.fail("measured"))
+def test_a_preset_that_is_not_there_is_told_of_before_anything_is_measured(monkeypatch) -> None:
+    monkeypatch.setattr(
+        "scripts.benchmark.algorithms.measure_iterations", lambda config, count: pytest.fail("measured")
+    )
     suite = Suite((TINY, Case("gone", "no-such-preset")), ())
     with pytest.raises(UserError, match=r"no configuration file '.*no-such-preset.yaml'"):
         measure_suite(suite, "cpu", 1, lambda name, total: None, lambda: None)
 
 
-def test_cuda_where_there_is_none(monkeypatch, capsys):
+def test_cuda_where_there_is_none(monkeypatch, capsys) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["benchmark", "--algorithms", "--device", "cuda"]) == 2
     assert capsys.readouterr().err.startswith("metarl: error: device: 'cuda' was asked for")
     assert not Path("runs").exists()
 
 
-def test_simulation_takes_no_device(capsys):
+def test_simulation_takes_no_device(capsys) -> None:
     assert main(["benchmark", "--device", "cuda"]) == 2
     assert "suite 'meta-world' simulates, which is done on the CPU" in capsys.readouterr().err

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from envs.metaworld.contestants import EngineContestant, PhysicsContestant
-from metarl.benchmark import command
-from metarl.benchmark.memory import engine_memory
-from metarl.benchmark.rounds import Measurement, measure
-from metarl.benchmark.simulation import Comparison, Outcome
-from metarl.benchmark.table import benchmark_tables
-from metarl.benchmark.targets import Target
 from metarl.cli import main
+from scripts.benchmark import command
+from scripts.benchmark.contestants import EngineContestant, PhysicsContestant
+from scripts.benchmark.memory import engine_memory
+from scripts.benchmark.rounds import Measurement, measure
+from scripts.benchmark.simulation import Comparison, Outcome
+from scripts.benchmark.table import benchmark_tables
+from scripts.benchmark.targets import Target
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 TINY = Comparison("reach-v3", num_envs=3, original_num_envs=2, min_ratio=1.0, horizon=4)
@@ -65,7 +65,7 @@ def text(renderable):
     return capture.get()
 
 
-def test_contestants_take_turns():
+def test_contestants_take_turns() -> None:
     turns = []
     found = measure({name: Clockwork(name, turns) for name in "ab"}, 2, 3.0, lambda: turns.append("|"))
     assert "".join(turns) == "a|b|aa|bb|aa|bb|"
@@ -73,11 +73,11 @@ def test_contestants_take_turns():
     assert found["a"].microseconds("part") == 1e5
 
 
-def test_speed_is_the_median_over_rounds():
+def test_speed_is_the_median_over_rounds() -> None:
     assert at(100, 400, 200).speed == pytest.approx(200)
 
 
-def test_ratios_are_to_the_faster_of_meta_worlds_own_and_to_the_limit():
+def test_ratios_are_to_the_faster_of_meta_worlds_own_and_to_the_limit() -> None:
     found = outcome()
     assert found.ratio("engine, 2 threads") == pytest.approx(5)  # 10,000 against the 2,000 of sync
     assert found.ratio("Meta-World, async") == pytest.approx(0.75)
@@ -85,7 +85,7 @@ def test_ratios_are_to_the_faster_of_meta_worlds_own_and_to_the_limit():
     assert found.share(1) == pytest.approx(0.625)
 
 
-def test_anatomy_adds_up():
+def test_anatomy_adds_up() -> None:
     on_one = {"MuJoCo": 125, "around MuJoCo": 25, "reward": 40, "observation and all else": 10}
     on_two = {"MuJoCo": 80, "around MuJoCo": 5, "reward": 5, "observation and all else": 10}
     assert outcome().anatomy(1) == pytest.approx(on_one)
@@ -101,11 +101,11 @@ def test_anatomy_adds_up():
         (Target("a", 3.0001, 3.0, at_most=True, unit=" GB"), False, "3.01 GB", "at most 3 GB"),
     ],
 )
-def test_verdicts(target, met, shown, wanted):
+def test_verdicts(target, met, shown, wanted) -> None:
     assert (target.met, target.shown, target.wanted) == (met, shown, wanted)
 
 
-def test_targets_are_those_of_the_comparison():
+def test_targets_are_those_of_the_comparison() -> None:
     found = {target.what.partition(": ")[2]: target for target in outcome(16, memory=int(2.5e9)).targets}
     assert {what: (pytest.approx(target.value), target.bound, target.at_most) for what, target in found.items()} == {
         "times Meta-World": (5, 5, False),
@@ -115,12 +115,12 @@ def test_targets_are_those_of_the_comparison():
     }
 
 
-def test_what_was_not_measured_is_no_target():
+def test_what_was_not_measured_is_no_target() -> None:
     assert len(outcome(min_share=None, max_memory_gb=None).targets) == 1
     assert len(outcome(2).targets) == 2  # neither memory nor enough cores
 
 
-def test_tables_fit_a_terminal():
+def test_tables_fit_a_terminal() -> None:
     names = ("ML10", "ML10", "push-v3", "pick-place-v3")
     outcomes = [outcome(16, memory=int(4e9), benchmark=name) for name in names]
     shown = text(benchmark_tables(outcomes, outcomes[0].targets))
@@ -130,7 +130,7 @@ def test_tables_fit_a_terminal():
     assert "NOT MET" in shown
 
 
-def test_suites_hold_what_is_promised():
+def test_suites_hold_what_is_promised() -> None:
     wanted = {item.name: (item.original_num_envs, item.min_ratio) for item in command.SUITES["meta-world"]}
     assert wanted == {
         "ML10-train, 200 envs": (20, 5),
@@ -140,14 +140,14 @@ def test_suites_hold_what_is_promised():
     }
 
 
-def test_environments_play_classes_evenly():
+def test_environments_play_classes_evenly() -> None:
     names = [task.name for task in Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=3.0).tasks]
     assert len(names) == 20
     assert all(names.count(name) == 2 for name in names)
     assert len(set(Comparison("push-v3", num_envs=60, original_num_envs=10, min_ratio=6.0).tasks)) == 50
 
 
-def test_the_limit_is_the_physics_of_the_engine():
+def test_the_limit_is_the_physics_of_the_engine() -> None:
     comparison = Comparison("ML10", num_envs=30, original_num_envs=20, min_ratio=1.0, horizon=6)
     names = ("door-open-v3", "peg-insert-side-v3", "push-v3")  # tasks of the first two have models of their own
     tasks = [task for task in comparison.tasks if task.name in names]
@@ -173,7 +173,7 @@ def test_the_limit_is_the_physics_of_the_engine():
         contestant.close()
 
 
-def test_parts_of_the_engine_make_up_no_more_than_all():
+def test_parts_of_the_engine_make_up_no_more_than_all() -> None:
     contestant = EngineContestant(TINY.tasks, TINY.actions, 2)
     try:
         for _ in range(2):
@@ -184,7 +184,7 @@ def test_parts_of_the_engine_make_up_no_more_than_all():
         contestant.close()
 
 
-def test_memory_is_that_of_another_process():
+def test_memory_is_that_of_another_process() -> None:
     peak = engine_memory(TINY.tasks, TINY.actions, 1)
     if peak is None:
         assert not Path("/proc/self/status").exists()
@@ -192,7 +192,7 @@ def test_memory_is_that_of_another_process():
         assert 5e7 < peak < 2e9
 
 
-def test_benchmark(monkeypatch, capfd):
+def test_benchmark(monkeypatch, capfd) -> None:
     monkeypatch.setitem(command.SUITES, "tiny", (TINY,))
     monkeypatch.setattr(command, "available_cores", lambda: 2)
     path = command.run_benchmark("tiny", seconds=0.01, rounds=2, output=Path("new", "speed.json"))
@@ -222,13 +222,13 @@ def test_benchmark(monkeypatch, capfd):
 def calls(monkeypatch):
     """What `run_benchmark` was called with."""
     found = []
-    stand_in = ModuleType("metarl.benchmark.command")
+    stand_in = ModuleType("scripts.benchmark.command")
     stand_in.run_benchmark = lambda *args, **kwargs: found.append((*args, kwargs))
-    monkeypatch.setitem(sys.modules, "metarl.benchmark.command", stand_in)
+    monkeypatch.setitem(sys.modules, "scripts.benchmark.command", stand_in)
     return found
 
 
-def test_command_line(calls):
+def test_command_line(calls) -> None:
     assert main(["benchmark"]) == 0
     assert main(["benchmark", "--suite", "quick", "--seconds", "0.5", "--rounds", "2", "--output", "a.json"]) == 0
     assert main(["benchmark", "--algorithms", "--device", "cuda"]) == 0
@@ -251,13 +251,13 @@ def test_command_line(calls):
         ("--output file/a.json", "cannot make directory file: File exists"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_measured(capsys, arguments, message):
+def test_mistakes_are_told_before_anything_is_measured(capsys, arguments, message) -> None:
     Path("file").touch()
     assert main(["benchmark", *arguments.split()]) == 2
     assert capsys.readouterr().err.startswith(f"metarl: error: {message}")
 
 
-def test_the_script_does_what_the_command_does(calls, monkeypatch):
+def test_the_script_does_what_the_command_does(calls, monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--rounds", "1"])
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(SCRIPT), run_name="__main__")
@@ -265,8 +265,8 @@ def test_the_script_does_what_the_command_does(calls, monkeypatch):
     assert calls == [("meta-world", {"seconds": 3.0, "rounds": 1, "output": None, "device": "cpu"})]
 
 
-def test_it_does_without_pytorch():
-    code = "import sys, metarl.benchmark.command; print('torch' in sys.modules)"
+def test_it_does_without_pytorch() -> None:
+    code = "import sys, scripts.benchmark.command; print('torch' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=SCRIPT.parents[1], capture_output=True, text=True, check=True
     )

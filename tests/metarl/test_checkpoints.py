@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from envs.errors import UserError
 from metarl import checkpoints
 from metarl.checkpoints import CheckpointError, Manifest
+from metarl_envs.errors import UserError
 
 STATE = {
     "policy.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
@@ -49,7 +49,7 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_what_is_saved_is_loaded_without_pickle(tmp_path, monkeypatch):
+def test_what_is_saved_is_loaded_without_pickle(tmp_path, monkeypatch) -> None:
     def refuse(*args, **kwargs):
         raise AssertionError("unpickled")
 
@@ -64,13 +64,13 @@ def test_what_is_saved_is_loaded_without_pickle(tmp_path, monkeypatch):
     tensors["rng"][0] = 9  # may be written to
 
 
-def test_shared_transposed_and_learned_tensors_are_saved_by_value(tmp_path):
+def test_shared_transposed_and_learned_tensors_are_saved_by_value(tmp_path) -> None:
     base = torch.arange(6.0).reshape(2, 3).requires_grad_()
     tensors, _ = checkpoints.load(checkpoints.save(tmp_path, {"a": base, "b": base, "c": base.t()}, manifest()))
     assert_same(tensors, {"a": base.detach(), "b": base.detach(), "c": torch.tensor([[0.0, 3], [1, 4], [2, 5]])})
 
 
-def test_files_stand_as_documented(tmp_path):
+def test_files_stand_as_documented(tmp_path) -> None:
     path = checkpoints.save(tmp_path, STATE, manifest())
     assert names(path) == ["SHA256SUMS", "manifest.json", "state.safetensors"]
     assert json.loads((path / "manifest.json").read_text())["iteration"] == 3
@@ -78,13 +78,13 @@ def test_files_stand_as_documented(tmp_path):
 
 
 @pytest.mark.parametrize("fields", [{"score": float("nan")}, {"progress": {"best": [float("-inf")]}}])
-def test_what_json_cannot_hold_is_refused(fields):
+def test_what_json_cannot_hold_is_refused(fields) -> None:
     with pytest.raises(ValueError, match="finite"):
         manifest(**fields)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "state.safetensors", "SHA256SUMS"])
-def test_one_changed_byte_is_noticed(tmp_path, name):
+def test_one_changed_byte_is_noticed(tmp_path, name) -> None:
     path = checkpoints.save(tmp_path, STATE, manifest())
     sound = (path / name).read_bytes()
 
@@ -103,7 +103,7 @@ def test_one_changed_byte_is_noticed(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["manifest.json", "state.safetensors", "SHA256SUMS"])
 @pytest.mark.parametrize("keep", [0, 1, -1])
-def test_truncation_is_noticed(tmp_path, name, keep):
+def test_truncation_is_noticed(tmp_path, name, keep) -> None:
     path = checkpoints.save(tmp_path, STATE, manifest())
     (path / name).write_bytes((path / name).read_bytes()[:keep])
     with pytest.raises(UserError, match="damaged"):
@@ -111,14 +111,14 @@ def test_truncation_is_noticed(tmp_path, name, keep):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "state.safetensors", "SHA256SUMS"])
-def test_missing_file_is_named(tmp_path, name):
+def test_missing_file_is_named(tmp_path, name) -> None:
     path = checkpoints.save(tmp_path, STATE, manifest())
     (path / name).unlink()
     with pytest.raises(UserError, match=f"damaged: it lacks {name}; delete it"):
         checkpoints.load(path)
 
 
-def test_missing_checkpoint(tmp_path):
+def test_missing_checkpoint(tmp_path) -> None:
     with pytest.raises(UserError, match="no checkpoint at"):
         checkpoints.load(tmp_path / "nowhere")
     (tmp_path / "file").touch()
@@ -126,7 +126,7 @@ def test_missing_checkpoint(tmp_path):
         checkpoints.load(tmp_path / "file")
 
 
-def test_newer_format_says_so(tmp_path):
+def test_newer_format_says_so(tmp_path) -> None:
     path = checkpoints.save(tmp_path, STATE, manifest(format=checkpoints.FORMAT + 1))
     with pytest.raises(UserError, match=r"format 2, newer than 1.*update metarl"):
         checkpoints.load(path)
@@ -142,14 +142,14 @@ def test_newer_format_says_so(tmp_path):
         ('{"format": 1, "iterati\\n": 3}', ": unknown field 'iterati\\n'; did you mean 'iteration'?"),
     ],
 )
-def test_manifest_that_is_none(tmp_path, text, problem):
+def test_manifest_that_is_none(tmp_path, text, problem) -> None:
     path = checkpoints.save(tmp_path, STATE, manifest())
     (path / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=re.escape(f"checkpoint {path} is damaged: manifest.json{problem}")):
         checkpoints.load(path)
 
 
-def test_sound_sums_over_a_state_that_is_none(tmp_path, monkeypatch):
+def test_sound_sums_over_a_state_that_is_none(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(safetensors.torch, "save", lambda tensors: b"something else")
     path = checkpoints.save(tmp_path, STATE, manifest())
     with pytest.raises(UserError, match=r"damaged: state\.safetensors: "):
@@ -165,7 +165,7 @@ def test_sound_sums_over_a_state_that_is_none(tmp_path, monkeypatch):
         ({"rng": torch.zeros(16)}, r"'rng' is uint8 \[16\], should be float32 \[16\]"),
     ],
 )
-def test_tensors_that_do_not_fit_are_named(tmp_path, change, message):
+def test_tensors_that_do_not_fit_are_named(tmp_path, change, message) -> None:
     path = checkpoints.save(tmp_path, STATE, manifest())
     like = {name: tensor for name, tensor in (STATE | change).items() if tensor is not None}
     with pytest.raises(UserError, match=message):
@@ -173,7 +173,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, change, message):
     assert_same(checkpoints.load(path, STATE)[0], STATE)
 
 
-def test_latest_and_best_and_pruning(tmp_path):
+def test_latest_and_best_and_pruning(tmp_path) -> None:
     with pytest.raises(UserError, match="no checkpoint in"):
         checkpoints.latest(tmp_path / "none")
     checkpoints.save(tmp_path, STATE, manifest(0))
@@ -190,7 +190,7 @@ def test_latest_and_best_and_pruning(tmp_path):
     assert len(names(tmp_path)) == 4
 
 
-def test_a_damaged_checkpoint_does_not_stop_pruning(tmp_path):
+def test_a_damaged_checkpoint_does_not_stop_pruning(tmp_path) -> None:
     for env_steps in (1, 2, 3):
         path = checkpoints.save(tmp_path, STATE, manifest(env_steps, score=1.0 - env_steps))
     (path / "manifest.json").write_text("{")
@@ -198,7 +198,7 @@ def test_a_damaged_checkpoint_does_not_stop_pruning(tmp_path):
     assert names(tmp_path) == ["000000000001", "000000000003"]
 
 
-def test_same_number_of_steps_is_replaced(tmp_path):
+def test_same_number_of_steps_is_replaced(tmp_path) -> None:
     checkpoints.save(tmp_path, STATE, manifest(score=None))
     path = checkpoints.save(tmp_path, {"a": torch.ones(2)}, manifest(score=0.5))
     tensors, loaded = checkpoints.load(path)
@@ -207,7 +207,7 @@ def test_same_number_of_steps_is_replaced(tmp_path):
     assert names(tmp_path) == [path.name]
 
 
-def test_debris_of_a_killed_save_is_never_taken_for_a_checkpoint(tmp_path):
+def test_debris_of_a_killed_save_is_never_taken_for_a_checkpoint(tmp_path) -> None:
     path = checkpoints.save(tmp_path, STATE, manifest(100))
     debris = tmp_path / ".tmp-000000000200"
     debris.mkdir()
@@ -237,7 +237,7 @@ class FullDisk:
 
 
 @pytest.mark.parametrize("env_steps", [200, 100])
-def test_full_disk_at_any_call_leaves_the_old_checkpoint(tmp_path, env_steps):
+def test_full_disk_at_any_call_leaves_the_old_checkpoint(tmp_path, env_steps) -> None:
     messages = []
     for fail_at in range(1, 100):
         directory = tmp_path / str(fail_at)
@@ -262,7 +262,7 @@ def test_full_disk_at_any_call_leaves_the_old_checkpoint(tmp_path, env_steps):
     assert_same(checkpoints.load(directory / f"{env_steps:012d}")[0], {"new": torch.ones(1)})
 
 
-def test_a_write_cut_short_by_a_full_disk(tmp_path, monkeypatch):
+def test_a_write_cut_short_by_a_full_disk(tmp_path, monkeypatch) -> None:
     old = checkpoints.save(tmp_path, STATE, manifest(100))
 
     def half(path, data):
@@ -277,13 +277,13 @@ def test_a_write_cut_short_by_a_full_disk(tmp_path, monkeypatch):
     assert_same(checkpoints.load(old)[0], STATE)
 
 
-def test_unwritable_directory(tmp_path):
+def test_unwritable_directory(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"Not a directory|File exists"):
         checkpoints.save(tmp_path / "file", STATE, manifest())
 
 
-def test_deleting_that_fails(tmp_path, monkeypatch):
+def test_deleting_that_fails(tmp_path, monkeypatch) -> None:
     for env_steps in (1, 2):
         checkpoints.save(tmp_path, STATE, manifest(env_steps))
 

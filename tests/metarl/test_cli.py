@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import metarl.cli
-from envs.errors import UserError
 from metarl import checkpoints
 from metarl.checkpoints import CheckpointError, Manifest
 from metarl.cli import main
 from metarl.runs import RunDirectory
+from metarl_envs.errors import UserError
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -74,7 +74,7 @@ def fails(capsys, code, *arguments):
     return captured.err.removeprefix("metarl: ").strip()
 
 
-def test_train(config, trained, capsys):
+def test_train(config, trained, capsys) -> None:
     assert main(["train", config, "--run", "out/a", "--iterations", "2", "--algorithm.inner.lr=0.5"]) == 0
     [(given, run, resume)] = trained
     assert (given.iterations, given.algorithm.inner.lr, resume) == (2, 0.5, False)
@@ -83,19 +83,19 @@ def test_train(config, trained, capsys):
     assert "run directory: out/a\n" in capsys.readouterr().out
 
 
-def test_train_options_may_stand_among_overrides(config, trained):
+def test_train_options_may_stand_among_overrides(config, trained) -> None:
     assert main(["train", "--run=b", config, "--iterations", "2", "--run", "c", "--seed", "4"]) == 0
     [(given, run, _)] = trained
     assert (run.path, given.iterations, given.seed) == (Path("c"), 2, 4)
 
 
-def test_train_names_the_run_after_the_configuration(config, trained):
+def test_train_names_the_run_after_the_configuration(config, trained) -> None:
     assert main(["train", config]) == 0
     assert trained[0][1].path.parent == Path("runs")
     assert trained[0][1].path.match("quick-[0-9]*-[0-9]*")
 
 
-def test_resume(run, trained):
+def test_resume(run, trained) -> None:
     assert main(["train", "--resume", "done"]) == 0
     assert main(["train", "--resume", "done", "--iterations", "8"]) == 0
     assert [(config.iterations, given.path, resume) for config, given, resume in trained] == [
@@ -105,7 +105,7 @@ def test_resume(run, trained):
     assert RunDirectory.open(run.path).config.iterations == 8
 
 
-def test_evaluate(run, fake):
+def test_evaluate(run, fake) -> None:
     calls = []
 
     def evaluate_run(*args, **kwargs):
@@ -132,7 +132,7 @@ def test_evaluate(run, fake):
     ]
 
 
-def test_watch(run, fake, capsys):
+def test_watch(run, fake, capsys) -> None:
     calls = []
 
     def watch_run(*args, **kwargs):
@@ -147,7 +147,7 @@ def test_watch(run, fake, capsys):
     assert capsys.readouterr().out.splitlines()[-2:] == ["video: a.mp4", "video: b.mp4"]
 
 
-def test_export(run, fake, capsys):
+def test_export(run, fake, capsys) -> None:
     written = []
 
     class Exporting:
@@ -165,7 +165,7 @@ def test_export(run, fake, capsys):
     assert capsys.readouterr().out.splitlines()[-2:] == [f"policy: {path}" for path in written]
 
 
-def test_tasks(capsys):
+def test_tasks(capsys) -> None:
     assert main(["tasks"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ("ML10", "navigation", "bandit", "pick-place-wall-v3"))
@@ -179,7 +179,7 @@ def test_tasks(capsys):
     assert "benchmark: ML1, task: reach-v3" in capsys.readouterr().out
 
 
-def test_help(config, capsys):
+def test_help(config, capsys) -> None:
     for arguments in (["--help"], ["evaluate", "--help"], ["train", config, "--help"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
@@ -192,7 +192,7 @@ def test_help(config, capsys):
     assert not Path("runs").exists()
 
 
-def test_version(capsys):
+def test_version(capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
@@ -239,19 +239,19 @@ def test_version(capsys):
         ("tasks pich-place-v3", "unknown task family 'pich-place-v3'; did you mean 'pick-place-v3'?"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, fake, capsys, arguments, message):
+def test_mistakes_are_told_in_one_line(run, fake, capsys, arguments, message) -> None:
     fake("metarl.evaluation.command", "evaluate_run", None)
     fake("metarl.viewing.command", "watch_run", None)
     assert fails(capsys, 2, *arguments.split()).startswith(f"error: {message}")
 
 
-def test_no_cuda(config, trained, capsys, monkeypatch):
+def test_no_cuda(config, trained, capsys, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert fails(capsys, 2, "train", config, "--device", "cuda").startswith("error: device: 'cuda' was asked for")
     assert not Path("runs").exists()
 
 
-def test_a_mistake_found_at_start_up_leaves_no_directory(config, fake, capsys):
+def test_a_mistake_found_at_start_up_leaves_no_directory(config, fake, capsys) -> None:
     def train(config, run, resume):
         raise UserError("no such\ntask")
 
@@ -260,7 +260,7 @@ def test_a_mistake_found_at_start_up_leaves_no_directory(config, fake, capsys):
     assert not Path("a").exists()
 
 
-def test_a_full_disk_is_no_fault_of_the_user(config, fake, capsys):
+def test_a_full_disk_is_no_fault_of_the_user(config, fake, capsys) -> None:
     def train(config, run, resume):
         raise CheckpointError("could not write checkpoint: No space left on device")
 
@@ -271,7 +271,7 @@ def test_a_full_disk_is_no_fault_of_the_user(config, fake, capsys):
     assert Path("a").exists()
 
 
-def test_interruption(capsys, monkeypatch):
+def test_interruption(capsys, monkeypatch) -> None:
     def interrupt(argv):
         raise KeyboardInterrupt
 
@@ -279,7 +279,7 @@ def test_interruption(capsys, monkeypatch):
     assert fails(capsys, 130, "tasks") == "interrupted"
 
 
-def test_faults_of_the_program_keep_their_traceback(config, fake):
+def test_faults_of_the_program_keep_their_traceback(config, fake) -> None:
     def train(config, run, resume):
         raise ZeroDivisionError
 
@@ -289,7 +289,7 @@ def test_faults_of_the_program_keep_their_traceback(config, fake):
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "watch", "export", "baselines"])
-def test_scripts_do_what_the_command_does(command, capsys, monkeypatch):
+def test_scripts_do_what_the_command_does(command, capsys, monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", [f"{command}.py", "--no-such-option"])
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(SCRIPTS / f"{command}.py"), run_name="__main__")
@@ -297,7 +297,7 @@ def test_scripts_do_what_the_command_does(command, capsys, monkeypatch):
     assert f"metarl {command} --help" in capsys.readouterr().err
 
 
-def test_help_does_not_wait_for_pytorch():
+def test_help_does_not_wait_for_pytorch() -> None:
     code = "import sys, metarl.cli; metarl.cli._make_parser(); print('torch' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=SCRIPTS.parent, capture_output=True, text=True, check=True

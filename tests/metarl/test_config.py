@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from envs.errors import UserError
 from metarl.algorithms.maml.config import (
     InnerConfig,
     LinearBaselineConfig,
@@ -33,6 +32,7 @@ from metarl.config import (
     override_config,
     parse_overrides,
 )
+from metarl_envs.errors import UserError
 
 MINIMAL = """
 iterations: 5
@@ -140,7 +140,7 @@ configs = st.builds(
 
 @settings(deadline=None)
 @given(config=configs)
-def test_a_dumped_config_loads_back_equal(tmp_path_factory, config):
+def test_a_dumped_config_loads_back_equal(tmp_path_factory, config) -> None:
     path = tmp_path_factory.mktemp("config") / "config.yaml"
     path.write_text(dump_config(config), encoding="utf-8")
     loaded = load_config(path)
@@ -148,7 +148,7 @@ def test_a_dumped_config_loads_back_equal(tmp_path_factory, config):
     assert repr(loaded) == repr(config)  # 1 and 1.0 and true are equal in Python, but not the same option
 
 
-def test_what_is_left_out_has_its_default(write):
+def test_what_is_left_out_has_its_default(write) -> None:
     config = load_config(write(MINIMAL))
     assert config == RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig())
     assert (config.seed, config.device, config.threads) == (1, "auto", None)
@@ -157,21 +157,21 @@ def test_what_is_left_out_has_its_default(write):
 
 
 @pytest.mark.parametrize(("written", "value"), [("1e-4", 1e-4), ("1E5", 1e5), ("-.5e+1", -5.0), ("2.e3", 2000.0)])
-def test_numbers_in_scientific_notation(write, written, value):
+def test_numbers_in_scientific_notation(write, written, value) -> None:
     path = write(
         f"iterations: 1\ntasks: {{kind: registered, id: x, options: {{y: {written}}}}}\nalgorithm: {{kind: rl2}}"
     )
     assert load_config(path).tasks.options == {"y": value}
 
 
-def test_words_with_an_e_stay_words(write):
+def test_words_with_an_e_stay_words(write) -> None:
     path = write(
         "iterations: 1\ntasks: {kind: registered, id: 1e, options: {a: e5, b: 1e5x, c: '1e5'}}\nalgorithm: {kind: rl2}"
     )
     assert load_config(path).tasks == RegisteredTasks(id="1e", options={"a": "e5", "b": "1e5x", "c": "1e5"})
 
 
-def test_configurations_are_frozen():
+def test_configurations_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         NavigationTasks().horizon = 3
 
@@ -241,20 +241,20 @@ def test_configurations_are_frozen():
         ("checkpoint: {every: 0}\nseed: -1", "seed: expected greater than or equal to 0, got -1 (and 1 more)"),
     ],
 )
-def test_mistakes_are_named(write, change, message):
+def test_mistakes_are_named(write, change, message) -> None:
     name = change.split(":")[0]
     kept = "".join(line + "\n" for line in MINIMAL.split("\n") if not line.startswith(name))
     path = write(kept + change)
     assert complaint(load_config, path) == f"{path}: {message}"
 
 
-def test_missing_field_is_named(write):
+def test_missing_field_is_named(write) -> None:
     path = write("tasks: {kind: navigation}\nalgorithm: {kind: maml}")
     assert complaint(load_config, path) == f"{path}: iterations: required, but missing"
 
 
 @pytest.mark.parametrize("content", ["", "3", "[1, 2]", "text"])
-def test_not_a_mapping(write, content):
+def test_not_a_mapping(write, content) -> None:
     path = write(content)
     assert complaint(load_config, path).startswith(f"{path}: top level: expected a mapping of fields, got ")
 
@@ -269,19 +269,19 @@ def test_not_a_mapping(write, content):
         ("a: 2024-13-01", ": not valid YAML: month must be in 1..12"),
     ],
 )
-def test_not_yaml(write, content, message):
+def test_not_yaml(write, content, message) -> None:
     path = write(content)
     assert complaint(load_config, path).startswith(f"{path}{message}")
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_files_that_cannot_be_read(tmp_path) -> None:
     assert complaint(load_config, tmp_path / "none.yaml") == f"no configuration file '{tmp_path / 'none.yaml'}'"
     assert complaint(load_config, tmp_path).startswith("cannot read configuration file")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     assert complaint(load_config, tmp_path / "binary.yaml").startswith("cannot read configuration file")
 
 
-def test_overrides(write):
+def test_overrides(write) -> None:
     overrides = "--seed=3 --algorithm.inner.lr 1e-2 --evaluation.adaptation-episodes 0 1 3 --device cpu"
     overrides += " --threads None --iterations 2"
     overrides += (
@@ -298,7 +298,7 @@ def test_overrides(write):
     )
 
 
-def test_another_kind_starts_from_its_defaults_whatever_the_order():
+def test_another_kind_starts_from_its_defaults_whatever_the_order() -> None:
     config = RunConfig(iterations=1, tasks=NavigationTasks(horizon=7), algorithm=MAMLConfig(outer=TRPOConfig(max_kl=1)))
     for overrides in (
         "--algorithm.outer.kind ppo --algorithm.outer.clip 0.2",
@@ -310,7 +310,7 @@ def test_another_kind_starts_from_its_defaults_whatever_the_order():
     assert override_config(config, ["--tasks.kind", "bandit"]).tasks == BanditTasks()
 
 
-def test_overrides_take_lists_and_options_as_yaml():
+def test_overrides_take_lists_and_options_as_yaml() -> None:
     config = RunConfig(iterations=1, tasks=RegisteredTasks(id="x"), algorithm=MAMLConfig())
     changed = override_config(config, ["--algorithm.hidden-sizes", "[8, 9]", "--tasks.options.height", "1.5"])
     assert changed.algorithm.hidden_sizes == (8, 9)
@@ -334,17 +334,17 @@ def test_overrides_take_lists_and_options_as_yaml():
         ("-- 1", "command line: top level: unknown field ''"),
     ],
 )
-def test_mistaken_overrides_are_named(overrides, message):
+def test_mistaken_overrides_are_named(overrides, message) -> None:
     config = RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig())
     assert complaint(override_config, config, overrides.split()).startswith(message)
 
 
-def test_override_that_is_not_yaml():
+def test_override_that_is_not_yaml() -> None:
     config = RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig())
     assert complaint(override_config, config, ["--seed", "[1"]).startswith("--seed, line 1: not valid YAML: ")
 
 
-def test_last_of_equal_overrides_counts():
+def test_last_of_equal_overrides_counts() -> None:
     assert parse_overrides(["--a.b", "1", "-2", "--c=", "--a.b", "3"]) == {"a.b": ["3"], "c": [""]}
 
 
@@ -356,7 +356,7 @@ def test_last_of_equal_overrides_counts():
         TabularTasks(num_train_tasks=3, num_test_tasks=2, horizon=7),
     ],
 )
-def test_tasks_are_built_as_configured(config):
+def test_tasks_are_built_as_configured(config) -> None:
     distribution = config.build()
     assert len(distribution.train_tasks) == config.num_train_tasks
     assert len(distribution.test_tasks) == config.num_test_tasks

@@ -78,7 +78,7 @@ def random_inputs(*shape):
 
 @pytest.mark.parametrize("name", CORES)
 @pytest.mark.parametrize("cuts", [[], [5], [1, 2, 11], [4, 8, 12, 16], [18]], ids=str)
-def test_steps_equal_the_sequence_across_chunks(name, cuts):
+def test_steps_equal_the_sequence_across_chunks(name, cuts) -> None:
     core, time = core_of(name), 19
     inputs = features(3, time, 3)
     outputs, state = [], core.initial_state(3)
@@ -93,7 +93,7 @@ def test_steps_equal_the_sequence_across_chunks(name, cuts):
 
 
 @pytest.mark.parametrize("name", CORES)
-def test_steps_and_sequences_take_turns(name):
+def test_steps_and_sequences_take_turns(name) -> None:
     core = core_of(name)
     inputs = features(2, 15, 3)
     whole, last = core.sequence(inputs, core.initial_state(2))
@@ -105,7 +105,7 @@ def test_steps_and_sequences_take_turns(name):
 
 
 @pytest.mark.parametrize("name", CORES)
-def test_rows_at_different_points_of_their_trials_do_not_mix(name):
+def test_rows_at_different_points_of_their_trials_do_not_mix(name) -> None:
     """One state may have gone on while the other waited, as where episodes end early."""
     core = core_of(name)
     inputs = features(2, 12, 3)
@@ -120,7 +120,7 @@ def test_rows_at_different_points_of_their_trials_do_not_mix(name):
 
 
 @pytest.mark.parametrize("name", CORES)
-def test_nothing_depends_on_what_comes_later_or_on_other_rows(name):
+def test_nothing_depends_on_what_comes_later_or_on_other_rows(name) -> None:
     core = core_of(name)
     inputs = features(3, 10, 3)
     before, _ = core.sequence(inputs, core.initial_state(3))
@@ -136,7 +136,7 @@ def test_nothing_depends_on_what_comes_later_or_on_other_rows(name):
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm", "transformer, all in memory"])
-def test_the_first_step_is_remembered(name):
+def test_the_first_step_is_remembered(name) -> None:
     core = core_of(name)
     inputs = features(1, 12, 3)
     before, _ = core.sequence(inputs, core.initial_state(1))
@@ -145,7 +145,7 @@ def test_the_first_step_is_remembered(name):
     assert (after[0, -1] - before[0, -1]).abs().max() > 1e-6
 
 
-def test_a_transformer_forgets_what_is_older_than_its_memory():
+def test_a_transformer_forgets_what_is_older_than_its_memory() -> None:
     """Each of two layers looks back 4 steps, itself included: nothing comes from further than 6 steps back."""
     core = core_of("transformer, short memory")
     inputs = features(1, 12, 3)
@@ -156,7 +156,7 @@ def test_a_transformer_forgets_what_is_older_than_its_memory():
     assert changed.tolist() == [False] * 2 + [True] * 7 + [False] * 3
 
 
-def test_a_transformer_layer_equals_attention_written_out():
+def test_a_transformer_layer_equals_attention_written_out() -> None:
     core = core_of("transformer, short memory")
     inputs = features(1, 9, 3)
     hidden = core.embedding(inputs)[0]
@@ -186,7 +186,7 @@ def test_a_transformer_layer_equals_attention_written_out():
 
 
 @pytest.mark.parametrize(("steps", "at_once"), [(1, 100), (7, 100), (7, 2), (7, 0)])
-def test_a_grus_own_gradients_are_those_of_pytorchs(steps, at_once, monkeypatch):
+def test_a_grus_own_gradients_are_those_of_pytorchs(steps, at_once, monkeypatch) -> None:
     monkeypatch.setattr(rnn, "_NUMBERS_AT_ONCE", at_once * 4 * 6 * 3)
     core = core_of("gru")
     weights = torch.randn(3, steps + 1, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -204,7 +204,7 @@ def test_a_grus_own_gradients_are_those_of_pytorchs(steps, at_once, monkeypatch)
         assert theirs.abs().max() > 0.01
 
 
-def test_a_gru_is_differentiated_twice_where_that_is_asked_for():
+def test_a_gru_is_differentiated_twice_where_that_is_asked_for() -> None:
     core = core_of("gru")
 
     def second():
@@ -218,12 +218,12 @@ def test_a_gru_is_differentiated_twice_where_that_is_asked_for():
         second()
 
 
-def test_heads_must_divide_the_model():
+def test_heads_must_divide_the_model() -> None:
     with pytest.raises(ValidationError, match="not an even multiple of heads 4"):
         TransformerConfig(model_size=20, heads=4)
 
 
-def test_a_fresh_lstm_keeps_its_cell():
+def test_a_fresh_lstm_keeps_its_cell() -> None:
     core = make_core(3, LSTMConfig(hidden_size=2))
     assert core.rnn.bias_hh_l0.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
     assert not core.rnn.bias_ih_l0.any()
@@ -233,7 +233,7 @@ def test_a_fresh_lstm_keeps_its_cell():
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("core", ["gru", "lstm", "transformer, short memory"])
-def test_a_policys_steps_equal_its_sequence(core, encoder, head, observation_to_head):
+def test_a_policys_steps_equal_its_sequence(core, encoder, head, observation_to_head) -> None:
     policy = policy_of(core, encoder, head, observation_to_head)
     inputs = random_inputs(3, 9)
     policy.observation_normalizer.update(inputs.observations * 3 + 1, torch.ones(3, 9, dtype=torch.bool))
@@ -248,7 +248,7 @@ def test_a_policys_steps_equal_its_sequence(core, encoder, head, observation_to_
 
 @pytest.mark.parametrize("field", RecurrentInput._fields)
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_input_is_seen(encoder, field):
+def test_every_input_is_seen(encoder, field) -> None:
     policy = policy_of(encoder=encoder)
     inputs = random_inputs(2, 3)
     value = getattr(inputs, field)
@@ -259,14 +259,14 @@ def test_every_input_is_seen(encoder, field):
 
 
 @pytest.mark.parametrize("observation_to_head", [False, True])
-def test_the_current_observation_reaches_a_linear_head_only_if_wanted(observation_to_head):
+def test_the_current_observation_reaches_a_linear_head_only_if_wanted(observation_to_head) -> None:
     policy = policy_of(observation_to_head=observation_to_head)
     hidden, observations = features(2, 6), features(2, 4)
     changed = not torch.equal(policy.head(hidden, observations), policy.head(hidden, observations + 1))
     assert changed == observation_to_head
 
 
-def test_a_hypernetwork_starts_as_one_network_for_every_task():
+def test_a_hypernetwork_starts_as_one_network_for_every_task() -> None:
     torch.manual_seed(0)
     head = HypernetworkHead(6, 4, 3, Gaussian(2), 0.5, 1e-3).double()
     observations = features(2, 4)
@@ -277,7 +277,7 @@ def test_a_hypernetwork_starts_as_one_network_for_every_task():
     assert one[:, 2:].flatten().tolist() == pytest.approx([math.log(0.5)] * 4)
 
 
-def test_a_hypernetworks_weights_are_what_the_core_makes_of_them():
+def test_a_hypernetworks_weights_are_what_the_core_makes_of_them() -> None:
     torch.manual_seed(0)
     head = randomize(HypernetworkHead(6, 4, 3, Categorical(2), 0.5, 1e-3).double())
     hidden, observation = features(6), features(4)
@@ -288,7 +288,7 @@ def test_a_hypernetworks_weights_are_what_the_core_makes_of_them():
     exactly(head(hidden, observation), last_weight @ units + head.action.linear.bias + generated[21:])
 
 
-def test_statistics_of_returns_do_not_change_what_a_critic_says():
+def test_statistics_of_returns_do_not_change_what_a_critic_says() -> None:
     critic = randomize(Critic(6, 4, None).double())
     hidden, observations = features(5, 6), features(5, 4)
     valid = torch.ones(5, dtype=torch.bool)
@@ -304,7 +304,7 @@ def test_statistics_of_returns_do_not_change_what_a_critic_says():
 
 @pytest.mark.parametrize("critic", ["none", "shared", "own"])
 @pytest.mark.parametrize("core", ["lstm", "transformer, short memory"])
-def test_policy_and_critic_run_together_across_chunks(core, critic):
+def test_policy_and_critic_run_together_across_chunks(core, critic) -> None:
     policy = policy_of(core)
     body = randomize(RecurrentBody(4, 2, ENCODERS["joint"], CORES["gru"]).double()) if critic == "own" else None
     size = 6 if critic == "own" else policy.body.output_size

@@ -23,7 +23,7 @@ def random_parameters(family, seed=0):
     return 0.5 * torch.randn(4, 5, family.parameter_size, generator=rng, dtype=torch.float64)
 
 
-def test_densities_entropy_and_divergence_equal_the_reference(family):
+def test_densities_entropy_and_divergence_equal_the_reference(family) -> None:
     old, new = random_parameters(family), random_parameters(family, 1)
     actions = family.sample(old, torch.Generator().manual_seed(2))
     reference = references(family, old)
@@ -34,7 +34,7 @@ def test_densities_entropy_and_divergence_equal_the_reference(family):
     )
 
 
-def test_fisher_product_equals_the_hessian_of_the_divergence(family):
+def test_fisher_product_equals_the_hessian_of_the_divergence(family) -> None:
     parameters, tangent = random_parameters(family), random_parameters(family, 1)
     product = family.fisher_product(parameters, tangent)
     for index in np.ndindex(4, 5):
@@ -43,14 +43,14 @@ def test_fisher_product_equals_the_hessian_of_the_divergence(family):
         torch.testing.assert_close(product[index], hessian @ tangent[index])
 
 
-def test_samples_have_the_distributions_mean(family):
+def test_samples_have_the_distributions_mean(family) -> None:
     parameters = random_parameters(family)[0, 0].expand(50_000, -1)
     samples = family.sample(parameters, torch.Generator().manual_seed(3))
     expected = references(family, parameters[0]).mean
     torch.testing.assert_close(samples.mean(0), expected, atol=0.02, rtol=0)
 
 
-def test_mode_is_the_likeliest_action(family):
+def test_mode_is_the_likeliest_action(family) -> None:
     parameters = random_parameters(family)
     best = family.log_prob(parameters, family.mode(parameters))
     for seed in range(20):
@@ -58,7 +58,7 @@ def test_mode_is_the_likeliest_action(family):
         assert (family.log_prob(parameters, actions) <= best + 1e-12).all()
 
 
-def test_action_spaces_choose_the_family(family):
+def test_action_spaces_choose_the_family(family) -> None:
     space = gym.spaces.Box(-1, 1, (2,)) if isinstance(family, Gaussian) else gym.spaces.Discrete(3)
     chosen = action_distribution(space)
     assert (type(chosen), chosen.action_size) == (type(family), family.action_size)
@@ -66,7 +66,7 @@ def test_action_spaces_choose_the_family(family):
         action_distribution(gym.spaces.MultiBinary(3))
 
 
-def test_normalizer_in_parts_equals_statistics_of_the_whole(family):
+def test_normalizer_in_parts_equals_statistics_of_the_whole(family) -> None:
     size = family.parameter_size
     data = random_parameters(family) * 3 + 1
     valid = torch.ones(4, 5, dtype=torch.bool)
@@ -79,7 +79,7 @@ def test_normalizer_in_parts_equals_statistics_of_the_whole(family):
     torch.testing.assert_close(normalizer(data), expected)
 
 
-def test_normalizer_leaves_inputs_alone_before_any_update_and_bounds_what_hardly_varies(family):
+def test_normalizer_leaves_inputs_alone_before_any_update_and_bounds_what_hardly_varies(family) -> None:
     size = family.parameter_size
     normalizer = Normalizer(size)
     inputs = torch.linspace(-2, 2, size)
@@ -93,7 +93,7 @@ def test_normalizer_leaves_inputs_alone_before_any_update_and_bounds_what_hardly
     assert torch.equal(loaded.std, normalizer.std)
 
 
-def test_scores_and_their_tangents_equal_differentiation(family):
+def test_scores_and_their_tangents_equal_differentiation(family) -> None:
     draw = torch.Generator().manual_seed(5)
     parameters, tangent = torch.randn(2, 6, family.parameter_size, generator=draw, dtype=torch.float64)
     actions = family.sample(parameters, draw)

@@ -4,8 +4,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs.errors import UserError
 from metarl.episodes import Episode, check_episodes
+from metarl_envs.errors import UserError
 
 BOX = gym.spaces.Box(-1, 1, (2,))
 CHOICES = gym.spaces.Discrete(3, start=1)
@@ -18,7 +18,7 @@ def changed(array, at, value):
     return array
 
 
-def test_lists_and_tuples_become_arrays():
+def test_lists_and_tuples_become_arrays() -> None:
     (episode,) = check_episodes([([[1, 2, 3]], [[0.5, 0.5]], [7])], 3, BOX)
     assert isinstance(episode, Episode)
     assert [field.tolist() for field in episode] == [[[1, 2, 3]], [[0.5, 0.5]], [7]]
@@ -44,13 +44,13 @@ def test_lists_and_tuples_become_arrays():
         ((OBSERVATIONS, ACTIONS, REWARDS), CHOICES, r"\[1\].actions must have shape \(4,\), .* got \(4, 2\)"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(episode, space, message):
+def test_a_mistake_is_told_in_one_line(episode, space, message) -> None:
     right = (OBSERVATIONS, ACTIONS if space is BOX else [1, 2, 3, 1], REWARDS)
     with pytest.raises(UserError, match=message) as caught:
         check_episodes([right, episode], 3, space)
     assert "\n" not in str(caught.value)
 
 
-def test_no_episode_is_a_mistake():
+def test_no_episode_is_a_mistake() -> None:
     with pytest.raises(UserError, match="at least one episode"):
         check_episodes([], 3, BOX)

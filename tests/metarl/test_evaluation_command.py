@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from envs.errors import UserError
 from metarl import checkpoints
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.config import MAMLConfig
@@ -13,6 +12,7 @@ from metarl.config import NavigationTasks, RunConfig
 from metarl.evaluation import command
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
+from metarl_envs.errors import UserError
 
 
 class StandingStill:
@@ -47,7 +47,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-def test_what_was_found_is_kept_and_printed(run, capsys):
+def test_what_was_found_is_kept_and_printed(run, capsys) -> None:
     path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[3, 0], episodes=2, seed=5)
     assert path == run.evaluations / "000000001200-test-k0-3-episodes2-seed5.json"
     found = json.loads(path.read_text())
@@ -65,7 +65,7 @@ def test_what_was_found_is_kept_and_printed(run, capsys):
     assert f"Evaluation: {path}\n" in printed
 
 
-def test_a_control_is_named_as_one(run, capsys, monkeypatch):
+def test_a_control_is_named_as_one(run, capsys, monkeypatch) -> None:
     monkeypatch.setattr(StandingStill, "hold_state", lambda agent: None, raising=False)
     path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], hold_state=True)
     assert path.name == "000000001200-test-k0-episodes3-seed1-state-held.json"
@@ -73,7 +73,7 @@ def test_a_control_is_named_as_one(run, capsys, monkeypatch):
     assert "Control: the policy's recurrent state is held" in capsys.readouterr().out
 
 
-def test_training_tasks_and_fewer_of_them(run, capsys):
+def test_training_tasks_and_fewer_of_them(run, capsys) -> None:
     checkpoint = run.checkpoints / "000000001200"
     path = command.evaluate_run(run, checkpoint, split="train", tasks_per_name=2, adaptation_episodes=[0], episodes=1)
     assert path.name == "000000001200-train-k0-episodes1-tasks2-seed1.json"
@@ -83,7 +83,7 @@ def test_training_tasks_and_fewer_of_them(run, capsys):
     assert "2 not held-out tasks" in capsys.readouterr().out
 
 
-def test_the_checkpoint_itself_is_evaluated(run, monkeypatch):
+def test_the_checkpoint_itself_is_evaluated(run, monkeypatch) -> None:
     """From a real checkpoint of an untrained policy; one of another family is refused."""
     monkeypatch.setattr(command, "load_agent", load_agent)
     distribution = run.config.tasks.build()
@@ -117,7 +117,7 @@ def test_the_checkpoint_itself_is_evaluated(run, monkeypatch):
         ({"seed": -3}, "seed must be at least 0"),
     ],
 )
-def test_bad_settings_are_refused_and_leave_nothing(run, options, message):
+def test_bad_settings_are_refused_and_leave_nothing(run, options, message) -> None:
     with pytest.raises(UserError, match=message):
         command.evaluate_run(run, run.checkpoints / "000000001200", **options)
     assert list(run.evaluations.iterdir()) == []

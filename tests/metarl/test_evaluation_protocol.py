@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from metaworld.evaluation import metalearning_evaluation
 from rich.progress import Progress
 
-from envs.core import Task, TaskDistribution, TaskVectorEnv
-from envs.errors import UserError
 from metarl.errors import RunFailure
 from metarl.evaluation import evaluate
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.errors import UserError
 
 HORIZON = 8
 
@@ -131,7 +131,7 @@ def run(agent, tasks, **options):
     return evaluate(agent, Lanes(list(dict.fromkeys(tasks))), tasks, **{"seed": 0, **options})
 
 
-def test_success_and_returns_by_hand():
+def test_success_and_returns_by_hand() -> None:
     tasks = [
         task(reward=3, length=4, solved_at=[1]),  # solved on the way, lost again
         task(reward=5, length=4, solved_at=[2, 3]),  # solved to the end
@@ -148,7 +148,7 @@ def test_success_and_returns_by_hand():
     assert len(np.unique(offsets.round(6))) == 18  # every episode, task and k has its own randomness
 
 
-def test_quick_episodes_do_not_crowd_out_slow_ones():
+def test_quick_episodes_do_not_crowd_out_slow_ones() -> None:
     """One task of four is solved, and at once: 25 %, though Meta-World's evaluator reports 100 % for it."""
     tasks = [task(reward=reward, solved_at=[0] if reward == 1 else []) for reward in (1, 2, 3, 4)]
     found = run(Inert(), tasks, adaptation_episodes=[0], episodes=3)
@@ -182,7 +182,7 @@ def test_quick_episodes_do_not_crowd_out_slow_ones():
     assert theirs == 1
 
 
-def test_an_agent_runs_under_meta_worlds_own_evaluator():
+def test_an_agent_runs_under_meta_worlds_own_evaluator() -> None:
     class Reaching(Inert):
         def adapt_action(self, observations):
             actions, auxiliary = super().adapt_action(observations)
@@ -210,7 +210,7 @@ def test_an_agent_runs_under_meta_worlds_own_evaluator():
     episodes=st.integers(1, 3),
 )
 @settings(max_examples=50, deadline=None)
-def test_every_environment_plays_exactly_its_episodes(lengths, k, steps, episodes):
+def test_every_environment_plays_exactly_its_episodes(lengths, k, steps, episodes) -> None:
     tasks = [task(reward=index, length=length) for index, length in enumerate(lengths)]
     agent = Inert()
     agent.adaptation_steps = steps
@@ -229,7 +229,7 @@ def test_every_environment_plays_exactly_its_episodes(lengths, k, steps, episode
     ("k", "steps", "rounds"),
     [(0, 1, [0]), (1, 1, [1]), (10, 1, [10]), (0, 3, [0]), (1, 3, [1]), (3, 3, [1, 1, 1]), (10, 3, [4, 3, 3])],
 )
-def test_episodes_are_spread_over_adaptation_steps(k, steps, rounds):
+def test_episodes_are_spread_over_adaptation_steps(k, steps, rounds) -> None:
     agent = Inert()
     agent.adaptation_steps = steps
     run(agent, [task(length=1)], adaptation_episodes=[k], episodes=2)
@@ -238,7 +238,7 @@ def test_episodes_are_spread_over_adaptation_steps(k, steps, rounds):
     assert [kind for kind, _ in agent.diary] == ["init", *adaptation, "reset", *evaluation]
 
 
-def test_the_agent_is_told_what_it_saw_and_reset_where_an_episode_begins():
+def test_the_agent_is_told_what_it_saw_and_reset_where_an_episode_begins() -> None:
     agent = Inert()
     run(agent, [task(length=2), task(length=3)], adaptation_episodes=[1], episodes=2)
     seen = agent.entries("adapt_action", "eval_action")
@@ -253,7 +253,7 @@ def test_the_agent_is_told_what_it_saw_and_reset_where_an_episode_begins():
     assert masks == [[True, True], [True, False], [False, True], [True, False], [True, True]]
 
 
-def test_adaptation_reaches_the_optimum_of_a_known_problem():
+def test_adaptation_reaches_the_optimum_of_a_known_problem() -> None:
     """The adapted action is the mean reward: an adapted step pays reward ** 2 + offset, an unadapted one the offset."""
     tasks = [task(reward=reward, length=length) for reward, length in ((2, 8), (-3, 5), (4, 2))]
     found = run(Averager(), tasks, adaptation_episodes=[0, 1, 3], episodes=5)
@@ -266,7 +266,7 @@ def test_adaptation_reaches_the_optimum_of_a_known_problem():
 
 @given(num_tasks=st.integers(1, 6), num_envs=st.integers(1, 8), given_env=st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_results_do_not_depend_on_how_tasks_are_batched(num_tasks, num_envs, given_env):
+def test_results_do_not_depend_on_how_tasks_are_batched(num_tasks, num_envs, given_env) -> None:
     tasks = [task(reward=index, length=1 + index) for index in range(num_tasks)]
     options = {"adaptation_episodes": [0, 3], "episodes": 2}
     one_by_one = run(Averager(), tasks, num_envs=1, **options)
@@ -275,7 +275,7 @@ def test_results_do_not_depend_on_how_tasks_are_batched(num_tasks, num_envs, giv
     assert batched.task_ids == tuple(one.id for one in tasks)
 
 
-def test_each_k_is_measured_independently():
+def test_each_k_is_measured_independently() -> None:
     tasks = [task(reward=1), task(reward=2, length=3)]
     together = run(Averager(), tasks, adaptation_episodes=[3, 0, 1])
     alone = run(Averager(), tasks, adaptation_episodes=[1])
@@ -283,13 +283,13 @@ def test_each_k_is_measured_independently():
     assert np.array_equal(together.returns[1], alone.returns[0])
 
 
-def test_the_seed_decides():
+def test_the_seed_decides() -> None:
     first, again, other = (run(Averager(), [task()], seed=seed) for seed in (1, 1, 2))
     assert first.to_dict() == again.to_dict()
     assert not np.array_equal(first.returns, other.returns)
 
 
-def test_every_round_and_the_evaluation_have_their_own_randomness():
+def test_every_round_and_the_evaluation_have_their_own_randomness() -> None:
     agent = Inert()
     agent.adaptation_steps = 2
     run(agent, [task(length=1)], adaptation_episodes=[0, 2], episodes=1)
@@ -297,7 +297,7 @@ def test_every_round_and_the_evaluation_have_their_own_randomness():
     assert len(set(offsets)) == len(offsets) == 4
 
 
-def test_tasks_are_spread_evenly_and_only_an_own_environment_is_closed():
+def test_tasks_are_spread_evenly_and_only_an_own_environment_is_closed() -> None:
     tasks = [task(reward=index) for index in range(5)]
     family = Lanes(tasks)
     evaluate(Inert(), family, tasks, seed=0, adaptation_episodes=[0], num_envs=4)
@@ -308,7 +308,7 @@ def test_tasks_are_spread_evenly_and_only_an_own_environment_is_closed():
     assert env.closed_count == 0
 
 
-def test_an_own_environment_is_closed_when_the_agent_fails():
+def test_an_own_environment_is_closed_when_the_agent_fails() -> None:
     class Failing(Inert):
         def eval_action(self, observations):
             raise RuntimeError("no action")
@@ -319,7 +319,7 @@ def test_an_own_environment_is_closed_when_the_agent_fails():
     assert family.made[0].closed_count == 1
 
 
-def test_progress_counts_every_episode():
+def test_progress_counts_every_episode() -> None:
     tasks = [task(reward=index, length=1 + index) for index in range(5)]
     with Progress(disable=True) as progress:
         run(Inert(), tasks, adaptation_episodes=[0, 3], episodes=2, num_envs=2, progress=progress)
@@ -327,7 +327,7 @@ def test_progress_counts_every_episode():
     assert bar.total == bar.completed == 3 * 2 * (2 + 5)  # batches, environments, episodes
 
 
-def test_held_out_is_said_of_test_tasks_only():
+def test_held_out_is_said_of_test_tasks_only() -> None:
     family = Lanes([task()])
     assert evaluate(Inert(), family, family.test_tasks, seed=0).held_out
     assert not evaluate(Inert(), family, [*family.test_tasks, *family.train_tasks], seed=0).held_out
@@ -346,17 +346,17 @@ def test_held_out_is_said_of_test_tasks_only():
         ({"num_envs": 0}, "num_envs must be at least 1: got 0"),
     ],
 )
-def test_bad_numbers_are_refused_in_one_line(options, message):
+def test_bad_numbers_are_refused_in_one_line(options, message) -> None:
     with pytest.raises(UserError, match=message) as caught:
         run(Inert(), [task()], **options)
     assert "\n" not in str(caught.value)
 
 
-def test_no_task_is_refused():
+def test_no_task_is_refused() -> None:
     with pytest.raises(UserError, match="at least one task"):
         evaluate(Inert(), Lanes([task()]), [], seed=0)
 
 
-def test_a_return_that_is_no_number_is_a_failure():
+def test_a_return_that_is_no_number_is_a_failure() -> None:
     with pytest.raises(RunFailure, match="lanes gave returns that are not finite"):
         run(Inert(), [task(reward=float("nan"))])

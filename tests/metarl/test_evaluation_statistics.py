@@ -11,7 +11,7 @@ def one_metric(values, names, seed=0, **options):
     return {name: row[0] for name, row in per_name.items()}, overall[0]
 
 
-def test_intervals_of_two_tasks_by_hand():
+def test_intervals_of_two_tasks_by_hand() -> None:
     # Drawing two of {1, 3} gives the means 1, 2, 3 with probabilities 1/4, 1/2, 1/4: both tails hold more than 2.5 %.
     per_name, overall = one_metric([1, 3, 10], ["a", "a", "b"])
     assert per_name["a"] == pytest.approx(Interval(2, 1, 3))
@@ -19,7 +19,7 @@ def test_intervals_of_two_tasks_by_hand():
     assert overall == pytest.approx(Interval(6, 5.5, 6.5))
 
 
-def test_level_moves_the_bounds():
+def test_level_moves_the_bounds() -> None:
     # Three tasks {0, 0, 1}: the mean of a draw is 0 with probability 8/27, so a 30 % interval starts at 1/3, not at 0.
     _, wide = one_metric([0, 0, 1], "aaa")
     _, narrow = one_metric([0, 0, 1], "aaa", level=0.3)
@@ -27,12 +27,12 @@ def test_level_moves_the_bounds():
     assert narrow == pytest.approx(Interval(1 / 3, 1 / 3, 1 / 3))
 
 
-def test_a_name_with_more_tasks_does_not_weigh_more():
+def test_a_name_with_more_tasks_does_not_weigh_more() -> None:
     _, overall = one_metric([0] * 20 + [1], ["many"] * 20 + ["one"])
     assert overall == pytest.approx(Interval(0.5, 0.5, 0.5))
 
 
-def test_names_keep_their_order_and_may_be_interleaved():
+def test_names_keep_their_order_and_may_be_interleaved() -> None:
     per_name, _ = one_metric([1, 10, 3, 20], ["b", "a", "b", "a"])
     assert list(per_name) == ["b", "a"]
     assert per_name["b"].mean == 2
@@ -40,13 +40,13 @@ def test_names_keep_their_order_and_may_be_interleaved():
 
 
 @pytest.mark.parametrize(("values", "names"), [([4.2], "a"), ([4.2] * 7, "aaaaaaa"), ([4.2, 4.2], "ab")])
-def test_without_spread_the_interval_is_the_mean(values, names):
+def test_without_spread_the_interval_is_the_mean(values, names) -> None:
     per_name, overall = one_metric(values, names)
     for interval in (overall, *per_name.values()):
         assert interval == pytest.approx(Interval(4.2, 4.2, 4.2))
 
 
-def test_difference_columns_are_paired():
+def test_difference_columns_are_paired() -> None:
     before = np.random.default_rng(1).normal(0, 1000, 12)
     columns = np.stack([before, before + 1, np.ones(12)], axis=1)
     _, (first, second, gain) = stratified_bootstrap(columns, ["a"] * 12, np.random.default_rng(0))
@@ -55,13 +55,13 @@ def test_difference_columns_are_paired():
     assert first.high - first.low > 100
 
 
-def test_the_result_depends_only_on_the_generator():
+def test_the_result_depends_only_on_the_generator() -> None:
     values, names = np.random.default_rng(2).normal(size=9), "aaabbbbbc"
     assert one_metric(values, names, seed=3) == one_metric(values, names, seed=3)
     assert one_metric(values, names, seed=3) != one_metric(values, names, seed=4)
 
 
-def test_agrees_with_scipy_on_a_single_name():
+def test_agrees_with_scipy_on_a_single_name() -> None:
     values = np.random.default_rng(5).exponential(size=40)
     _, ours = one_metric(values, "a" * 40, resamples=40_000)
     theirs = scipy.stats.bootstrap((values,), np.mean, n_resamples=40_000, method="percentile", rng=6)
@@ -70,7 +70,7 @@ def test_agrees_with_scipy_on_a_single_name():
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=tolerance)
 
 
-def test_agrees_with_drawing_tasks_themselves():
+def test_agrees_with_drawing_tasks_themselves() -> None:
     """A direct reference with two names of different sizes and spreads."""
     rng = np.random.default_rng(7)
     first, second = rng.normal(1, 2, 6), rng.normal(-1, 5, 9)
@@ -79,7 +79,7 @@ def test_agrees_with_drawing_tasks_themselves():
     assert [ours.low, ours.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]).tolist(), abs=0.06 * draws.std())
 
 
-def test_coverage_of_the_true_mean():
+def test_coverage_of_the_true_mean() -> None:
     """Two names, 25 and 40 tasks, true means 1 and 3: about 19 of 20 intervals hold the overall mean 2."""
     rng = np.random.default_rng(8)
     hits = 0
@@ -100,5 +100,5 @@ def test_coverage_of_the_true_mean():
         (Interval(0, 0, 0), False),
     ],
 )
-def test_excludes_zero(interval, excludes):
+def test_excludes_zero(interval, excludes) -> None:
     assert interval.excludes_zero is excludes

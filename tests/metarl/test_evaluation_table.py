@@ -30,7 +30,7 @@ def rendered(found):
 TWO = evaluation(["a-v3", "a-v3"], [[[-1, 1], [0, 0]], [[100, 300], [400, 600]]])
 
 
-def test_summaries_by_hand():
+def test_summaries_by_hand() -> None:
     before, after = TWO.overall
     # Two tasks: the 95 % interval of their mean spans from the one to the other.
     assert before.success == pytest.approx((0.25, 0, 0.5))
@@ -44,26 +44,26 @@ def test_summaries_by_hand():
     assert TWO.per_name == {"a-v3": TWO.overall}
 
 
-def test_gain_is_paired_by_task():
+def test_gain_is_paired_by_task() -> None:
     returns = np.array([[[-500.0]] * 5 + [[700.0]] * 5, [[-497.0]] * 5 + [[703.0]] * 5])
     gain = evaluation(["a"] * 10, returns).overall[1].return_gain
     assert gain == pytest.approx((3, 3, 3))
 
 
-def test_intervals_follow_from_the_seed():
+def test_intervals_follow_from_the_seed() -> None:
     returns = np.random.default_rng(0).normal(size=(1, 30, 1))
     first, again = (evaluation(["a"] * 30, returns, ks=[0]) for _ in range(2))
     assert first.overall == again.overall
     assert replace(first, seed=first.seed + 1).overall != first.overall
 
 
-def test_names_weigh_the_same():
+def test_names_weigh_the_same() -> None:
     found = evaluation(["a", "a", "a", "b"], [[[0]] * 3 + [[1]]], ks=[0])
     assert found.overall[0].returns.mean == 0.5
     assert [rows[0].returns.mean for rows in found.per_name.values()] == [0, 1]
 
 
-def test_to_dict_is_plain_json_with_every_number():
+def test_to_dict_is_plain_json_with_every_number() -> None:
     found = json.loads(json.dumps(TWO.to_dict(), allow_nan=False))
     assert found["tasks"][0] == {
         "name": "a-v3",
@@ -83,7 +83,7 @@ def test_to_dict_is_plain_json_with_every_number():
     assert found["protocol"]["episodes_per_task"] == 2
 
 
-def test_one_name_is_one_compact_table():
+def test_one_name_is_one_compact_table() -> None:
     assert rendered(TWO) == [
         "ML: 2 held-out tasks, 2 episodes each after k adaptation episodes.",
         "Success = solved at any step. [95% bootstrap interval over tasks]",
@@ -97,7 +97,7 @@ def test_one_name_is_one_compact_table():
     ]
 
 
-def test_several_names_come_with_every_k_and_an_overall_table():
+def test_several_names_come_with_every_k_and_an_overall_table() -> None:
     ks = (0, 1, 3, 10)
     names = ["button-press-topdown-wall-v3", "button-press-topdown-wall-v3", "b", "b"]
     lines = rendered(evaluation(names, [[[1000 * k], [5000], [k], [k]] for k in ks], ks=ks))
@@ -107,7 +107,7 @@ def test_several_names_come_with_every_k_and_an_overall_table():
     assert "All names, each with the same weight:" in lines
 
 
-def test_many_names_show_the_first_and_the_last_k_only():
+def test_many_names_show_the_first_and_the_last_k_only() -> None:
     names = [f"task-{index}" for index in range(11) for _ in range(2)]
     lines = rendered(evaluation(names, [[[k]] * 22 for k in (0, 1, 10)], ks=(0, 1, 10)))
     for index in range(11):
@@ -127,24 +127,24 @@ def test_many_names_show_the_first_and_the_last_k_only():
         ([[1234], [1234]], "raises return by +1234 (95% interval +1234 to +1234): excludes zero."),
     ],
 )
-def test_conclusions_say_whether_zero_is_excluded(after, sentence):
+def test_conclusions_say_whether_zero_is_excluded(after, sentence) -> None:
     found = evaluation(["a", "a"], [[[0], [0]], after], ks=(0, 1))
     assert conclusions(found)[0] == f"Adapting on 1 episode {sentence}"
 
 
-def test_without_zero_shot_there_is_no_conclusion():
+def test_without_zero_shot_there_is_no_conclusion() -> None:
     found = evaluation(["a", "a"], [[[1], [2]], [[3], [4]]], ks=(1, 3))
     assert conclusions(found) == []
     assert all(summary.return_gain is None for summary in found.overall)
     assert rendered(found)[-1] == "3 100 [100, 100] 3.50 [3.00, 4.00]"
 
 
-def test_a_single_task_proves_nothing():
+def test_a_single_task_proves_nothing() -> None:
     (sentence,) = conclusions(evaluation(["a", "a", "b"], [[[0]] * 3, [[5]] * 3]))
     assert sentence == "With a single task of a name there is no interval to tell a gain from chance."
 
 
-def test_training_tasks_are_not_passed_off_as_held_out():
+def test_training_tasks_are_not_passed_off_as_held_out() -> None:
     assert rendered(evaluation(["a"], [[[0]]], ks=[0], held_out=False))[0] == (
         "ML: 1 not held-out task, 1 episode each after k adaptation episodes."
     )

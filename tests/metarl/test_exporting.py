@@ -13,7 +13,6 @@ import onnxruntime
 import pytest
 import torch
 
-from envs.errors import UserError
 from metarl import checkpoints
 from metarl.agents import Origin
 from metarl.algorithms.maml.algorithm import MAML
@@ -36,6 +35,7 @@ from metarl.runs import RunDirectory
 from metarl.sampling import to_environment
 from metarl.types import Timestep
 from metarl.versions import package_version
+from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
 SEEN = gym.spaces.Box(np.array([-np.inf, -1, 0]), np.array([np.inf, 1, 2]), dtype=np.float64)
@@ -96,7 +96,7 @@ def float32(values):
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
 @pytest.mark.parametrize("adapted", [False, True])
-def test_maml(space, adapted):
+def test_maml(space, adapted) -> None:
     rng = np.random.default_rng(0)
     agent = make_maml(space).make_agent(seed=1)
     if adapted:
@@ -145,7 +145,7 @@ def follow(agent, session, inputs, env, rng, steps=25):
 @pytest.mark.parametrize("space", SPACES, ids=str)
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("core", CORES)
-def test_rl2_over_whole_trials(core, head, space):
+def test_rl2_over_whole_trials(core, head, space) -> None:
     rng = np.random.default_rng(0)
     # Each action is an input of the next: with larger weights that would blow up what float32 rounds, step after step.
     agent = make_rl2(space, core, head, scale=0.3 if space is BOX else 1.0).make_agent(seed=1)
@@ -168,7 +168,7 @@ def test_rl2_over_whole_trials(core, head, space):
 
 
 @pytest.mark.parametrize(("core", "head"), [("gru", "linear"), ("transformer", "hypernetwork")])
-def test_each_step_of_rl2_is_as_exact_as_the_agents(core, head):
+def test_each_step_of_rl2_is_as_exact_as_the_agents(core, head) -> None:
     """With large random weights, which over a trial make any two float32 computations part; clipped actions too."""
     rl2 = make_rl2(BOX, core, head)
     agent, exact = rl2.make_agent(seed=1), deepcopy(rl2.policy).double()
@@ -194,14 +194,14 @@ def test_each_step_of_rl2_is_as_exact_as_the_agents(core, head):
     assert 0 < np.mean(clipped) < 0.5
 
 
-def test_the_file_tells_what_it_is():
+def test_the_file_tells_what_it_is() -> None:
     agent = make_maml(BOX).make_agent(seed=1)
     agent.origin = Origin("my tasks", "0123", 4500, SEEN)
     agent.export("policy.onnx")
     model = onnx.load("policy.onnx")
     onnx.checker.check_model(model, full_check=True)
     about = {entry.key: entry.value for entry in model.metadata_props}
-    assert about.pop("metarl_version") == (package_version("metarl") or "unknown")
+    assert about.pop("metarl_version") == (package_version("metarl-suite") or "unknown")
     assert json.loads(about.pop("observation")) == {"name": "observation", "low": [None, -1, 0], "high": [None, 1, 2]}
     assert json.loads(about.pop("action")) == {"name": "action", "low": [-2, 0, None], "high": [1, 5, None]}
     assert about == {
@@ -219,14 +219,14 @@ def test_the_file_tells_what_it_is():
 @pytest.mark.parametrize(
     ("path", "env"), [("missing/policy.onnx", 0), (".", 0), ("policy.onnx", 1), ("policy.onnx", -1)]
 )
-def test_a_file_or_environment_that_cannot_be_is_refused(path, env):
+def test_a_file_or_environment_that_cannot_be_is_refused(path, env) -> None:
     with pytest.raises(UserError, match="env must be from 0 to 0" if env else "cannot export to") as caught:
         make_maml(BOX).make_agent(seed=1).export(path, env)
     assert "\n" not in str(caught.value)
     assert os.listdir() == []
 
 
-def test_a_full_disk_leaves_the_file_that_was_there(monkeypatch):
+def test_a_full_disk_leaves_the_file_that_was_there(monkeypatch) -> None:
     def fail(*_):
         raise OSError(28, "No space left on device")
 
@@ -250,7 +250,7 @@ def run():
     return run
 
 
-def test_a_runs_export_tells_of_the_run(run, capsys):
+def test_a_runs_export_tells_of_the_run(run, capsys) -> None:
     assert main(["export", "run"]) == 0
     path = run.path / "policy-000000001200.onnx"
     assert capsys.readouterr().out == f"policy: {path}\n"
@@ -263,9 +263,9 @@ def test_a_runs_export_tells_of_the_run(run, capsys):
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
-def test_a_missing_package_is_told_with_the_command_that_installs_it(run, capsys, monkeypatch, package):
+def test_a_missing_package_is_told_with_the_command_that_installs_it(run, capsys, monkeypatch, package) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["export", "run", "--to", "policy.onnx"]) == 2
-    expected = f"metarl: error: export needs {package}, which is not installed: pip install 'metarl[export]'\n"
+    expected = f"metarl: error: export needs {package}, which is not installed: pip install 'metarl-suite[export]'\n"
     assert capsys.readouterr().err == expected
     assert os.listdir() == ["run"]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from envs.navigation import Navigation
 from metarl import checkpoints
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.config import (
@@ -23,9 +22,6 @@ from metarl.algorithms.maml.config import (
 from metarl.algorithms.rl2.algorithm import RecurrentActor
 from metarl.algorithms.rl2.config import PPOConfig as RL2PPOConfig
 from metarl.algorithms.rl2.config import RL2Config
-from metarl.benchmark import command
-from metarl.benchmark.algorithms import ALGORITHM_SUITES
-from metarl.benchmark.cases import Case, Suite
 from metarl.checkpoints import Manifest
 from metarl.config import EvaluationConfig, NavigationTasks, RunConfig
 from metarl.loading import load
@@ -33,6 +29,10 @@ from metarl.policies.config import LSTMConfig
 from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
 from metarl.training import train
+from metarl_envs.navigation import Navigation
+from scripts.benchmark import command
+from scripts.benchmark.algorithms import ALGORITHM_SUITES
+from scripts.benchmark.cases import Case, Suite
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=12)
@@ -122,7 +122,7 @@ def manifest(distribution):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_an_iteration_is_the_same_on_every_device(name, device, distribution):
+def test_an_iteration_is_the_same_on_every_device(name, device, distribution) -> None:
     reference = build(name, distribution, "cpu")
     before = {key: value.clone() for key, value in reference.state_dict().items()}
     algorithm = build(name, distribution, device)
@@ -139,7 +139,7 @@ def test_an_iteration_is_the_same_on_every_device(name, device, distribution):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("split", [(6,), (4, 2)], ids=["whole", "double-buffered"])
 @pytest.mark.parametrize("name", ["rl2", "rl2, lstm"])
-def test_trials_are_the_same_on_every_device(name, split, device, distribution):
+def test_trials_are_the_same_on_every_device(name, split, device, distribution) -> None:
     def collect(device):
         algorithm = build(name, distribution, device)
         with ExitStack() as stack:
@@ -158,7 +158,7 @@ def test_trials_are_the_same_on_every_device(name, split, device, distribution):
 @pytest.mark.parametrize("target", DEVICES)
 @pytest.mark.parametrize("source", DEVICES)
 @pytest.mark.parametrize("name", ["trpo, 2 steps", "promp", "rl2"])
-def test_checkpoints_move_between_devices(name, source, target, distribution, tmp_path):
+def test_checkpoints_move_between_devices(name, source, target, distribution, tmp_path) -> None:
     trained = build(name, distribution, source)
     played = Played(distribution, build(name, distribution, "cpu"))
     played.repeat(trained)
@@ -173,7 +173,7 @@ def test_checkpoints_move_between_devices(name, source, target, distribution, tm
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["trpo", "rl2"])
-def test_training_samples_and_learns_on_the_device_and_its_agent_acts_on_the_cpu(name, device, tmp_path):
+def test_training_samples_and_learns_on_the_device_and_its_agent_acts_on_the_cpu(name, device, tmp_path) -> None:
     config = RunConfig(
         iterations=2,
         device=device,
@@ -197,7 +197,7 @@ def test_training_samples_and_learns_on_the_device_and_its_agent_acts_on_the_cpu
 
 
 @pytest.mark.gpu
-def test_the_benchmark_states_the_memory_of_the_gpu(monkeypatch, capfd):
+def test_the_benchmark_states_the_memory_of_the_gpu(monkeypatch, capfd) -> None:
     quick = ALGORITHM_SUITES["algorithms-quick"]
     monkeypatch.setitem(command.ALGORITHM_SUITES, "tiny", Suite((*quick.cases, Case("again", "navigation-maml")), ()))
     path = command.run_benchmark("tiny", rounds=1, output=Path("gpu.json"), device="cuda")

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from envs.bandit import Bandit
-from envs.navigation import Navigation
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config
-from metarl.baselines.bandits import BanditStrategy, bandit_strategies, bayes_optimal_return
-from metarl.baselines.trials import play_trials
 from metarl.evaluation.protocol import evaluate
 from metarl.policies.config import GRUConfig
 from metarl.sampling import Sampler
 from metarl.seeding import Stream, generator
+from metarl.strategies.bandits import BanditStrategy, bandit_strategies, bayes_optimal_return
+from metarl.strategies.trials import play_trials
+from metarl_envs.bandit import Bandit
+from metarl_envs.navigation import Navigation
 
 pytestmark = pytest.mark.learning
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def learn(algorithm, distribution, iterations):
         algorithm.meta_iteration(sampler, torch.Generator().manual_seed(iteration))
 
 
-def test_maml_finds_goals_that_no_single_policy_finds():
+def test_maml_finds_goals_that_no_single_policy_finds() -> None:
     torch.manual_seed(0)
     distribution = Navigation(num_test_tasks=40, horizon=50)
     config = MAMLConfig(
@@ -46,7 +46,7 @@ def test_maml_finds_goals_that_no_single_policy_finds():
     assert adapted.returns.low > 0.7 * standing_still
 
 
-def test_rl2_plays_bandits_nearly_as_well_as_possible():
+def test_rl2_plays_bandits_nearly_as_well_as_possible() -> None:
     torch.manual_seed(0)
     pulls, distribution = 10, Bandit(arms=2, num_test_tasks=5000)
     config = RL2Config(
@@ -56,7 +56,7 @@ def test_rl2_plays_bandits_nearly_as_well_as_possible():
         gae_lambda=0.3,
         normalize_observations=False,
         normalize_reward_input=False,
-        outer=PPOConfig(learning_rate=2e-3, epochs=5, minibatches=2),
+        outer=PPOConfig(lr=2e-3, epochs=5, minibatches=2),
     )
     rl2 = RL2(config, distribution.observation_space, distribution.action_space, CPU)
     learn(rl2, distribution, iterations=60)

@@ -60,7 +60,7 @@ def to_trajectories(steps, length):
     )
 
 
-def test_adapting_is_the_inner_step_of_training():
+def test_adapting_is_the_inner_step_of_training() -> None:
     maml = make_maml()
     agent = maml.make_agent(seed=1)
     steps = tell_episodes(agent, [5, 5, 5])
@@ -71,7 +71,7 @@ def test_adapting_is_the_inner_step_of_training():
     np.testing.assert_allclose(agent.eval_action(OBSERVATIONS), np.clip(means.numpy(), -1, 1), atol=1e-5)
 
 
-def test_each_environment_has_a_policy_of_its_own():
+def test_each_environment_has_a_policy_of_its_own() -> None:
     maml = make_maml()
     agent = maml.make_agent(seed=1)
     same = np.array([[0.5, 0.5], [0.5, 0.5]])
@@ -83,7 +83,7 @@ def test_each_environment_has_a_policy_of_its_own():
     assert not np.allclose(after[0], after[1], atol=1e-4)
 
 
-def test_memory_is_for_the_longest_episode_not_for_all_steps_in_one():
+def test_memory_is_for_the_longest_episode_not_for_all_steps_in_one() -> None:
     """Regression: ten episodes of 100 steps took the memory of ten episodes of 1000."""
     agent = make_maml().make_agent(seed=1)
     trajectories = agent._record(tell_episodes(agent, [5, 3, 5]))
@@ -91,7 +91,7 @@ def test_memory_is_for_the_longest_episode_not_for_all_steps_in_one():
     assert trajectories.valid.sum(-1).tolist() == [[5, 3, 5]] * 2
 
 
-def test_adapting_more_tasks_than_a_meta_batch_in_parts_changes_nothing():
+def test_adapting_more_tasks_than_a_meta_batch_in_parts_changes_nothing() -> None:
     """Regression: evaluating on many tasks at once took several times the memory of training."""
 
     def adapted(meta_batch):
@@ -109,7 +109,7 @@ def test_adapting_more_tasks_than_a_meta_batch_in_parts_changes_nothing():
     np.testing.assert_allclose(adapted(2), adapted(5), atol=1e-6)
 
 
-def test_evaluation_episodes_are_not_learned_from():
+def test_evaluation_episodes_are_not_learned_from() -> None:
     maml = make_maml()
     agent = maml.make_agent(seed=1)
     tell_episodes(agent, [5])
@@ -122,7 +122,7 @@ def test_evaluation_episodes_are_not_learned_from():
     assert np.array_equal(agent.eval_action(OBSERVATIONS), expected)
 
 
-def test_zero_shot_is_the_initial_policy_and_init_returns_to_it():
+def test_zero_shot_is_the_initial_policy_and_init_returns_to_it() -> None:
     agent = make_maml().make_agent(seed=1)
     agent.adapt()
     zero_shot = agent.eval_action(OBSERVATIONS)
@@ -133,7 +133,7 @@ def test_zero_shot_is_the_initial_policy_and_init_returns_to_it():
     assert np.array_equal(agent.eval_action(OBSERVATIONS), zero_shot)
 
 
-def test_a_second_round_adapts_further_with_the_adapted_policy():
+def test_a_second_round_adapts_further_with_the_adapted_policy() -> None:
     agent = make_maml(inner=InnerConfig(steps=2, lr=0.5)).make_agent(seed=1)
     assert agent.adaptation_steps == 2
     tell_episodes(agent, [5])
@@ -153,7 +153,7 @@ def adapted_by(maml):
     return {name: value - initial[name] for name, value in agent._current(2).items()}
 
 
-def test_head_only_adaptation_leaves_the_body():
+def test_head_only_adaptation_leaves_the_body() -> None:
     """ANIL; the standard deviation counts as the head's."""
     moved = {name: change.abs().max() > 0 for name, change in adapted_by(make_maml(inner=HEAD)).items()}
     assert moved == {
@@ -168,7 +168,7 @@ def test_head_only_adaptation_leaves_the_body():
         torch.testing.assert_close(head[name], everything[name])
 
 
-def test_learned_step_sizes_are_used_parameter_by_parameter():
+def test_learned_step_sizes_are_used_parameter_by_parameter() -> None:
     """Meta-SGD: from equal step sizes it is MAML; a step size of zero freezes a parameter, a double one doubles it."""
     plain, maml = adapted_by(make_maml()), make_maml(inner=InnerConfig(lr=0.5, learned_lr=True))
     for name, change in adapted_by(maml).items():
@@ -182,14 +182,14 @@ def test_learned_step_sizes_are_used_parameter_by_parameter():
     torch.testing.assert_close(changed["body.0.weight"], plain["body.0.weight"])
 
 
-def test_the_estimator_makes_no_difference_outside_of_training():
+def test_the_estimator_makes_no_difference_outside_of_training() -> None:
     plain, other = adapted_by(make_maml()), adapted_by(make_maml(inner=RATIO))
     assert any(change.abs().max() > 0.01 for change in plain.values())
     for name, change in other.items():
         torch.testing.assert_close(change, plain[name])
 
 
-def test_a_learned_value_baseline_serves_the_agent_too():
+def test_a_learned_value_baseline_serves_the_agent_too() -> None:
     maml = make_maml(baseline=ValueBaselineConfig(hidden_sizes=(3,)))
     before = adapted_by(maml)
     maml.baseline._network.layers[-1].bias.data += 5.0
@@ -202,7 +202,7 @@ def test_a_learned_value_baseline_serves_the_agent_too():
     assert any((change - before[name]).abs().max() > 0.01 for name, change in different.items())
 
 
-def test_a_task_whose_step_is_not_finite_keeps_its_policy():
+def test_a_task_whose_step_is_not_finite_keeps_its_policy() -> None:
     maml = make_maml()
     agent = maml.make_agent(seed=1)
     batch = maml.make_batch(to_trajectories(tell_episodes(agent, [5, 5]), 5))
@@ -226,7 +226,7 @@ MEMBERS = {
 
 @pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
 @pytest.mark.parametrize("discrete", [False, True])
-def test_agent_runs_under_the_evaluator_with_episodes_of_different_lengths(discrete, member):
+def test_agent_runs_under_the_evaluator_with_episodes_of_different_lengths(discrete, member) -> None:
     distribution = Counting(test=((2, 40), (3, 50), (4, 60)), discrete=discrete)
     agent = make_maml(distribution, **member).make_agent(seed=1)
     evaluation = evaluate(agent, distribution, distribution.test_tasks, adaptation_episodes=(0, 2), episodes=2, seed=1)

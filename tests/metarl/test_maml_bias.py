@@ -140,7 +140,7 @@ def bias(estimator, credit, pulls, arms=3):
     ("arms", "pulls", "steps", "horizon"),
     [(3, 1, 1, 1), (3, 3, 1, 1), (2, 2, 2, 1), (2, 1, 3, 1), (2, 2, 1, 2), (2, 2, 2, 2), (2, 4, 1, 2)],
 )
-def test_log_likelihood_with_exploration_credit_is_unbiased(arms, pulls, steps, horizon):
+def test_log_likelihood_with_exploration_credit_is_unbiased(arms, pulls, steps, horizon) -> None:
     """E-MAML's formula as `exploration_credit` states it, for one and several steps, pulls and longer episodes."""
     outcomes = Outcomes(make_bandit(arms, "log_likelihood", steps), pulls, steps, horizon)
     assert sum(outcomes.weights) == pytest.approx(1.0, abs=1e-12)
@@ -149,7 +149,7 @@ def test_log_likelihood_with_exploration_credit_is_unbiased(arms, pulls, steps, 
     torch.testing.assert_close(outcomes.estimate(credit=True), truth, atol=1e-10, rtol=0)
 
 
-def test_bias_of_every_estimator():
+def test_bias_of_every_estimator() -> None:
     """Distance of the expected estimate from the gradient of J1 at K = 1, 2 and 4 pulls; that gradient's norm is 0.3.
 
     MAML's own estimator leaves out how theta changes the sampling of the support. ProMP's contains the expectation of
@@ -165,7 +165,7 @@ def test_bias_of_every_estimator():
         assert all(low <= value <= high for value in table[name]), (name, table[name])
 
 
-def test_only_the_biases_of_promp_and_e_maml_vanish_as_the_support_grows():
+def test_only_the_biases_of_promp_and_e_maml_vanish_as_the_support_grows() -> None:
     table = {name: [bias(*name, pulls, arms=2) for pulls in (16, 64)] for name in ESTIMATORS}
     few, many = table["likelihood_ratio", False]
     assert few / many == pytest.approx(4, rel=0.1)
@@ -174,7 +174,7 @@ def test_only_the_biases_of_promp_and_e_maml_vanish_as_the_support_grows():
         assert table[name][1] > 0.8 * table[name][0] > 20 * few
 
 
-def test_promp_converges_to_the_gradient_of_a_step_on_the_expected_gradient():
+def test_promp_converges_to_the_gradient_of_a_step_on_the_expected_gradient() -> None:
     """J2 of the module's docstring, for which the estimator was derived; J1's gradient differs from J2's by O(1/K)."""
     logits = LOGITS[:2].clone().requires_grad_()
     (inner,) = torch.autograd.grad(logits.softmax(0) @ PAYS[:2], logits, create_graph=True)
@@ -189,7 +189,7 @@ def test_promp_converges_to_the_gradient_of_a_step_on_the_expected_gradient():
 
 
 @pytest.mark.parametrize("pulls", [1, 3])
-def test_expected_jacobian_of_the_inner_step(pulls):
+def test_expected_jacobian_of_the_inner_step(pulls) -> None:
     """Of U: identity + alpha times the Hessian of E[R] for the likelihood ratio at any K; something else for log pi."""
     hessian = torch.func.hessian(lambda logits: logits.softmax(0) @ PAYS)(LOGITS)
     exact = torch.eye(3, dtype=torch.float64) + ALPHA * hessian

@@ -8,7 +8,6 @@ import torch
 from counting_env import Counting, CountingEnv
 from maml_problems import make_maml, random_problem
 
-from envs.errors import UserError
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import (
     InnerConfig,
@@ -28,6 +27,7 @@ from metarl.optim.vectors import unflatten
 from metarl.sampling import Sampler
 from metarl.seeding import Stream, generator
 from metarl.types import Trajectories
+from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
 RATIO = InnerConfig(estimator="likelihood_ratio")
@@ -77,7 +77,7 @@ def copy_of(state):
 
 
 @pytest.mark.parametrize(("name", "discrete"), [*((name, False) for name in MEMBERS), ("ppo value", True)])
-def test_a_resumed_run_equals_an_uninterrupted_one(name, discrete):
+def test_a_resumed_run_equals_an_uninterrupted_one(name, discrete) -> None:
     distribution = Counting(discrete=discrete)
     whole, first, second = (make_member(name, distribution) for _ in range(3))
     expected = iterate(whole, distribution, 4)
@@ -90,7 +90,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name, discrete):
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_every_member_changes_what_it_learns_and_tells(name):
+def test_every_member_changes_what_it_learns_and_tells(name) -> None:
     distribution = Counting()
     maml = make_member(name, distribution)
     before = copy_of(maml.state_dict())
@@ -118,13 +118,13 @@ class Padded(Counting):
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_longer_padding_changes_nothing_bit_for_bit(name):
+def test_longer_padding_changes_nothing_bit_for_bit(name) -> None:
     short, long = make_member(name, Counting()), make_member(name, Padded())
     assert iterate(short, Counting(), 2) == iterate(long, Padded(), 2)
     assert_same(short.state_dict(), long.state_dict())
 
 
-def test_state_of_other_settings_is_refused_and_nothing_changed():
+def test_state_of_other_settings_is_refused_and_nothing_changed() -> None:
     distribution = Counting()
     maml = make_member("ppo", distribution)
     before = copy_of(maml.state_dict())
@@ -161,7 +161,7 @@ def test_state_of_other_settings_is_refused_and_nothing_changed():
         ({"parallel_episodes": 3}, "algorithm.parallel_episodes: 3 does not divide algorithm.episodes = 4"),
     ],
 )
-def test_rules_that_do_not_combine_are_named(settings, message):
+def test_rules_that_do_not_combine_are_named(settings, message) -> None:
     with pytest.raises(UserError, match=message) as caught:
         make_member("trpo", Counting(), **settings)
     assert "\n" not in str(caught.value)
@@ -169,7 +169,7 @@ def test_rules_that_do_not_combine_are_named(settings, message):
 
 @pytest.mark.parametrize("outer", [TRPOConfig(), PPOConfig(), VPGConfig(), ReptileConfig()], ids=lambda x: x.kind)
 @pytest.mark.parametrize("where", ["support", "query"])
-def test_an_update_that_is_not_finite_changes_nothing_and_several_stop_the_run(outer, where, caplog):
+def test_an_update_that_is_not_finite_changes_nothing_and_several_stop_the_run(outer, where, caplog) -> None:
     maml = make_maml(outer=outer)
     problem = random_problem(maml)
     maml._update(problem)  # so that there is something to remember
@@ -190,7 +190,7 @@ def test_an_update_that_is_not_finite_changes_nothing_and_several_stop_the_run(o
     assert maml._update(spoiled) == {"train/skipped_updates": 1}
 
 
-def test_ppo_that_fails_in_a_later_epoch_forgets_the_earlier_ones(monkeypatch):
+def test_ppo_that_fails_in_a_later_epoch_forgets_the_earlier_ones(monkeypatch) -> None:
     maml = make_maml(outer=PPOConfig())
     problem = random_problem(maml)
     before = copy_of(maml.state_dict())
@@ -208,7 +208,7 @@ def test_ppo_that_fails_in_a_later_epoch_forgets_the_earlier_ones(monkeypatch):
     assert_same(maml.state_dict(), before)
 
 
-def test_inner_steps_that_are_not_finite_are_survived_and_then_stop_the_run(monkeypatch):
+def test_inner_steps_that_are_not_finite_are_survived_and_then_stop_the_run(monkeypatch) -> None:
     distribution = Counting()
     maml = make_member("trpo", distribution)
     before = copy_of(maml.state_dict())
@@ -234,7 +234,7 @@ class Unrewarding(CountingEnv):
 
 
 @pytest.mark.parametrize(("flat", "count", "warned"), [((), 0, False), ((10, 20), 2, False), ((10, 20, 30), 3, True)])
-def test_tasks_without_anything_to_adapt_to_are_counted(flat, count, warned, caplog, monkeypatch):
+def test_tasks_without_anything_to_adapt_to_are_counted(flat, count, warned, caplog, monkeypatch) -> None:
     distribution = Counting()
     monkeypatch.setattr(Unrewarding, "flat", flat)
     monkeypatch.setattr(distribution, "make_env", lambda num_envs: Unrewarding(num_envs, 4))
@@ -258,7 +258,7 @@ def record(rewards, lengths=None):
     return Trajectories(observations, observations, rewards * valid, rewards * 0, *flags, observations[:, :, 0])
 
 
-def test_exploration_credit_by_hand():
+def test_exploration_credit_by_hand() -> None:
     """Returns 3, 1, -1 per task over the others' means 0, 1, 2; mean lengths 2, 1.5, 2; advantages' variances 1, 0, 1.
 
     Without discount and baseline the rewards to go are, task by task, (4, 2 | 2, 0), (2, 2 | 0) and (0, -2 | -2, -4).
@@ -276,12 +276,12 @@ def test_exploration_credit_by_hand():
     torch.testing.assert_close(credit, torch.tensor(expected))
 
 
-def test_exploration_credit_of_indifferent_episodes_is_zero():
+def test_exploration_credit_of_indifferent_episodes_is_zero() -> None:
     trajectories = record([[[0.0, 0.0]], [[0.0, 0.0]]])
     assert exploration_credit(trajectories, torch.zeros(2, 1, 2), 1.0, 1.0).tolist() == [0, 0]
 
 
-def test_a_task_without_a_single_step_weighs_nothing():
+def test_a_task_without_a_single_step_weighs_nothing() -> None:
     """Such as when the simulation diverged in the first step of every episode."""
     trajectories = record([[[1.0, 2.0]], [[1.0, 2.0]]], [[2], [0]])
     batch = make_batch(trajectories, torch.zeros(2, 1, 2), 1.0, 1.0)
@@ -289,7 +289,7 @@ def test_a_task_without_a_single_step_weighs_nothing():
     assert all(torch.isfinite(values).all() for values in batch)
 
 
-def test_value_baseline_learns_what_follows_a_step():
+def test_value_baseline_learns_what_follows_a_step() -> None:
     """Rewards of 1 over 4 steps: the return depends on time only, 4, 3, 2, 1."""
     distribution = Counting()
     baseline = make_member(
@@ -304,7 +304,7 @@ def test_value_baseline_learns_what_follows_a_step():
     assert values[0, 1, 2:].tolist() == [0, 0]
 
 
-def test_value_baseline_is_used_before_it_is_fitted():
+def test_value_baseline_is_used_before_it_is_fitted() -> None:
     distribution = Counting()
     maml = make_member("value baseline", distribution)
     seen = []
@@ -315,7 +315,7 @@ def test_value_baseline_is_used_before_it_is_fitted():
     assert seen == ["values", "values", 2]
 
 
-def test_adam_equals_the_one_of_pytorch():
+def test_adam_equals_the_one_of_pytorch() -> None:
     rng = torch.Generator().manual_seed(0)
     vector = torch.randn(5, generator=rng, dtype=torch.float64)
     leaf = vector.clone().requires_grad_()
@@ -328,7 +328,7 @@ def test_adam_equals_the_one_of_pytorch():
         torch.testing.assert_close(vector, leaf.detach(), atol=1e-14, rtol=1e-12)
 
 
-def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_and_can_rise_again():
+def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_and_can_rise_again() -> None:
     maml = make_maml(min_std=0.6)
     floor = maml.policy.head.min_log_std
     problem = random_problem(maml)

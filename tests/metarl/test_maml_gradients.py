@@ -12,8 +12,8 @@ from metarl.optim.vectors import flatten, unflatten
 
 OUTER_RULES = {
     "trpo": TRPOConfig(),
-    "ppo": PPOConfig(learning_rate=0.05, clip=0.1, epochs=3),
-    "promp": ProMPConfig(learning_rate=0.05, clip=0.1, epochs=3, inner_kl_penalty=0.7),
+    "ppo": PPOConfig(lr=0.05, clip=0.1, epochs=3),
+    "promp": ProMPConfig(lr=0.05, clip=0.1, epochs=3, inner_kl_penalty=0.7),
     "vpg": VPGConfig(),
 }
 MODULES = {"trpo": "trust_region", "ppo": "clipped", "promp": "clipped", "vpg": "gradient"}
@@ -82,7 +82,7 @@ def assert_is_gradient(loss, vector, gradient, directions=3):
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("inner", "outer", "credit"), COMBINATIONS)
-def test_gradient_is_that_of_the_papers_objective(inner, outer, credit, space, steps, monkeypatch):
+def test_gradient_is_that_of_the_papers_objective(inner, outer, credit, space, steps, monkeypatch) -> None:
     maml = make_maml(
         space, inner=INNER_RULES[inner] | {"steps": steps}, outer=OUTER_RULES[outer], exploration_credit=float(credit)
     )
@@ -95,7 +95,7 @@ def test_gradient_is_that_of_the_papers_objective(inner, outer, credit, space, s
         assert_is_gradient(loss_near(vector), vector, gradient)
 
 
-def test_every_coordinate_of_one_gradient(monkeypatch):
+def test_every_coordinate_of_one_gradient(monkeypatch) -> None:
     maml = make_maml(inner={"steps": 2, "learned_lr": True}, exploration_credit=1.0)
     problem = random_problem(maml, credit=True)
     [(vector, gradient)] = captured_gradients(maml, problem, monkeypatch)
@@ -108,7 +108,7 @@ def test_every_coordinate_of_one_gradient(monkeypatch):
         assert gradient[index].item() == pytest.approx(difference, abs=2e-8, rel=1e-6)
 
 
-def test_clipping_is_at_work_where_gradients_are_checked(monkeypatch):
+def test_clipping_is_at_work_where_gradients_are_checked(monkeypatch) -> None:
     maml = make_maml(outer=OUTER_RULES["ppo"])
     problem = random_problem(maml)
     vector, _ = captured_gradients(maml, problem, monkeypatch)[-1]
@@ -119,7 +119,7 @@ def test_clipping_is_at_work_where_gradients_are_checked(monkeypatch):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_first_order_gradient_is_that_of_the_adapted_parameters(space, monkeypatch):
+def test_first_order_gradient_is_that_of_the_adapted_parameters(space, monkeypatch) -> None:
     """FOMAML as Finn et al. (2017, section 5.2) put it: the mean of the query gradients at the adapted parameters."""
     maml = make_maml(space, inner={"first_order": True, "steps": 2}, outer=VPGConfig())
     problem = random_problem(maml)
@@ -134,7 +134,7 @@ def test_first_order_gradient_is_that_of_the_adapted_parameters(space, monkeypat
 
 
 @pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])
-def test_orders_and_estimators_agree_where_the_inner_step_vanishes(estimator, monkeypatch):
+def test_orders_and_estimators_agree_where_the_inner_step_vanishes(estimator, monkeypatch) -> None:
     def gradient(lr, **inner):
         maml = make_maml(inner={"lr": lr, "steps": 2, "estimator": estimator} | inner, outer=VPGConfig())
         return captured_gradients(maml, random_problem(maml), monkeypatch)[0][1]
@@ -147,7 +147,7 @@ def test_orders_and_estimators_agree_where_the_inner_step_vanishes(estimator, mo
     assert gap(1e-4) / gap(1e-5) == pytest.approx(10, rel=0.01)  # the difference is of first order in the step size
 
 
-def test_estimators_take_the_same_inner_step_but_differ_in_the_meta_gradient(monkeypatch):
+def test_estimators_take_the_same_inner_step_but_differ_in_the_meta_gradient(monkeypatch) -> None:
     problems, gradients = [], []
     for estimator in ("log_likelihood", "likelihood_ratio"):
         maml = make_maml(inner={"estimator": estimator}, outer=VPGConfig())
@@ -160,7 +160,7 @@ def test_estimators_take_the_same_inner_step_but_differ_in_the_meta_gradient(mon
 
 @pytest.mark.parametrize("inner", INNER_RULES)
 @pytest.mark.parametrize("space", SPACES)
-def test_batched_adaptation_equals_a_loop_over_tasks(inner, space):
+def test_batched_adaptation_equals_a_loop_over_tasks(inner, space) -> None:
     maml = make_maml(space, inner=INNER_RULES[inner] | {"steps": 2})
     problem = random_problem(maml)
     _, old_supports = reference.sampling_outputs(maml.config.inner, problem.theta, problem.supports, problem.query)
@@ -172,7 +172,7 @@ def test_batched_adaptation_equals_a_loop_over_tasks(inner, space):
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])
-def test_reptile_goes_to_the_mean_of_parameters_adapted_to_support_and_query(space, estimator):
+def test_reptile_goes_to_the_mean_of_parameters_adapted_to_support_and_query(space, estimator) -> None:
     maml = make_maml(space, inner={"steps": 2, "estimator": estimator}, outer=ReptileConfig(lr=0.4))
     problem = random_problem(maml)
     batches = [*problem.supports, problem.query]

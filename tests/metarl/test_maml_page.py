@@ -9,9 +9,9 @@ import yaml
 from maml_problems import make_maml, random_problem
 from page import Page, logged_metrics, parse_algorithm
 
-from envs.errors import UserError
 from metarl.algorithms.maml.config import MAMLConfig, check_combination
 from metarl.config import load_config
+from metarl_envs.errors import UserError
 
 PAGE = Page("algorithms/maml.md")
 SETTING = re.compile(r"`((?:inner|outer|baseline|exploration_credit|episodes|parallel_episodes): [^`]+)`")
@@ -24,7 +24,7 @@ def parse(tmp_path):
     return lambda settings: parse_algorithm(settings, tmp_path)
 
 
-def test_the_defaults_are_all_of_them(parse):
+def test_the_defaults_are_all_of_them(parse) -> None:
     (block,) = PAGE.blocks("yaml")
     given = yaml.safe_load(block)["algorithm"]
     assert parse(given) == MAMLConfig()
@@ -34,20 +34,20 @@ def test_the_defaults_are_all_of_them(parse):
         assert given[section].keys() == default[section].keys()
 
 
-def test_every_setting_in_the_text_is_one(parse):
+def test_every_setting_in_the_text_is_one(parse) -> None:
     settings = SETTING.findall(PAGE.text)
     assert len(settings) > 20
     for setting in settings:
         parse({"kind": "maml"} | yaml.safe_load(setting))
 
 
-def test_every_command_is_one():
+def test_every_command_is_one() -> None:
     assert len(PAGE.commands()) == 2
     for path, overrides in PAGE.commands():
         check_combination(load_config(path, overrides).algorithm)
 
 
-def test_what_the_page_calls_refused_is_refused(parse):
+def test_what_the_page_calls_refused_is_refused(parse) -> None:
     refused = PAGE.rows("What does not combine")
     assert len(refused) == 6
     for settings, _ in refused:
@@ -57,7 +57,7 @@ def test_what_the_page_calls_refused_is_refused(parse):
             check_combination(parse({"kind": "maml"} | parts[0] | parts[1]))
 
 
-def test_every_logged_metric_is_explained_and_no_other(tmp_path):
+def test_every_logged_metric_is_explained_and_no_other(tmp_path) -> None:
     documented = {name for cell, _ in PAGE.rows("Reading the metrics") for name in re.findall("`(.*?)`", cell)}
     changes = {"maml": ["--algorithm.baseline.kind", "value"], "promp": [], "reptile": []}
     trainings = [(f"navigation-{preset}", [*SMALL, *change]) for preset, change in changes.items()]
@@ -72,7 +72,7 @@ def my_rules(tmp_path, monkeypatch):
     return importlib.import_module("my_rules")
 
 
-def test_the_outer_rule_goes_down_within_its_bound(my_rules):
+def test_the_outer_rule_goes_down_within_its_bound(my_rules) -> None:
     maml = make_maml(inner={"learned_lr": True, "steps": 2})
     problem = random_problem(maml)
     old = problem.unroll(problem.theta)
@@ -83,7 +83,7 @@ def test_the_outer_rule_goes_down_within_its_bound(my_rules):
     assert all(not torch.equal(value, problem.theta[name]) for name, value in step.theta.items())
 
 
-def test_the_program_around_it_runs(my_rules, capsys):
+def test_the_program_around_it_runs(my_rules, capsys) -> None:
     program = PAGE.blocks("python")[1]
     names = {}
     exec(re.sub(r"=20\b", "=2", program).replace("range(60)", "range(2)"), names)

@@ -28,7 +28,7 @@ EXACT = TRPOConfig(cg_iterations=200, cg_damping=0.0)
     ("inner", "credit"),
     [(name, credit) for name in INNER_RULES for credit in (False, True) if not (credit and "ratio" in name)],
 )
-def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, credit, space, steps, monkeypatch):
+def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, credit, space, steps, monkeypatch) -> None:
     """For first-order rules the Hessian is that of the divergence with the inner gradients held constant."""
     maml = make_maml(space, inner=INNER_RULES[inner] | {"steps": steps})
     problem = random_problem(maml, credit)
@@ -59,7 +59,7 @@ def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, cred
 
 
 @pytest.mark.parametrize("inner", INNER_RULES)
-def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs(inner, monkeypatch):
+def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs(inner, monkeypatch) -> None:
     maml = make_maml(inner=INNER_RULES[inner] | {"steps": 2})
     problem = random_problem(maml)
 
@@ -86,7 +86,7 @@ def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs
     torch.testing.assert_close(gradients[2], gradients[0], atol=1e-12, rtol=1e-9)
 
 
-def test_thinned_samples_are_of_all_steps_of_an_episode_alike():
+def test_thinned_samples_are_of_all_steps_of_an_episode_alike() -> None:
     """With every fifth sample of episodes of 100 steps the first step would be taken five times too often."""
     at = thin(100 * 1000, 5, torch.device("cpu"))
     assert len(at) == 100 * 1000 / 5
@@ -97,7 +97,7 @@ def test_thinned_samples_are_of_all_steps_of_an_episode_alike():
 
 
 @given(st.integers(1, 200), st.integers(1, 20))
-def test_one_of_every_so_many_samples_is_taken(samples, every):
+def test_one_of_every_so_many_samples_is_taken(samples, every) -> None:
     at = thin(samples, every, torch.device("cpu"))
     assert len(at) == -(-samples // every)
     assert at.max() < samples
@@ -106,7 +106,7 @@ def test_one_of_every_so_many_samples_is_taken(samples, every):
 
 @pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])
 @pytest.mark.parametrize("space", SPACES)
-def test_importance_ratios_are_exactly_one_before_the_outer_step(space, estimator):
+def test_importance_ratios_are_exactly_one_before_the_outer_step(space, estimator) -> None:
     maml = make_maml(space, inner={"steps": 2, "estimator": estimator})
     problem = random_problem(maml)
     old = problem.unroll(problem.theta)
@@ -119,7 +119,7 @@ def test_importance_ratios_are_exactly_one_before_the_outer_step(space, estimato
     assert problem.surrogate(new, old).item() == expected.item()
 
 
-def test_outer_step_lowers_the_loss_within_the_bound():
+def test_outer_step_lowers_the_loss_within_the_bound() -> None:
     maml = make_maml()
     problem = random_problem(maml)
     step = maml.outer.step(problem)
@@ -130,7 +130,7 @@ def test_outer_step_lowers_the_loss_within_the_bound():
 
 
 @pytest.mark.parametrize("learned_lr", [False, True])
-def test_a_failed_line_search_leaves_every_parameter_bit_identical(learned_lr):
+def test_a_failed_line_search_leaves_every_parameter_bit_identical(learned_lr) -> None:
     maml = make_maml(inner={"learned_lr": learned_lr}, outer=TRPOConfig(max_kl=1e6, backtrack_steps=1))
     problem = random_problem(maml)
     before = {name: value.clone() for name, value in maml.state_dict().items()}
@@ -140,7 +140,7 @@ def test_a_failed_line_search_leaves_every_parameter_bit_identical(learned_lr):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_step_is_invariant_under_a_linear_reparametrisation(seed):
+def test_step_is_invariant_under_a_linear_reparametrisation(seed) -> None:
     """Learning y with theta = M y leads to the same policies as learning theta: the natural gradient's point."""
     maml = make_maml(hidden_sizes=(), outer=EXACT)
     problem = random_problem(maml, samples=20)
@@ -180,7 +180,7 @@ def test_step_is_invariant_under_a_linear_reparametrisation(seed):
 
 
 @pytest.mark.parametrize("credit", [False, True])
-def test_task_order_does_not_matter(credit):
+def test_task_order_does_not_matter(credit) -> None:
     outer = TRPOConfig(cg_iterations=5)  # each iteration multiplies rounding errors, a hundredfold here
     maml = make_maml(inner={"steps": 2, "learned_lr": True}, outer=outer)
     problem = random_problem(maml, credit)
@@ -200,7 +200,7 @@ def test_task_order_does_not_matter(credit):
     torch.testing.assert_close(flatten(steps[0]), flatten(steps[1]), atol=1e-10, rtol=1e-8)
 
 
-def test_what_is_in_padding_does_not_matter():
+def test_what_is_in_padding_does_not_matter() -> None:
     """Observations and actions behind an episode's end may be anything, however unlikely."""
     maml = make_maml(inner={"steps": 2, "estimator": "likelihood_ratio"})
     problem = random_problem(maml, credit=True)
@@ -220,7 +220,7 @@ def test_what_is_in_padding_does_not_matter():
     torch.testing.assert_close(flatten(maml.outer.step(other).theta), moved, atol=1e-10, rtol=1e-8)
 
 
-def test_inner_rule_takes_learned_step_sizes_from_the_candidate():
+def test_inner_rule_takes_learned_step_sizes_from_the_candidate() -> None:
     maml = make_maml(inner={"learned_lr": True})
     problem = random_problem(maml)
     doubled = {name: 2 * value if name.startswith("step_sizes.") else value for name, value in problem.theta.items()}

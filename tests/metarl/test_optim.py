@@ -16,18 +16,18 @@ def positive_definite(size, seed):
 
 
 @given(st.integers(1, 8), st.integers(0, 1000))
-def test_conjugate_gradient_equals_solve(size, seed):
+def test_conjugate_gradient_equals_solve(size, seed) -> None:
     matrix = positive_definite(size, seed)
     b = torch.randn(size, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
     x = conjugate_gradient(lambda v: matrix @ v, b, iterations=10 * size, tolerance=1e-24)
     torch.testing.assert_close(x, torch.linalg.solve(matrix, b), atol=1e-7, rtol=1e-7)
 
 
-def test_conjugate_gradient_of_zero_is_zero():
+def test_conjugate_gradient_of_zero_is_zero() -> None:
     assert conjugate_gradient(lambda v: v, torch.zeros(3), iterations=5).tolist() == [0, 0, 0]
 
 
-def test_vectors_round_trip():
+def test_vectors_round_trip() -> None:
     parameters = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([7.0])}
     vector = flatten(parameters)
     assert vector.tolist() == [0, 1, 2, 3, 4, 5, 7]
@@ -35,7 +35,7 @@ def test_vectors_round_trip():
     assert all(torch.equal(back[name], value) for name, value in parameters.items())
 
 
-def test_trust_region_step_is_the_natural_gradient_scaled_to_the_bound():
+def test_trust_region_step_is_the_natural_gradient_scaled_to_the_bound() -> None:
     # loss g·x, divergence x²F/2: the step must be -sqrt(2 * 0.01 / gF⁻¹g) F⁻¹g
     fisher, gradient = torch.diag(torch.tensor([4.0, 1.0])).double(), torch.tensor([2.0, 1.0]).double()
 
@@ -49,7 +49,7 @@ def test_trust_region_step_is_the_natural_gradient_scaled_to_the_bound():
 
 
 @pytest.mark.parametrize("outcome", [(1.0, 0.001), (-1.0, 0.02), (float("nan"), 0.0), (-1.0, float("nan"))])
-def test_failed_line_search_leaves_the_parameters_bit_identical(outcome):
+def test_failed_line_search_leaves_the_parameters_bit_identical(outcome) -> None:
     vector = torch.randn(4)
     before = vector.clone()
     step = trust_region_step(vector, 0.0, torch.ones(4), lambda v: v, lambda _: outcome, **SETTINGS)
@@ -57,7 +57,7 @@ def test_failed_line_search_leaves_the_parameters_bit_identical(outcome):
     assert (step.accepted, step.tried) == (False, 15)
 
 
-def test_line_search_shortens_until_the_divergence_fits():
+def test_line_search_shortens_until_the_divergence_fits() -> None:
     lengths = []
 
     def evaluate(x):
@@ -70,14 +70,14 @@ def test_line_search_shortens_until_the_divergence_fits():
     assert step.vector.norm().item() == pytest.approx(0.64 * lengths[0])
 
 
-def test_no_gradient_no_step():
+def test_no_gradient_no_step() -> None:
     step = trust_region_step(torch.ones(2), 0.5, torch.zeros(2), lambda v: v, lambda _: (0.0, 0.0), **SETTINGS)
     assert not step.accepted
     assert step.vector.tolist() == [1, 1]
 
 
 @given(st.integers(0, 100))
-def test_step_is_invariant_under_a_linear_reparametrisation(seed):
+def test_step_is_invariant_under_a_linear_reparametrisation(seed) -> None:
     """x = M y: the step in x equals M times the step in y."""
     size = 3
     fisher, matrix = positive_definite(size, seed), positive_definite(size, seed + 1)

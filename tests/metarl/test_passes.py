@@ -59,12 +59,12 @@ def assert_same(got, expected):
         torch.testing.assert_close(got[name], value, atol=1e-12, rtol=1e-10)
 
 
-def test_forward_equals_the_module(case):
+def test_forward_equals_the_module(case) -> None:
     expected = vmap(case.outputs)(case.per_task(case.parameters), case.observations)
     torch.testing.assert_close(case.passes.forward(case.parameters, case.observations).outputs, expected)
 
 
-def test_backward_equals_reverse_differentiation(case):
+def test_backward_equals_reverse_differentiation(case) -> None:
     def inner_product(parameters, observations, cotangents):
         return (case.outputs(parameters, observations) * cotangents).sum()
 
@@ -73,7 +73,7 @@ def test_backward_equals_reverse_differentiation(case):
     assert_same(got, vmap(jacrev(inner_product))(case.per_task(case.parameters), case.observations, case.cotangents))
 
 
-def test_tangent_equals_forward_differentiation(case):
+def test_tangent_equals_forward_differentiation(case) -> None:
     def moved(parameters, direction, observations):
         return jvp(lambda p: case.outputs(p, observations), (parameters,), (direction,))[1]
 
@@ -83,7 +83,7 @@ def test_tangent_equals_forward_differentiation(case):
     torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-10)
 
 
-def test_second_equals_the_hessian_of_a_loss_times_the_direction(case):
+def test_second_equals_the_hessian_of_a_loss_times_the_direction(case) -> None:
     """The loss is sum(u o + o³ / 6), whose derivative is u + o² / 2 and whose curvature is o."""
 
     def loss(parameters, observations, cotangents):

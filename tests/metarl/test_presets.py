@@ -27,7 +27,7 @@ def shorten(config: RunConfig) -> RunConfig:
     return RunConfig.model_validate(fields | {"iterations": 1, "threads": 1})
 
 
-def test_the_families_and_algorithms_that_users_ask_for_have_presets():
+def test_the_families_and_algorithms_that_users_ask_for_have_presets() -> None:
     names = {path.stem for path in PRESETS}
     families = ("ml1-reach", "ml1-push", "ml1-pick-place", "ml10", "ml45", "navigation", "bandit")
     assert names >= {f"{family}-{algorithm}" for family in families for algorithm in ("maml", "rl2")}
@@ -37,7 +37,7 @@ def test_the_families_and_algorithms_that_users_ask_for_have_presets():
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_preset_runs_a_short_iteration(path, tmp_path):
+def test_preset_runs_a_short_iteration(path, tmp_path) -> None:
     config = load_config(path)
     assert path.read_text().startswith("#")  # says where its numbers come from
     run = RunDirectory.create(tmp_path / "run", shorten(config))
@@ -47,7 +47,7 @@ def test_preset_runs_a_short_iteration(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_preset_survives_a_round_trip(path, tmp_path):
+def test_preset_survives_a_round_trip(path, tmp_path) -> None:
     config = load_config(path)
     (tmp_path / "config.yaml").write_text(dump_config(config))
     assert load_config(tmp_path / "config.yaml") == config

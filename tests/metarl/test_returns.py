@@ -30,13 +30,13 @@ def episodes(draw):
     return lengths, rewards, values, torch.from_numpy(rng.normal(size=len(lengths)))
 
 
-def test_returns_worked_out_by_hand():
+def test_returns_worked_out_by_hand() -> None:
     rewards = torch.tensor([[1.0, 2.0, 4.0, 9.0]])
     returns = discounted_returns(rewards, mask([3], 4), 0.5)
     assert returns.tolist() == [[1 + 0.5 * (2 + 0.5 * 4), 2 + 0.5 * 4, 4.0, 0.0]]
 
 
-def test_gae_worked_out_by_hand():
+def test_gae_worked_out_by_hand() -> None:
     # deltas: 1 + 0.5*20 - 10 = 1; 2 + 0.5*40 - 20 = 2; then A_1 = 2, A_0 = 1 + 0.5 * 0.8 * 2 = 1.8
     advantages = gae(
         torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0, 20.0]]), torch.tensor([40.0]), mask([2], 2), 0.5, 0.8
@@ -45,7 +45,7 @@ def test_gae_worked_out_by_hand():
 
 
 @given(episodes(), st.floats(0, 1), st.floats(0, 1))
-def test_gae_equals_its_definition_as_a_sum(batch, discount, gae_lambda):
+def test_gae_equals_its_definition_as_a_sum(batch, discount, gae_lambda) -> None:
     lengths, rewards, values, final = batch
     advantages = gae(rewards, values, final, mask(lengths, rewards.shape[1]), discount, gae_lambda)
     for row, length in enumerate(lengths):
@@ -57,7 +57,7 @@ def test_gae_equals_its_definition_as_a_sum(batch, discount, gae_lambda):
 
 
 @given(episodes(), st.floats(0, 1))
-def test_lambda_one_gives_returns_minus_values(batch, discount):
+def test_lambda_one_gives_returns_minus_values(batch, discount) -> None:
     lengths, rewards, values, _ = batch
     valid = mask(lengths, rewards.shape[1])
     advantages = gae(rewards, values, torch.zeros(len(lengths), dtype=torch.float64), valid, discount, 1.0)
@@ -66,7 +66,7 @@ def test_lambda_one_gives_returns_minus_values(batch, discount):
 
 
 @given(episodes(), st.integers(1, 5))
-def test_longer_padding_changes_nothing(batch, extra):
+def test_longer_padding_changes_nothing(batch, extra) -> None:
     lengths, rewards, values, final = batch
     steps = rewards.shape[1]
     garbage = torch.full((len(lengths), extra), 1e6, dtype=torch.float64)
@@ -78,7 +78,7 @@ def test_longer_padding_changes_nothing(batch, extra):
     assert (long[:, steps:] == 0).all()
 
 
-def test_linear_baseline_fits_what_is_linear_in_its_features():
+def test_linear_baseline_fits_what_is_linear_in_its_features() -> None:
     rng = torch.Generator().manual_seed(0)
     observations = torch.randn(2, 4, 50, 3, generator=rng, dtype=torch.float64)
     valid = torch.ones(2, 4, 50, dtype=torch.bool)
@@ -88,7 +88,7 @@ def test_linear_baseline_fits_what_is_linear_in_its_features():
     torch.testing.assert_close(linear_baseline(observations, returns, valid), returns, atol=1e-3, rtol=1e-3)
 
 
-def test_linear_baseline_equals_ridge_regression_task_by_task():
+def test_linear_baseline_equals_ridge_regression_task_by_task() -> None:
     rng = np.random.default_rng(0)
     observations, returns = rng.normal(size=(2, 3, 20, 2)) * 20, rng.normal(size=(2, 3, 20))
     valid = np.ones((2, 3, 20), bool)
@@ -107,7 +107,7 @@ def test_linear_baseline_equals_ridge_regression_task_by_task():
     assert (values[1, 2, 5:] == 0).all()
 
 
-def test_standardize_uses_the_standard_deviation_of_each_tasks_valid_values():
+def test_standardize_uses_the_standard_deviation_of_each_tasks_valid_values() -> None:
     values = torch.tensor([[[0.0, 4.0, 99.0]], [[5.0, 5.0, 5.0]]])
     valid = torch.tensor([[[True, True, False]], [[True, True, True]]])
     # task 0: mean 2, standard deviation 2 (its variance, 4, would give ±0.5); task 1 does not vary

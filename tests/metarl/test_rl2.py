@@ -37,7 +37,7 @@ def play(rl2, distribution=None, episodes=2):
     return sampler.collect(RecurrentActor(rl2, len(tasks)), episodes)
 
 
-def test_trials_lay_episodes_end_to_end_without_gaps():
+def test_trials_lay_episodes_end_to_end_without_gaps() -> None:
     trajectories = play(make_rl2())
     trials = make_trials(trajectories)
     # task 0 plays two episodes of 2 steps, task 1 of 3, task 2 of 4: its clock runs on through the trial
@@ -47,7 +47,7 @@ def test_trials_lay_episodes_end_to_end_without_gaps():
     assert trials.inputs.episode_start[1].tolist() == [True, False, False, True, False, False, False, False]
 
 
-def test_trials_show_the_action_and_reward_of_the_step_before_also_across_episodes():
+def test_trials_show_the_action_and_reward_of_the_step_before_also_across_episodes() -> None:
     trajectories = play(make_rl2())
     trials = make_trials(trajectories)
     actions = torch.cat([trajectories.actions[1, 0, :3], trajectories.actions[1, 1, :3]])
@@ -60,7 +60,7 @@ def test_trials_show_the_action_and_reward_of_the_step_before_also_across_episod
 
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("observation_to_head", [False, True])
-def test_learning_sees_the_same_inputs_and_probabilities_as_acting(core, observation_to_head):
+def test_learning_sees_the_same_inputs_and_probabilities_as_acting(core, observation_to_head) -> None:
     rl2 = make_rl2(core=core, observation_to_head=observation_to_head)
     samples = samples_of(play(rl2))
     outputs, _ = rl2.policy.sequence(samples.inputs, rl2.policy.initial_state(3))
@@ -72,7 +72,7 @@ def test_learning_sees_the_same_inputs_and_probabilities_as_acting(core, observa
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_acting_does_not_depend_on_how_many_environments_act_at_once(core):
+def test_acting_does_not_depend_on_how_many_environments_act_at_once(core) -> None:
     rl2 = make_rl2(core=core)
     rl2.distribution.sample = lambda parameters, generator: rl2.distribution.mode(parameters)
     together = play(rl2)
@@ -106,7 +106,7 @@ def slow_samples(trajectories, values, discount, gae_lambda):
 
 
 @pytest.mark.parametrize(("discount", "gae_lambda"), [(0.9, 0.8), (0.99, 1.0), (0.5, 0.0)])
-def test_advantages_of_a_trial_equal_a_slow_reference(discount, gae_lambda):
+def test_advantages_of_a_trial_equal_a_slow_reference(discount, gae_lambda) -> None:
     """Across the episodes of a trial, which end early here, by termination or by truncation."""
     trajectories = play(make_rl2())
     trials = make_trials(trajectories)
@@ -121,7 +121,7 @@ def test_advantages_of_a_trial_equal_a_slow_reference(discount, gae_lambda):
 
 
 @pytest.mark.parametrize("per_task", [False, True])
-def test_the_linear_baseline_is_fitted_to_returns_of_the_whole_trial(per_task):
+def test_the_linear_baseline_is_fitted_to_returns_of_the_whole_trial(per_task) -> None:
     trials = make_trials(play(make_rl2()))
     values = linear_values(trials, 0.9, per_task)
     rows, targets = [], []
@@ -140,13 +140,13 @@ def test_the_linear_baseline_is_fitted_to_returns_of_the_whole_trial(per_task):
             np.testing.assert_allclose(values[i][trials.valid[i]], rows[i] @ weights, rtol=1e-4, atol=1e-2)
 
 
-def test_padding_behind_episodes_changes_nothing():
+def test_padding_behind_episodes_changes_nothing() -> None:
     trajectories = play(make_rl2())
     for one, other in zip(flat(samples_of(trajectories)), flat(samples_of(longer(trajectories))), strict=True):
         assert torch.equal(one, other)
 
 
-def test_the_order_of_tasks_changes_nothing():
+def test_the_order_of_tasks_changes_nothing() -> None:
     trajectories = play(make_rl2())
     order = torch.tensor([2, 0, 1])
     reordered = samples_of(in_order(trajectories, order))
@@ -158,7 +158,7 @@ def flat(samples):
     return [*samples.inputs, *samples[1:]]
 
 
-def test_padding_takes_no_part_in_the_loss_nor_in_its_gradient():
+def test_padding_takes_no_part_in_the_loss_nor_in_its_gradient() -> None:
     rl2 = make_rl2()
     samples = samples_of(play(rl2))
     outputs = torch.randn(*samples.valid.shape, 4, generator=torch.Generator().manual_seed(0))
@@ -173,7 +173,7 @@ def test_padding_takes_no_part_in_the_loss_nor_in_its_gradient():
     assert gradient[samples.valid].any()
 
 
-def test_clipped_surrogate_worked_out_by_hand():
+def test_clipped_surrogate_worked_out_by_hand() -> None:
     distribution = Gaussian(1)
     samples = samples_of(play(make_rl2()))
     old = torch.log(torch.tensor([[0.5, 0.5, 0.5, 0.5]]))
@@ -194,7 +194,7 @@ def test_clipped_surrogate_worked_out_by_hand():
     assert surrogate(distribution, torch.zeros(1, 4, 2), samples).item() == pytest.approx(-(2 + 0.5 - 2.2) / 3)
 
 
-def test_rows_are_cut_into_chunks_in_order():
+def test_rows_are_cut_into_chunks_in_order() -> None:
     samples = samples_of(play(make_rl2()))
     assert samples.valid.shape == (3, 8)
     rows = cut(samples, 3)
@@ -207,7 +207,7 @@ def test_rows_are_cut_into_chunks_in_order():
 
 
 @pytest.mark.parametrize("space", [gym.spaces.Box(-1, 1, (2,), np.float64), gym.spaces.Discrete(3)], ids=str)
-def test_agent_is_shown_what_training_shows(space):
+def test_agent_is_shown_what_training_shows(space) -> None:
     """Fed a trial step by step, the agent's policy gets the inputs that `make_trials` makes of the same trial."""
     distribution = Counting(discrete=isinstance(space, gym.spaces.Discrete))
     rl2 = make_rl2(distribution)
@@ -240,7 +240,7 @@ def test_agent_is_shown_what_training_shows(space):
             np.testing.assert_allclose(previous.clamp(-1, 1), chosen, atol=1e-6)
 
 
-def test_agent_evaluates_every_episode_from_the_memory_that_adaptation_ended_with():
+def test_agent_evaluates_every_episode_from_the_memory_that_adaptation_ended_with() -> None:
     rl2 = make_rl2()
     agent = rl2.make_agent(seed=3)
     observations = np.array([[0.0, 20.0], [0.0, 30.0]])
@@ -259,7 +259,7 @@ def test_agent_evaluates_every_episode_from_the_memory_that_adaptation_ended_wit
     assert not np.array_equal(second, first)
 
 
-def test_agent_forgets_at_init_and_zero_shot_is_a_fresh_trial():
+def test_agent_forgets_at_init_and_zero_shot_is_a_fresh_trial() -> None:
     rl2 = make_rl2()
     observations = np.array([[0.0, 20.0]])
     fresh = rl2.make_agent(seed=3)
@@ -276,7 +276,7 @@ def test_agent_forgets_at_init_and_zero_shot_is_a_fresh_trial():
     assert np.array_equal(used.eval_action(observations), expected)
 
 
-def test_environments_that_wait_do_not_remember():
+def test_environments_that_wait_do_not_remember() -> None:
     rl2 = make_rl2()
     observations = np.array([[0.0, 20.0], [0.0, 20.0]])
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from gymnasium.vector.utils import batch_space
 
-from envs.core import Task, TaskVectorEnv
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
 from metarl.algorithms.rl2.losses import make_trials
 from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
 from metarl.sampling import Sampler
+from metarl_envs.core import Task, TaskVectorEnv
 
 pytestmark = pytest.mark.learning
 CPU = torch.device("cpu")
@@ -87,7 +87,7 @@ def train(core, iterations, remembers=True, **settings):
             "core": CORES[core],
             "discount": 1.0,
             "gae_lambda": 1.0,
-            "outer": PPOConfig(learning_rate=1e-2, epochs=4, minibatches=2),
+            "outer": PPOConfig(lr=1e-2, epochs=4, minibatches=2),
             **settings,
         }
     )
@@ -105,26 +105,26 @@ def train(core, iterations, remembers=True, **settings):
 
 
 @pytest.mark.parametrize(
-    ("core", "iterations", "learning_rate"), [("gru", 60, 1e-2), ("lstm", 30, 1e-2), ("transformer", 40, 5e-3)]
+    ("core", "iterations", "lr"), [("gru", 60, 1e-2), ("lstm", 30, 1e-2), ("transformer", 40, 5e-3)]
 )
-def test_every_core_remembers_the_cue(core, iterations, learning_rate):
-    assert train(core, iterations, outer=PPOConfig(learning_rate=learning_rate, epochs=4, minibatches=2)) > 0.9
+def test_every_core_remembers_the_cue(core, iterations, lr) -> None:
+    assert train(core, iterations, outer=PPOConfig(lr=lr, epochs=4, minibatches=2)) > 0.9
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_no_core_names_the_cue_if_it_forgets_between_episodes(core):
+def test_no_core_names_the_cue_if_it_forgets_between_episodes(core) -> None:
     assert abs(train(core, 25, remembers=False) - 1 / CUES) < 0.1
 
 
-def test_chunks_shorter_than_the_gap_do_not_learn_what_whole_trials_do():
+def test_chunks_shorter_than_the_gap_do_not_learn_what_whole_trials_do() -> None:
     """The state is carried over chunks, but nothing teaches a chunk to keep what only a later one needs."""
     assert train("lstm", 30, chunk=2) < 0.6
 
 
-def test_a_trust_region_and_a_critic_learn_it_too():
+def test_a_trust_region_and_a_critic_learn_it_too() -> None:
     assert train("lstm", 25, outer=TRPOConfig(max_kl=0.03), baseline=ValueBaselineConfig()) > 0.9
 
 
-def test_a_baseline_fitted_to_each_trial_by_itself_hides_what_comes_once_a_trial():
+def test_a_baseline_fitted_to_each_trial_by_itself_hides_what_comes_once_a_trial() -> None:
     """It knows how the trial went, so that nothing is left to learn from."""
     assert train("lstm", 30, baseline=LinearBaselineConfig(per_task=True)) < 0.6

@@ -9,11 +9,11 @@ import yaml
 from counting_env import Counting
 from page import ROOT, Page, logged_metrics, parse_algorithm
 
-from envs.errors import UserError
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.cli import main
 from metarl.config import load_config
+from metarl_envs.errors import UserError
 
 PAGE = Page("algorithms/rl2.md")
 SETTING = re.compile(rf"`((?:{'|'.join(RL2Config.model_fields)}): [^`]+)`")
@@ -26,7 +26,7 @@ def parse(tmp_path):
     return lambda settings: parse_algorithm({"kind": "rl2"} | settings, tmp_path)
 
 
-def test_the_defaults_are_all_of_them(parse):
+def test_the_defaults_are_all_of_them(parse) -> None:
     (block,) = PAGE.blocks("yaml")
     given = yaml.safe_load(block)["algorithm"]
     assert parse(given) == RL2Config()
@@ -36,7 +36,7 @@ def test_the_defaults_are_all_of_them(parse):
         assert given[section].keys() == default[section].keys()
 
 
-def test_every_setting_in_the_text_is_one(parse):
+def test_every_setting_in_the_text_is_one(parse) -> None:
     refused = PAGE.section("What does not combine")
     settings = SETTING.findall(PAGE.text.replace(refused, ""))
     assert len(settings) > 20
@@ -44,13 +44,13 @@ def test_every_setting_in_the_text_is_one(parse):
         parse(yaml.safe_load(setting))
 
 
-def test_every_command_is_one():
+def test_every_command_is_one() -> None:
     assert len(PAGE.commands()) == 2
     for path, overrides in PAGE.commands():
         assert load_config(path, overrides).algorithm.kind == "rl2"
 
 
-def test_what_the_page_calls_refused_is_refused(parse):
+def test_what_the_page_calls_refused_is_refused(parse) -> None:
     refused = PAGE.rows("What does not combine")
     assert len(refused) == 4
     for cell, _ in refused:
@@ -63,7 +63,7 @@ def test_what_the_page_calls_refused_is_refused(parse):
         assert "\n" not in str(caught.value)
 
 
-def test_every_logged_metric_is_explained_and_no_other(tmp_path):
+def test_every_logged_metric_is_explained_and_no_other(tmp_path) -> None:
     documented = {name for cell, _ in PAGE.rows("Reading the metrics") for name in re.findall("`(.*?)`", cell)}
     value = ["--algorithm.baseline.kind", "value"]
     small_trpo = [*SMALL[:2], *SMALL[4:], "--algorithm.outer", "{kind: trpo}"]
@@ -83,7 +83,7 @@ def robot():
     return names
 
 
-def test_the_program_for_a_robot_runs_and_each_job_starts_from_the_same_memory(robot):
+def test_the_program_for_a_robot_runs_and_each_job_starts_from_the_same_memory(robot) -> None:
     assert robot["robot"].commands == (2 + 2 + 3) * 5
     for job in robot["jobs"]:
         for one, other in zip(job, robot["jobs"][0], strict=True):
@@ -95,7 +95,7 @@ def test_the_program_for_a_robot_runs_and_each_job_starts_from_the_same_memory(r
     assert np.abs(robot["first"][1] - unadapted[1]).max() > 0.01  # explored
 
 
-def test_the_program_for_a_robot_tells_what_each_command_earned(robot):
+def test_the_program_for_a_robot_tells_what_each_command_earned(robot) -> None:
     agent, told = robot["agent"], []
     agent.init()
     act = agent.act

@@ -13,7 +13,7 @@ from metarl.optim.vectors import flatten
 
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("core", CORES)
-def test_a_chunk_of_full_length_is_no_chunk_gradients_included(core, baseline):
+def test_a_chunk_of_full_length_is_no_chunk_gradients_included(core, baseline) -> None:
     rl2, samples = exact(core, outer=PPOConfig(entropy_coefficient=0.1), **BASELINES[baseline])
     whole = gradient_of_loss(rl2, samples, rl2.network.initial_state(3))
     _, states = unroll(rl2.network, samples.inputs, 8)
@@ -22,7 +22,7 @@ def test_a_chunk_of_full_length_is_no_chunk_gradients_included(core, baseline):
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_chunks_give_the_loss_of_whole_trials_and_the_gradient_of_a_detached_state(core):
+def test_chunks_give_the_loss_of_whole_trials_and_the_gradient_of_a_detached_state(core) -> None:
     rl2, samples = exact(core, baseline=ValueBaselineConfig())
     whole_loss, _ = rl2.outer.loss(samples, rl2.network.initial_state(3))
     _, states = unroll(rl2.network, samples.inputs, 3)
@@ -46,7 +46,7 @@ def test_chunks_give_the_loss_of_whole_trials_and_the_gradient_of_a_detached_sta
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_padding_order_and_company_of_trials_change_no_gradient(core):
+def test_padding_order_and_company_of_trials_change_no_gradient(core) -> None:
     rl2, samples = exact(core, baseline=ValueBaselineConfig())
     state = rl2.network.initial_state
     whole = gradient_of_loss(rl2, samples, state(3))
@@ -66,7 +66,7 @@ def test_padding_order_and_company_of_trials_change_no_gradient(core):
 
 @pytest.mark.parametrize("split", [(3,), (1, 2), (1, 1, 1)])
 @pytest.mark.parametrize("core", CORES)
-def test_states_at_chunk_starts_are_those_of_acting(core, split):
+def test_states_at_chunk_starts_are_those_of_acting(core, split) -> None:
     rl2 = make_rl2(core, chunk=3)
     actor = RecurrentActor(rl2, 3)
     trials = make_trials(sampler(split=split).collect(actor, 2))
@@ -83,7 +83,7 @@ def test_states_at_chunk_starts_are_those_of_acting(core, split):
 
 
 @pytest.mark.parametrize("diverged", [False, True])
-def test_states_of_acting_are_learned_from_unless_steps_are_missing(diverged, monkeypatch):
+def test_states_of_acting_are_learned_from_unless_steps_are_missing(diverged, monkeypatch) -> None:
     rl2 = make_rl2(chunk=3)
     handed = []
 
@@ -117,12 +117,12 @@ def updates_of(rl2, trials):
         ({"outer": PPOConfig(epochs=3), "chunk": 100}, 3),
     ],
 )
-def test_number_of_gradient_steps(settings, steps):
+def test_number_of_gradient_steps(settings, steps) -> None:
     rl2 = make_rl2(**settings)
     assert len(updates_of(rl2, trials_of(rl2))) == steps
 
 
-def test_every_row_is_learned_from_once_an_epoch_in_an_order_drawn_anew(monkeypatch):
+def test_every_row_is_learned_from_once_an_epoch_in_an_order_drawn_anew(monkeypatch) -> None:
     rl2 = make_rl2(outer=PPOConfig(epochs=3, minibatches=3))
     trials = trials_of(rl2)
     seen = []
@@ -140,7 +140,7 @@ def test_every_row_is_learned_from_once_an_epoch_in_an_order_drawn_anew(monkeypa
 
 
 @pytest.mark.parametrize(("steps", "parts"), [(None, 1), (7, 4), (3, 7), (1, 7)])
-def test_parts_of_a_minibatch_add_up_to_it(steps, parts, monkeypatch):
+def test_parts_of_a_minibatch_add_up_to_it(steps, parts, monkeypatch) -> None:
     """Of 3 trials of 4, 6 and 8 steps, 7 chunks of 3 are played, of which two have padding."""
 
     def learn(**settings):
@@ -160,8 +160,8 @@ def test_parts_of_a_minibatch_add_up_to_it(steps, parts, monkeypatch):
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_states_are_recomputed_each_epoch_if_wanted(recompute):
-    rl2 = make_rl2(outer=PPOConfig(epochs=3, learning_rate=0.1, recompute_state=recompute), chunk=4)
+def test_states_are_recomputed_each_epoch_if_wanted(recompute) -> None:
+    rl2 = make_rl2(outer=PPOConfig(epochs=3, lr=0.1, recompute_state=recompute), chunk=4)
     trials = trials_of(rl2)
     used, expected = [], []
     original = rl2.outer.loss
@@ -183,8 +183,8 @@ def test_states_are_recomputed_each_epoch_if_wanted(recompute):
     assert same(used[2], used[0]) != recompute
 
 
-def test_epochs_end_when_the_policy_has_moved_too_far():
-    free, bound = (make_rl2(outer=PPOConfig(epochs=20, learning_rate=0.02, max_kl=max_kl)) for max_kl in (None, 0.01))
+def test_epochs_end_when_the_policy_has_moved_too_far() -> None:
+    free, bound = (make_rl2(outer=PPOConfig(epochs=20, lr=0.02, max_kl=max_kl)) for max_kl in (None, 0.01))
     assert free.learn(trials_of(free), torch.Generator().manual_seed(0))["train/minibatches"] == 20
     seen = []
     original = bound.outer.loss

@@ -16,7 +16,6 @@ from rl2_on_counting import (
     trials_of,
 )
 
-from envs.errors import UserError
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
@@ -28,15 +27,16 @@ from metarl.optim.vectors import flatten
 from metarl.policies.config import HypernetworkHeadConfig, LinearHeadConfig, TransformerConfig
 from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
+from metarl_envs.errors import UserError
 
 NAVIGATION = Path(__file__).parents[2] / "configs" / "navigation-rl2.yaml"
 SMALL = ["--tasks.horizon", "5", "--tasks.num-train-tasks", "4", "--tasks.num-test-tasks", "2", "--threads", "1"]
 SMALL += ["--algorithm.meta-batch", "2", "--iterations", "1", "--evaluation.every", "0", "--device", "cpu"]
 
 
-@pytest.mark.parametrize("outer", [PPOConfig(epochs=60, learning_rate=3e-3), TRPOConfig()], ids=["ppo", "trpo"])
-def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer):
-    baseline = ValueBaselineConfig(epochs=60, learning_rate=3e-3)
+@pytest.mark.parametrize("outer", [PPOConfig(epochs=60, lr=3e-3), TRPOConfig()], ids=["ppo", "trpo"])
+def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer) -> None:
+    baseline = ValueBaselineConfig(epochs=60, lr=3e-3)
     rl2 = make_rl2(outer=outer, baseline=baseline)
     trials = trials_of(rl2)
     losses = [rl2.learn(trials, torch.Generator().manual_seed(0))["train/value_loss"] for _ in range(4)]
@@ -50,7 +50,7 @@ def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer):
 
 
 @pytest.mark.parametrize("head", [LinearHeadConfig(), HypernetworkHeadConfig()], ids=["linear", "hypernetwork"])
-def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_onto_it(head):
+def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_onto_it(head) -> None:
     rl2 = make_rl2(head=head, min_std=0.5)
     log_std = rl2.policy.head.action.log_std
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_onto_it(head
     assert log_std[1] > -0.5
 
 
-def test_returns_are_learned_raw_if_wanted():
+def test_returns_are_learned_raw_if_wanted() -> None:
     rl2 = make_rl2(baseline=ValueBaselineConfig(normalize_returns=False))
     rl2.learn(trials_of(rl2), torch.Generator().manual_seed(0))
     assert rl2.network.critic.return_normalizer.count == 0
@@ -68,7 +68,7 @@ def test_returns_are_learned_raw_if_wanted():
 
 @pytest.mark.parametrize("observations", [False, True])
 @pytest.mark.parametrize("rewards", [False, True])
-def test_observations_and_reward_inputs_are_standardised_apart(observations, rewards):
+def test_observations_and_reward_inputs_are_standardised_apart(observations, rewards) -> None:
     rl2 = make_rl2(normalize_observations=observations, normalize_reward_input=rewards)
     rl2.warm_up(sampler())
     rl2.meta_iteration(sampler(), torch.Generator().manual_seed(0))
@@ -90,7 +90,7 @@ def spoil(rl2, monkeypatch, times):
     monkeypatch.setattr(rl2.outer, "loss", spoiled)
 
 
-def test_updates_that_are_not_finite_are_skipped_counted_and_told(monkeypatch, caplog):
+def test_updates_that_are_not_finite_are_skipped_counted_and_told(monkeypatch, caplog) -> None:
     rl2 = make_rl2(outer=PPOConfig(epochs=6))
     trials = trials_of(rl2)
     spoil(rl2, monkeypatch, 4)
@@ -102,7 +102,7 @@ def test_updates_that_are_not_finite_are_skipped_counted_and_told(monkeypatch, c
     assert rl2.learn(trials, torch.Generator().manual_seed(0))["train/skipped_updates"] == 0.0
 
 
-def test_five_in_a_row_end_the_run_also_across_iterations_and_a_resume(monkeypatch):
+def test_five_in_a_row_end_the_run_also_across_iterations_and_a_resume(monkeypatch) -> None:
     rl2 = make_rl2(outer=PPOConfig(epochs=3))
     trials = trials_of(rl2)
     spoil(rl2, monkeypatch, 100)
@@ -117,7 +117,7 @@ def test_five_in_a_row_end_the_run_also_across_iterations_and_a_resume(monkeypat
     assert torch.equal(before, flatten(dict(rl2.policy.named_parameters())))
 
 
-def test_a_trust_region_step_from_numbers_that_are_not_finite_is_skipped():
+def test_a_trust_region_step_from_numbers_that_are_not_finite_is_skipped() -> None:
     rl2 = make_rl2(outer=TRPOConfig())
     trials = trials_of(rl2)
     broken = trials._replace(log_probs=torch.where(trials.valid, -torch.inf, 0.0))
@@ -129,7 +129,7 @@ def test_a_trust_region_step_from_numbers_that_are_not_finite_is_skipped():
         rl2.learn(broken, torch.Generator().manual_seed(0))
 
 
-def test_probabilities_that_are_not_finite_end_the_run():
+def test_probabilities_that_are_not_finite_end_the_run() -> None:
     """Parameters that a step left finite but so large that what they make is not."""
     distribution = Counting(discrete=True)
     rl2 = RL2(RL2Config(meta_batch=3, episodes=2), distribution.observation_space, distribution.action_space, CPU)
@@ -151,7 +151,7 @@ RESUMED = {
 
 
 @pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
-def test_what_is_saved_is_all_there_is(settings):
+def test_what_is_saved_is_all_there_is(settings) -> None:
     def iterate(rl2, iteration):
         return rl2.meta_iteration(sampler((7, iteration)), torch.Generator().manual_seed(iteration))
 
@@ -175,19 +175,19 @@ def test_what_is_saved_is_all_there_is(settings):
         ({"chunk": 9}, r"algorithm.chunk: 9 is more than the 8 steps of a trial \(2 episodes of 4\)"),
     ],
 )
-def test_contradictory_settings_are_named(settings, message):
+def test_contradictory_settings_are_named(settings, message) -> None:
     config = RL2Config(**({"meta_batch": 3, "episodes": 2} | settings))
     with pytest.raises(UserError, match=message):
         make_algorithm(config, Counting(), CPU)
 
 
-def test_a_shared_core_is_refused_to_a_trust_region():
+def test_a_shared_core_is_refused_to_a_trust_region() -> None:
     with pytest.raises(ValidationError, match="would leave TRPO's trust region"):
         RL2Config(outer=TRPOConfig(), baseline=ValueBaselineConfig(shares_core=True))
 
 
 @pytest.mark.parametrize(("memory", "warned"), [(7, True), (8, False)])
-def test_a_memory_shorter_than_the_trial_is_warned_of(memory, warned, caplog):
+def test_a_memory_shorter_than_the_trial_is_warned_of(memory, warned, caplog) -> None:
     config = RL2Config(meta_batch=3, episodes=2, core=TransformerConfig(memory=memory, model_size=4, heads=1))
     with caplog.at_level(logging.WARNING):
         make_algorithm(config, Counting(), CPU)
@@ -208,7 +208,7 @@ def test_a_memory_shorter_than_the_trial_is_warned_of(memory, warned, caplog):
         (["--algorithm.outer.minibatches", "3"], "minibatches: 3 is more than algorithm.meta_batch = 2"),
     ],
 )
-def test_a_user_is_told_in_one_line(mistake, message, capsys):
+def test_a_user_is_told_in_one_line(mistake, message, capsys) -> None:
     assert main(["train", str(NAVIGATION), "--run", "run", *SMALL, *mistake]) == 2
     error = capsys.readouterr().err
     assert error.startswith("metarl: error: algorithm.")
@@ -217,7 +217,7 @@ def test_a_user_is_told_in_one_line(mistake, message, capsys):
     assert os.listdir() == []
 
 
-def test_a_run_whose_loss_is_not_finite_ends_with_its_checkpoint_as_it_was(capsys, monkeypatch):
+def test_a_run_whose_loss_is_not_finite_ends_with_its_checkpoint_as_it_was(capsys, monkeypatch) -> None:
     assert main(["train", str(NAVIGATION), "--run", "run", *SMALL]) == 0
     (kept,) = RunDirectory.open(Path("run")).checkpoints.iterdir()
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
@@ -241,7 +241,7 @@ def test_a_run_whose_loss_is_not_finite_ends_with_its_checkpoint_as_it_was(capsy
         ({"outer": TRPOConfig()}, None),
     ],
 )
-def test_short_memory_of_the_device_is_said_with_what_to_change(settings, advice, monkeypatch):
+def test_short_memory_of_the_device_is_said_with_what_to_change(settings, advice, monkeypatch) -> None:
     rl2 = make_rl2(**settings)
 
     def full(*_):

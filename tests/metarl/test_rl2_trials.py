@@ -34,7 +34,7 @@ def spy(monkeypatch):
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_the_state_is_reset_where_a_trial_begins_and_nowhere_else(core, spy):
+def test_the_state_is_reset_where_a_trial_begins_and_nowhere_else(core, spy) -> None:
     rl2 = make_rl2(core, outer=PPOConfig(epochs=1))
     shown = spy(rl2)
     for iteration in range(2):
@@ -50,7 +50,7 @@ def test_the_state_is_reset_where_a_trial_begins_and_nowhere_else(core, spy):
 
 
 @pytest.mark.parametrize("discrete", [False, True])
-def test_trials_hold_exactly_what_the_policy_was_shown(discrete, spy):
+def test_trials_hold_exactly_what_the_policy_was_shown(discrete, spy) -> None:
     """The first step of an episode included, which is shown the last one of the episode before."""
     distribution = Counting(discrete=discrete)
     torch.manual_seed(0)
@@ -70,7 +70,7 @@ def test_trials_hold_exactly_what_the_policy_was_shown(discrete, spy):
                 assert inputs.previous_rewards[task, t].item() == pytest.approx(reward, rel=1e-6)
 
 
-def test_evaluation_shows_the_step_before_over_adaptation_and_from_there(spy):
+def test_evaluation_shows_the_step_before_over_adaptation_and_from_there(spy) -> None:
     """An evaluation episode is shown what the last step of adaptation led to; without any, nothing was before."""
     rl2 = make_rl2()
     shown = spy(rl2)
@@ -118,7 +118,7 @@ def learned(trajectories, core, outer, baseline):
 @pytest.mark.parametrize("baseline", ["linear", "own"])
 @pytest.mark.parametrize("outer", OUTER)
 @pytest.mark.parametrize("core", CORES)
-def test_padding_and_the_order_of_tasks_change_nothing_that_is_learned(core, outer, baseline):
+def test_padding_and_the_order_of_tasks_change_nothing_that_is_learned(core, outer, baseline) -> None:
     played = sampler().collect(RecurrentActor(make_rl2(core), 3), 2)
     expected = learned(played, core, outer, baseline)
     for name, tensor in learned(longer(played), core, outer, baseline).items():

@@ -15,7 +15,7 @@ from metarl.policies.config import HypernetworkHeadConfig
 @pytest.mark.parametrize("chunk", [None, 3])
 @pytest.mark.parametrize("head", ["linear", "hypernetwork"])
 @pytest.mark.parametrize("core", CORES)
-def test_trust_region_products_equal_the_jacobian_written_out(core, head, chunk, monkeypatch):
+def test_trust_region_products_equal_the_jacobian_written_out(core, head, chunk, monkeypatch) -> None:
     settings = {"head": HypernetworkHeadConfig(hidden_size=2)} if head == "hypernetwork" else {}
     rl2, samples = exact(core, outer=TRPOConfig(), **settings)
     theta = {name: p.detach() for name, p in rl2.policy.named_parameters()}
@@ -62,7 +62,7 @@ def test_trust_region_products_equal_the_jacobian_written_out(core, head, chunk,
 
 @pytest.mark.parametrize("chunk", [None, 3])
 @pytest.mark.parametrize("core", CORES)
-def test_a_trust_region_step_lowers_the_loss_within_its_bound(core, chunk):
+def test_a_trust_region_step_lowers_the_loss_within_its_bound(core, chunk) -> None:
     rl2 = make_rl2(core, outer=TRPOConfig(max_kl=0.005), chunk=chunk)
     trials = trials_of(rl2)
     old, _ = rl2.policy.sequence(trials.inputs, rl2.policy.initial_state(3))

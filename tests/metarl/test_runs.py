@@ -8,7 +8,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from envs.errors import UserError
 from metarl import checkpoints
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import Manifest
@@ -16,6 +15,7 @@ from metarl.config import NavigationTasks, RunConfig
 from metarl.errors import RunFailure
 from metarl.files import write_atomically
 from metarl.runs import RunDirectory
+from metarl_envs.errors import UserError
 
 CONFIG = RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig())
 
@@ -36,7 +36,7 @@ def save_checkpoint(run, env_steps, score=None):
     return checkpoints.save(run.checkpoints, {"a": torch.zeros(1)}, manifest)
 
 
-def test_a_run_is_made_and_found(run):
+def test_a_run_is_made_and_found(run) -> None:
     assert sorted(path.name for path in run.path.iterdir()) == [
         "checkpoints",
         "config.yaml",
@@ -51,7 +51,7 @@ def test_a_run_is_made_and_found(run):
 
 
 @pytest.mark.parametrize("make", ["mkdir", "touch"])
-def test_what_exists_is_never_overwritten(tmp_path, make):
+def test_what_exists_is_never_overwritten(tmp_path, make) -> None:
     path = tmp_path / "a"
     getattr(path, make)()
     with pytest.raises(UserError, match=r"already exists; name another, or go on with --resume"):
@@ -60,14 +60,14 @@ def test_what_exists_is_never_overwritten(tmp_path, make):
     assert path.is_file() or not any(path.iterdir())
 
 
-def test_a_parent_that_cannot_be_written(tmp_path):
+def test_a_parent_that_cannot_be_written(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot make run directory .*file/a: Not a directory"):
         RunDirectory.create(tmp_path / "file" / "a", CONFIG)
 
 
 @pytest.mark.parametrize("fail_at", range(1, 9))
-def test_nothing_is_left_of_a_run_that_could_not_be_made(tmp_path, monkeypatch, fail_at):
+def test_nothing_is_left_of_a_run_that_could_not_be_made(tmp_path, monkeypatch, fail_at) -> None:
     calls = []
 
     def failing(function):
@@ -86,7 +86,7 @@ def test_nothing_is_left_of_a_run_that_could_not_be_made(tmp_path, monkeypatch, 
     assert not any(tmp_path.iterdir())
 
 
-def test_directories_that_are_no_runs(tmp_path):
+def test_directories_that_are_no_runs(tmp_path) -> None:
     with pytest.raises(UserError, match="no run at"):
         RunDirectory.open(tmp_path / "none")
     with pytest.raises(UserError, match=r"is not a run: it has no config\.yaml"):
@@ -96,19 +96,19 @@ def test_directories_that_are_no_runs(tmp_path):
         RunDirectory.open(tmp_path)
 
 
-def test_changing_the_config(run):
+def test_changing_the_config(run) -> None:
     changed = CONFIG.model_copy(update={"iterations": 9})
     run.set_config(changed)
     assert run.config == changed
     assert RunDirectory.open(run.path).config == changed
 
 
-def test_unused_runs_are_discarded(run):
+def test_unused_runs_are_discarded(run) -> None:
     run.discard_unless_used()
     assert not run.path.exists()
 
 
-def test_used_runs_are_kept(run, tmp_path):
+def test_used_runs_are_kept(run, tmp_path) -> None:
     run.log({"a": 1.0}, iteration=0, env_steps=1)
     run.discard_unless_used()
     assert run.path.exists()
@@ -118,7 +118,7 @@ def test_used_runs_are_kept(run, tmp_path):
     assert other.path.exists()
 
 
-def test_checkpoints_by_name(run):
+def test_checkpoints_by_name(run) -> None:
     with pytest.raises(UserError, match="no checkpoint in"):
         run.checkpoint("last")
     first, second = save_checkpoint(run, 1, score=0.5), save_checkpoint(run, 2)
@@ -129,7 +129,7 @@ def test_checkpoints_by_name(run):
         run.checkpoint("lst")
 
 
-def test_metrics_are_lines_of_json_and_tensorboard_scalars(run):
+def test_metrics_are_lines_of_json_and_tensorboard_scalars(run) -> None:
     run.log({"meta/kl": 0.5, "train/return": -1.0}, iteration=0, env_steps=100)
     run.log({"meta/kl": float("inf"), "train/return": float("nan"), "steps": 3}, iteration=1, env_steps=200)
     assert logged(run) == [
@@ -148,7 +148,7 @@ def test_metrics_are_lines_of_json_and_tensorboard_scalars(run):
     assert [(event.step, event.value) for event in events.Scalars("meta/kl")] == [(100, 0.5), (200, float("inf"))]
 
 
-def test_a_resumed_run_replaces_what_it_logs_anew(run):
+def test_a_resumed_run_replaces_what_it_logs_anew(run) -> None:
     for iteration in range(4):
         run.log({"a": float(iteration)}, iteration, env_steps=10 * (iteration + 1))
     run.close()
@@ -165,7 +165,7 @@ def test_a_resumed_run_replaces_what_it_logs_anew(run):
 @settings(deadline=None, max_examples=30)
 @given(count=st.integers(0, 5), iteration=st.integers(0, 7), cut=st.integers(0, 20))
 @example(count=2, iteration=5, cut=1)
-def test_rewinding_keeps_whole_lines_before_the_iteration(tmp_path_factory, count, iteration, cut):
+def test_rewinding_keeps_whole_lines_before_the_iteration(tmp_path_factory, count, iteration, cut) -> None:
     path = tmp_path_factory.mktemp("run")
     lines = [f'{{"iteration": {i}, "env_steps": {i}, "a": 0.1}}\n' for i in range(count)]
     content = "".join(lines)
@@ -175,12 +175,12 @@ def test_rewinding_keeps_whole_lines_before_the_iteration(tmp_path_factory, coun
     assert (path / "metrics.jsonl").read_text() == "".join(lines[: min(iteration, whole)])
 
 
-def test_rewinding_without_metrics(run):
+def test_rewinding_without_metrics(run) -> None:
     run.rewind(3)
     assert not (run.path / "metrics.jsonl").exists()
 
 
-def test_evaluations_are_written_whole(run, monkeypatch):
+def test_evaluations_are_written_whole(run, monkeypatch) -> None:
     path = run.save_evaluation("last", {"success": 0.5})
     assert path == run.evaluations / "last.json"
     assert json.loads(path.read_text()) == {"success": 0.5}
@@ -196,13 +196,13 @@ def test_evaluations_are_written_whole(run, monkeypatch):
     assert [path.name for path in run.evaluations.iterdir()] == ["last.json"]
 
 
-def test_metrics_that_cannot_be_written(run):
+def test_metrics_that_cannot_be_written(run) -> None:
     (run.path / "metrics.jsonl").mkdir()
     with pytest.raises(RunFailure, match=r"could not write .*metrics\.jsonl: Is a directory"):
         run.log({"a": 1.0}, iteration=0, env_steps=1)
 
 
-def test_a_failed_replacement_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_replacement_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from counting_env import Counting
 
-from envs.errors import UserError
 from metarl.errors import RunFailure
 from metarl.sampling import RandomActor, Sampler, to_environment, to_vectors
+from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -60,7 +60,7 @@ def collect(lanes, episodes, tasks=None, actor=None):
     return sampler.collect(actor, episodes), sampler, env, actor
 
 
-def test_episodes_one_after_the_other_land_where_they_belong():
+def test_episodes_one_after_the_other_land_where_they_belong() -> None:
     trajectories, sampler, _, _ = collect(lanes=1, episodes=2)
     assert trajectories.observations.shape == (3, 2, 4, 2)
     # task 1 has episodes of 3 steps: its clock runs 0 1 2 in the first and 3 4 5 in the second, then padding
@@ -79,14 +79,14 @@ def test_episodes_one_after_the_other_land_where_they_belong():
     assert trajectories.num_steps == sampler.steps == 2 * (2 + 3 + 4)
 
 
-def test_episodes_side_by_side_are_grouped_by_task():
+def test_episodes_side_by_side_are_grouped_by_task() -> None:
     trajectories, _, env, _ = collect(lanes=2, episodes=4)
     assert trajectories.rewards.shape == (3, 4, 4)
     assert [task.parameters[1] for task in env.tasks] == [10, 10, 20, 20, 30, 30]
     assert trajectories.observations[..., 0, 1].tolist() == [[10.0] * 4, [20.0] * 4, [30.0] * 4]
 
 
-def test_policy_sees_exactly_the_step_before_also_across_episodes():
+def test_policy_sees_exactly_the_step_before_also_across_episodes() -> None:
     _, _, _, actor = collect(lanes=1, episodes=2)
     shown = actor.inputs
     assert shown[0].previous_actions.abs().sum() == shown[0].previous_rewards.abs().sum() == 0
@@ -97,13 +97,13 @@ def test_policy_sees_exactly_the_step_before_also_across_episodes():
     assert shown[2].previous_rewards.tolist() == pytest.approx([11.0002, 21.0002, 31.0002])
 
 
-def test_environments_that_wait_for_others_are_not_recorded():
+def test_environments_that_wait_for_others_are_not_recorded() -> None:
     trajectories, _, env, _ = collect(lanes=1, episodes=1)
     assert len(env.received) == 4
     assert trajectories.valid.sum((1, 2)).tolist() == [2, 3, 4]
 
 
-def test_collections_differ_and_repeat():
+def test_collections_differ_and_repeat() -> None:
     def run():
         distribution = Counting()
         env = distribution.make_env(3)
@@ -118,7 +118,7 @@ def test_collections_differ_and_repeat():
     assert len({*seeds[0], *seeds[1]}) == 6
 
 
-def test_actions_are_clipped_for_the_environment_and_recorded_as_sampled():
+def test_actions_are_clipped_for_the_environment_and_recorded_as_sampled() -> None:
     class Strong(RecordingActor):
         def act(self, inputs, generator):
             return torch.full((len(inputs.observations), 2), 5.0), torch.zeros(len(inputs.observations), 4)
@@ -128,7 +128,7 @@ def test_actions_are_clipped_for_the_environment_and_recorded_as_sampled():
     assert trajectories.actions[0, 0, 0].tolist() == [5.0, 5.0]
 
 
-def test_a_policys_actions_are_in_units_of_the_action_space():
+def test_a_policys_actions_are_in_units_of_the_action_space() -> None:
     space = gym.spaces.Box(np.array([-0.1, 0.0, -np.inf]), np.array([0.1, 4.0, np.inf]), dtype=np.float64)
     vectors = np.array([[1.0, -1.0, 7.0], [0.5, 0.5, -2.0], [-3.0, 2.0, 0.0]])
     actions = to_environment(vectors, space)
@@ -136,14 +136,14 @@ def test_a_policys_actions_are_in_units_of_the_action_space():
     np.testing.assert_allclose(to_vectors(actions[:2], space), vectors[:2])
 
 
-def test_discrete_actions_are_one_hot_vectors_for_the_policy():
+def test_discrete_actions_are_one_hot_vectors_for_the_policy() -> None:
     space = Counting(discrete=True).action_space
     vectors = np.eye(3, dtype=np.float32)[[2, 0]]
     assert to_environment(vectors, space).tolist() == [2, 0]
     assert to_vectors(np.array([2, 0]), space).tolist() == vectors.tolist()
 
 
-def test_non_finite_actions_stop_the_run_and_name_the_place():
+def test_non_finite_actions_stop_the_run_and_name_the_place() -> None:
     class Broken(RecordingActor):
         def act(self, inputs, generator):
             actions = torch.zeros(len(inputs.observations), 2)
@@ -155,7 +155,7 @@ def test_non_finite_actions_stop_the_run_and_name_the_place():
 
 
 @pytest.mark.parametrize("split", [(1, 2), (2, 1), (1, 1, 1)])
-def test_several_vectors_record_what_one_does(split):
+def test_several_vectors_record_what_one_does(split) -> None:
     def play(split):
         distribution = Counting()
         envs = [distribution.make_env(2 * count) for count in split]
@@ -171,7 +171,7 @@ def test_several_vectors_record_what_one_does(split):
         assert torch.equal(getattr(together, field.name), getattr(alone, field.name))
 
 
-def test_the_policy_acts_for_one_vector_while_the_other_steps():
+def test_the_policy_acts_for_one_vector_while_the_other_steps() -> None:
     happened = []
 
     class Telling(Counting):
@@ -200,14 +200,14 @@ def test_the_policy_acts_for_one_vector_while_the_other_steps():
     assert happened.count("first begins") == 3
 
 
-def test_environments_that_cannot_be_split_among_the_tasks_are_refused():
+def test_environments_that_cannot_be_split_among_the_tasks_are_refused() -> None:
     distribution = Counting()
     for envs in (2, 4):
         with pytest.raises(UserError, match=f"^{envs} environments cannot be split evenly among 3 tasks$"):
             Sampler([distribution.make_env(envs)], list(distribution.train_tasks), (7,), CPU)
 
 
-def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch):
+def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch) -> None:
     clock = iter([0.0, 1.0, 50.0, 70.0, 100.0, 400.0])
     monkeypatch.setattr("metarl.sampling.seconds_now", lambda device: next(clock))
     _, sampler, _, _ = collect(lanes=1, episodes=1)

@@ -7,7 +7,6 @@ import signal
 import pytest
 import torch
 
-from envs.errors import UserError
 from metarl import checkpoints
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
@@ -26,6 +25,7 @@ from metarl.policies.config import GRUConfig, TransformerConfig
 from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
 from metarl.training import train
+from metarl_envs.errors import UserError
 
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=6)
 MAML_CONFIG = MAMLConfig(meta_batch=2, episodes=4, parallel_episodes=2, hidden_sizes=(4,), inner=InnerConfig(steps=2))
@@ -92,7 +92,7 @@ def stop_after(monkeypatch, config, iterations):
 
 @pytest.mark.parametrize("kind", RUNS)
 @pytest.mark.parametrize("stops", [[1], [3], [1, 2]], ids=str)
-def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, capsys, kind, stops):
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, capsys, kind, stops) -> None:
     config = make_config(kind)
     whole = run_training(tmp_path / "whole", config)
 
@@ -116,7 +116,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize("kind", RUNS)
-def test_training_changes_the_policy_and_leaves_finite_metrics(tmp_path, kind):
+def test_training_changes_the_policy_and_leaves_finite_metrics(tmp_path, kind) -> None:
     run = run_training(tmp_path / "run", make_config(kind, iterations=2))
     lines = metrics(run)
     assert all("nonfinite" not in line for line in lines)
@@ -125,20 +125,20 @@ def test_training_changes_the_policy_and_leaves_finite_metrics(tmp_path, kind):
     assert any(not torch.equal(first[name], last[name]) for name in first)
 
 
-def test_seeds_make_runs_differ(tmp_path):
+def test_seeds_make_runs_differ(tmp_path) -> None:
     runs = [run_training(tmp_path / str(seed), make_config("maml", 1, seed=seed)) for seed in (1, 2)]
     first, second = (checkpoints.load(run.checkpoint("last"))[0] for run in runs)
     assert not torch.equal(first["body.0.weight"], second["body.0.weight"])
 
 
-def test_best_checkpoint_is_chosen_by_training_tasks(tmp_path):
+def test_best_checkpoint_is_chosen_by_training_tasks(tmp_path) -> None:
     run = run_training(tmp_path / "run", make_config("maml"))
     scores = [line["rollout/ep_rew_mean"] for line in metrics(run)]
     best = checkpoints.load(run.checkpoint("best"))[1]
     assert best.iteration - 1 == scores.index(max(scores))
 
 
-def test_checkpoint_of_other_tasks_is_refused(tmp_path):
+def test_checkpoint_of_other_tasks_is_refused(tmp_path) -> None:
     config = make_config("maml", 1)
     run = run_training(tmp_path / "run", config)
     other = config.model_copy(update={"tasks": NavigationTasks(num_train_tasks=10, num_test_tasks=4, horizon=6)})
@@ -146,7 +146,7 @@ def test_checkpoint_of_other_tasks_is_refused(tmp_path):
         train(other, run, resume=True)
 
 
-def test_checkpoint_of_another_architecture_is_refused(tmp_path):
+def test_checkpoint_of_another_architecture_is_refused(tmp_path) -> None:
     config = make_config("maml", 1)
     run = run_training(tmp_path / "run", config)
     wider = config.model_copy(update={"algorithm": MAML_CONFIG.model_copy(update={"hidden_sizes": (5,)})})
@@ -165,20 +165,20 @@ def test_checkpoint_of_another_architecture_is_refused(tmp_path):
         (RL2_CONFIG.model_copy(update={"meta_batch": 1}), "minibatches: 2 is more than"),
     ],
 )
-def test_contradictory_settings_are_named(tmp_path, algorithm, message):
+def test_contradictory_settings_are_named(tmp_path, algorithm, message) -> None:
     config = make_config("maml").model_copy(update={"algorithm": algorithm})
     with pytest.raises(UserError, match=message):
         run_training(tmp_path / "run", config)
 
 
-def test_a_single_task_cannot_be_halved(tmp_path):
+def test_a_single_task_cannot_be_halved(tmp_path) -> None:
     algorithm = MAML_CONFIG.model_copy(update={"meta_batch": 1})
     with pytest.raises(UserError, match=r"double_buffered: algorithm\.meta_batch is 1"):
         run_training(tmp_path / "run", make_config("maml", algorithm=algorithm, double_buffered=True))
 
 
 @pytest.mark.parametrize("meta_batch", [2, 3])
-def test_double_buffering_gives_half_of_the_tasks_to_each_vector(tmp_path, monkeypatch, meta_batch):
+def test_double_buffering_gives_half_of_the_tasks_to_each_vector(tmp_path, monkeypatch, meta_batch) -> None:
     seen = []
     original = Sampler.__init__
 
@@ -194,7 +194,7 @@ def test_double_buffering_gives_half_of_the_tasks_to_each_vector(tmp_path, monke
         assert len(tasks) == meta_batch
 
 
-def test_short_memory_of_the_device_is_said_and_the_last_checkpoint_kept(tmp_path, monkeypatch):
+def test_short_memory_of_the_device_is_said_and_the_last_checkpoint_kept(tmp_path, monkeypatch) -> None:
     original, done = MAML.meta_iteration, []
 
     def full(self, *arguments):
@@ -210,14 +210,14 @@ def test_short_memory_of_the_device_is_said_and_the_last_checkpoint_kept(tmp_pat
     assert checkpoints.load(run.checkpoint("last"))[1].iteration == 2
 
 
-def test_more_evaluation_tasks_than_there_are_is_said_before_training(tmp_path):
+def test_more_evaluation_tasks_than_there_are_is_said_before_training(tmp_path) -> None:
     config = make_config("maml", evaluation=EvaluationConfig(tasks_per_name=4))
     with pytest.raises(UserError, match="4"):
         run_training(tmp_path / "run", config)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_both_engines_of_meta_world_begin_the_same_training(tmp_path, monkeypatch):
+def test_both_engines_of_meta_world_begin_the_same_training(tmp_path, monkeypatch) -> None:
     collected = {"native": [], "reference": []}
     collect = Sampler.collect
 
@@ -241,7 +241,7 @@ def test_both_engines_of_meta_world_begin_the_same_training(tmp_path, monkeypatc
             torch.testing.assert_close(getattr(native, field), getattr(reference, field), rtol=1e-5, atol=1e-6)
 
 
-def test_an_iterations_seconds_are_split_into_sampling_and_all_else(tmp_path, monkeypatch):
+def test_an_iterations_seconds_are_split_into_sampling_and_all_else(tmp_path, monkeypatch) -> None:
     clock = iter(range(1000))  # a second passes from one look at it to the next
     for module in ("sampling", "training"):
         monkeypatch.setattr(f"metarl.{module}.seconds_now", lambda device: float(next(clock)))

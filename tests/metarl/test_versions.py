@@ -8,7 +8,7 @@ from metarl import versions as module
 from metarl.versions import package_version, versions
 
 
-def test_versions_are_those_in_use():
+def test_versions_are_those_in_use() -> None:
     found = versions()
     assert found["python"] == platform.python_version()
     assert found["torch"] == torch.__version__
@@ -16,13 +16,13 @@ def test_versions_are_those_in_use():
     assert json.loads(json.dumps(found)) == found
 
 
-def test_packages_that_are_not_installed_are_left_out(monkeypatch):
+def test_packages_that_are_not_installed_are_left_out(monkeypatch) -> None:
     monkeypatch.setattr(module, "_PACKAGES", ("torch", "no-such-package"))
     assert package_version("no-such-package") is None
     assert set(versions()) - {"commit"} == {"python", "platform", "torch"}
 
 
-def test_commit_of_a_checkout(tmp_path, monkeypatch):
+def test_commit_of_a_checkout(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "__file__", str(tmp_path / "metarl" / "versions.py"))
     assert "commit" not in versions()
 
@@ -45,7 +45,7 @@ def test_commit_of_a_checkout(tmp_path, monkeypatch):
     assert "commit" not in versions()  # the commit is not metarl's
 
 
-def test_no_git(tmp_path, monkeypatch):
+def test_no_git(tmp_path, monkeypatch) -> None:
     (tmp_path / ".git").mkdir()
     monkeypatch.setattr(module, "__file__", str(tmp_path / "metarl" / "versions.py"))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -9,9 +9,6 @@ import pytest
 import torch
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from envs.core import Task
-from envs.errors import UserError
-from envs.metaworld import MetaWorld
 from metarl import checkpoints
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.config import MAMLConfig
@@ -21,6 +18,9 @@ from metarl.runs import RunDirectory
 from metarl.viewing import command
 from metarl.viewing.command import film, pick_tasks, watch_run
 from metarl.viewing.gl import HEADLESS_BACKENDS, can_draw
+from metarl_envs.core import Task
+from metarl_envs.errors import UserError
+from metarl_envs.metaworld import MetaWorld
 
 HORIZON = 8
 
@@ -106,7 +106,7 @@ def centre(picture, colour):
     return columns.mean() / 320 - 0.75, 0.75 - rows.mean() / 320
 
 
-def test_video_shows_before_on_the_left_and_after_on_the_right(monkeypatch, navigation, tmp_path):
+def test_video_shows_before_on_the_left_and_after_on_the_right(monkeypatch, navigation, tmp_path) -> None:
     monkeypatch.setattr(command, "choose_backend", lambda: None)
     task = Task("navigation", [0.4, -0.2])
     path = tmp_path / "navigation.mp4"
@@ -127,7 +127,7 @@ def test_video_shows_before_on_the_left_and_after_on_the_right(monkeypatch, navi
     assert np.abs(frames[HORIZON, :96] - frames[HORIZON - 1, :96]).max() > 100  # but the caption counts it
 
 
-def test_metaworld_is_filmed_right_side_up_with_its_goal(monkeypatch, tmp_path):
+def test_metaworld_is_filmed_right_side_up_with_its_goal(monkeypatch, tmp_path) -> None:
     backend = next(filter(can_draw, HEADLESS_BACKENDS), None)
     if backend is None:
         pytest.skip("neither EGL nor OSMesa draws on this machine")
@@ -146,7 +146,7 @@ def test_metaworld_is_filmed_right_side_up_with_its_goal(monkeypatch, tmp_path):
         assert (red - blue)[-60:, 200:400].mean() > 20  # below there is a wooden table
 
 
-def test_one_video_per_task_named_after_steps_and_task(watch, make_run, navigation, capsys):
+def test_one_video_per_task_named_after_steps_and_task(watch, make_run, navigation, capsys) -> None:
     run = make_run()
     paths = watch(run, num_tasks=2)
     assert paths == [run.videos / f"000000004000-navigation-{task.id[:6]}.mp4" for task in navigation.test_tasks[:2]]
@@ -155,17 +155,17 @@ def test_one_video_per_task_named_after_steps_and_task(watch, make_run, navigati
     assert capsys.readouterr().out == ""  # who calls tells where the videos are
 
 
-def test_a_long_episode_is_shown_in_strides_and_with_its_end(monkeypatch, watch, make_run):
+def test_a_long_episode_is_shown_in_strides_and_with_its_end(monkeypatch, watch, make_run) -> None:
     monkeypatch.setattr(command, "frame_stride", lambda horizon: 3)
     (path,) = watch(make_run())
     assert len(decode(path)) == len([0, 3, 6, HORIZON]) + 25
 
 
-def test_fewer_tasks_than_asked_for_are_all_filmed(watch, make_run):
+def test_fewer_tasks_than_asked_for_are_all_filmed(watch, make_run) -> None:
     assert len(watch(make_run(), num_tasks=50)) == 3
 
 
-def test_the_checkpoint_itself_is_filmed(make_run, navigation):
+def test_the_checkpoint_itself_is_filmed(make_run, navigation) -> None:
     """From a real checkpoint of an untrained policy; one of other tasks is refused."""
     run = make_run()
     algorithm = make_algorithm(run.config.algorithm, navigation, torch.device("cpu"))
@@ -178,12 +178,12 @@ def test_the_checkpoint_itself_is_filmed(make_run, navigation):
         watch_run(RunDirectory(run.path, other), checkpoint)
 
 
-def test_file_names_have_no_folders_in_them():
+def test_file_names_have_no_folders_in_them() -> None:
     task = Task("cheetah/../forward 2", [1.0])
     assert command._file_name(7, task) == f"000000000007-cheetah-..-forward-2-{task.id[:6]}.mp4"
 
 
-def test_few_tasks_show_many_names():
+def test_few_tasks_show_many_names() -> None:
     a, b, c = (
         [Task(name, [float(number)]) for number in range(count)] for name, count in (("a", 3), ("b", 1), ("c", 2))
     )
@@ -193,25 +193,25 @@ def test_few_tasks_show_many_names():
     assert pick_tasks(tasks, 6) == [a[0], b[0], c[0], a[1], c[1], a[2]]
 
 
-def test_what_cannot_be_drawn_is_refused(watch, make_run):
+def test_what_cannot_be_drawn_is_refused(watch, make_run) -> None:
     with pytest.raises(UserError, match=r"bandit.* has nothing to render"):
         watch(make_run(BanditTasks(num_train_tasks=2, num_test_tasks=2)))
 
 
 @pytest.mark.parametrize(("field", "value"), [("num_tasks", 0), ("adaptation_episodes", 0)])
-def test_numbers_out_of_range_are_named(watch, make_run, field, value):
+def test_numbers_out_of_range_are_named(watch, make_run, field, value) -> None:
     with pytest.raises(UserError, match=f"{field} must be at least 1.*: got {value}"):
         watch(make_run(), **{field: value})
 
 
-def test_navigation_has_no_simulator_window(watch, make_run):
+def test_navigation_has_no_simulator_window(watch, make_run) -> None:
     run = make_run()
     with pytest.raises(UserError, match="navigation cannot be opened in MuJoCo's viewer"):
         watch(run, live=True)
     assert list(run.videos.iterdir()) == []
 
 
-def test_backend_is_chosen_only_where_mujoco_draws(monkeypatch, watch, make_run):
+def test_backend_is_chosen_only_where_mujoco_draws(monkeypatch, watch, make_run) -> None:
     run, chosen = make_run(), []
     monkeypatch.setattr(command, "choose_backend", lambda: chosen.append("backend"))
     monkeypatch.delitem(sys.modules, "mujoco", raising=False)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from envs.errors import UserError
 from metarl.viewing import gl
+from metarl_envs.errors import UserError
 
 _DRAW_WITH_GYMNASIUM = """
 import mujoco  # imported before the choice is made, as the commands do
@@ -45,21 +45,21 @@ def only(monkeypatch, *working):
     return tried
 
 
-def test_egl_comes_first(monkeypatch, environ):
+def test_egl_comes_first(monkeypatch, environ) -> None:
     tried = only(monkeypatch, "egl", "osmesa")
     assert gl.choose_backend() == "egl"
     assert tried == ["egl"]
     assert environ.chosen == ("egl", "egl")
 
 
-def test_osmesa_where_egl_fails(monkeypatch, environ):
+def test_osmesa_where_egl_fails(monkeypatch, environ) -> None:
     environ["PYOPENGL_PLATFORM"] = "egl"
     only(monkeypatch, "osmesa")
     assert gl.choose_backend() == "osmesa"
     assert environ.chosen == ("osmesa", "osmesa")
 
 
-def test_none_names_the_packages_in_one_line(monkeypatch, environ):
+def test_none_names_the_packages_in_one_line(monkeypatch, environ) -> None:
     only(monkeypatch)
     with pytest.raises(UserError, match="apt-get install libegl1 libgl1-mesa-dri libopengl0") as error:
         gl.choose_backend()
@@ -70,14 +70,14 @@ def test_none_names_the_packages_in_one_line(monkeypatch, environ):
 @pytest.mark.parametrize(
     ("said", "expected"), [("osmesa", "osmesa"), (" OSMesa", "osmesa"), ("glfw", "glfw"), ("", "egl")]
 )
-def test_what_is_set_is_kept(monkeypatch, environ, said, expected):
+def test_what_is_set_is_kept(monkeypatch, environ, said, expected) -> None:
     environ["MUJOCO_GL"] = said
     only(monkeypatch, "egl", "osmesa", "glfw")
     assert gl.choose_backend() == expected
     assert environ.chosen == (expected, None if expected == "glfw" else expected)
 
 
-def test_what_is_set_and_fails_is_not_replaced(monkeypatch, environ):
+def test_what_is_set_and_fails_is_not_replaced(monkeypatch, environ) -> None:
     environ["MUJOCO_GL"] = "egl"
     only(monkeypatch, "osmesa")
     with pytest.raises(UserError, match="MUJOCO_GL=egl does not draw"):
@@ -85,21 +85,21 @@ def test_what_is_set_and_fails_is_not_replaced(monkeypatch, environ):
     assert environ.chosen == ("egl", None)
 
 
-def test_unknown_backend_is_told_with_the_nearest(monkeypatch, environ):
+def test_unknown_backend_is_told_with_the_nearest(monkeypatch, environ) -> None:
     environ["MUJOCO_GL"] = "elg"
     only(monkeypatch)
     with pytest.raises(UserError, match="unknown MUJOCO_GL 'elg'; did you mean 'egl'"):
         gl.choose_backend()
 
 
-def test_other_systems_need_no_choice(monkeypatch, environ):
+def test_other_systems_need_no_choice(monkeypatch, environ) -> None:
     monkeypatch.setattr(gl.sys, "platform", "darwin")
     tried = only(monkeypatch, "egl")
     assert gl.choose_backend() is None
     assert (tried, environ.chosen) == ([], (None, None))
 
 
-def test_a_failing_try_leaves_this_process_and_folder_alone(monkeypatch, tmp_path):
+def test_a_failing_try_leaves_this_process_and_folder_alone(monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
     assert not gl.can_draw("vga")  # MuJoCo refuses to be imported with it
@@ -108,7 +108,7 @@ def test_a_failing_try_leaves_this_process_and_folder_alone(monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("backend", gl.HEADLESS_BACKENDS)
-def test_the_choice_holds_for_gymnasium_in_a_process_that_knows_mujoco(backend, tmp_path):
+def test_the_choice_holds_for_gymnasium_in_a_process_that_knows_mujoco(backend, tmp_path) -> None:
     if sys.platform != "linux" or not gl.can_draw(backend):
         pytest.skip(f"{backend} does not draw on this machine")
     environ = {name: value for name, value in os.environ.items() if name != "PYOPENGL_PLATFORM"}

@@ -13,12 +13,12 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.errors import UserError
-from envs.metaworld import MetaWorld
-from envs.navigation import Navigation
 from metarl.viewing import live
 from metarl.viewing.live import follow, has_display, play_live
 from metarl.viewing.playing import Moment
+from metarl_envs.errors import UserError
+from metarl_envs.metaworld import MetaWorld
+from metarl_envs.navigation import Navigation
 
 HORIZON = 3
 
@@ -27,7 +27,7 @@ import sys
 sys.path[:0] = {path!r}
 from test_viewing_live import Still
 from mujoco import viewer
-from envs.metaworld import MetaWorld
+from metarl_envs.metaworld import MetaWorld
 from metarl.viewing.live import play_live
 
 launch, shown = viewer.launch_passive, []
@@ -114,7 +114,7 @@ def viewer(monkeypatch):
     return opened
 
 
-def test_before_and_after_take_turns_until_the_window_is_closed(reach, viewer, capsys):
+def test_before_and_after_take_turns_until_the_window_is_closed(reach, viewer, capsys) -> None:
     task = reach.test_tasks[0]
     play_live(Still(), reach, task, 2, seed=1)
     (opened,) = viewer
@@ -129,7 +129,7 @@ def test_before_and_after_take_turns_until_the_window_is_closed(reach, viewer, c
     assert all(": step 3, return " in line and line.endswith("not solved") for line in lines)
 
 
-def test_the_goal_is_marked(reach, viewer):
+def test_the_goal_is_marked(reach, viewer) -> None:
     task = reach.test_tasks[0]
     play_live(Still(), reach, task, 1, seed=1)
     scene = viewer[0].user_scn
@@ -138,7 +138,7 @@ def test_the_goal_is_marked(reach, viewer):
     assert not viewer[0].opt.sitegroup.any()  # Meta-World's own marks are in wrong places
 
 
-def test_interrupting_closes_the_window(reach, viewer, monkeypatch):
+def test_interrupting_closes_the_window(reach, viewer, monkeypatch) -> None:
     monkeypatch.setattr(Viewer, "sync", lambda self: os.kill(os.getpid(), signal.SIGINT))  # Ctrl-C
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
@@ -148,7 +148,7 @@ def test_interrupting_closes_the_window(reach, viewer, monkeypatch):
     assert viewer[0].left
 
 
-def test_real_time_starts_after_adaptation(monkeypatch):
+def test_real_time_starts_after_adaptation(monkeypatch) -> None:
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
@@ -169,7 +169,7 @@ def test_real_time_starts_after_adaptation(monkeypatch):
     assert shown == [(5.0, 1030.0), (5.25, 1030.25), (5.5, 1032.25)]
 
 
-def test_without_a_display_one_line_says_so(reach, monkeypatch):
+def test_without_a_display_one_line_says_so(reach, monkeypatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(UserError, match="--live needs a display") as error:
@@ -177,13 +177,13 @@ def test_without_a_display_one_line_says_so(reach, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_a_display_that_is_not_there_is_none(monkeypatch):
+def test_a_display_that_is_not_there_is_none(monkeypatch) -> None:
     monkeypatch.setenv("DISPLAY", ":4711")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert not has_display()
 
 
-def test_other_simulators_are_refused():
+def test_other_simulators_are_refused() -> None:
     navigation = Navigation(num_train_tasks=1, num_test_tasks=1)
     with pytest.raises(UserError, match="navigation cannot be opened in MuJoCo's viewer"):
         play_live(Still(), navigation, navigation.test_tasks[0], 1, seed=1)
@@ -207,7 +207,7 @@ def display():
         server.terminate()
 
 
-def test_a_real_window(display, tmp_path):
+def test_a_real_window(display, tmp_path) -> None:
     path = [os.path.dirname(__file__), *(entry for entry in sys.path if entry)]
     script = _IN_A_WINDOW.format(path=path)
     environ = os.environ | {"DISPLAY": display}

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from envs.core import Task, TaskVectorEnv
-from envs.navigation import Navigation
 from metarl.evaluation import evaluate
 from metarl.viewing.playing import Moment, Step, adapt_and_play
+from metarl_envs.core import Task, TaskVectorEnv
+from metarl_envs.navigation import Navigation
 
 GOAL = Task("line", [2.0])
 HORIZON = 4
@@ -82,7 +82,7 @@ def play(episodes, agent=None, env=None, seed=0):
     return list(adapt_and_play(agent or Scripted(), env or Line(), GOAL, episodes, seed))
 
 
-def test_moments_before_adaptation():
+def test_moments_before_adaptation() -> None:
     assert play(0) == [
         Moment(0, 0.0, None),
         Moment(1, -2.0, None),
@@ -92,7 +92,7 @@ def test_moments_before_adaptation():
     ]
 
 
-def test_moments_after_adaptation():
+def test_moments_after_adaptation() -> None:
     assert play(1) == [
         Moment(0, 0.0, None),
         Moment(1, -1.0, None),
@@ -102,13 +102,13 @@ def test_moments_after_adaptation():
     ]
 
 
-def test_the_first_success_counts():
+def test_the_first_success_counts() -> None:
     moment = Moment(4, 1.5, None).after(Step(reward=0.5, solved=True, ended=False))
     assert moment == Moment(5, 2.0, 5)
     assert moment.after(Step(reward=1.0, solved=True, ended=True)) == Moment(6, 3.0, 5, over=True)
 
 
-def test_a_terminal_state_ends_the_episode():
+def test_a_terminal_state_ends_the_episode() -> None:
     moments = play(1, env=Line(lands_at=3))
     assert moments[-1] == Moment(3, -2.0, 2, over=True)
 
@@ -117,7 +117,7 @@ def test_a_terminal_state_ends_the_episode():
     ("adaptation_steps", "episodes", "rounds"),
     [(1, 0, [0]), (3, 0, [0]), (1, 3, [3]), (2, 3, [2, 1]), (3, 6, [2, 2, 2]), (3, 2, [1, 1])],
 )
-def test_order_of_calls(adaptation_steps, episodes, rounds):
+def test_order_of_calls(adaptation_steps, episodes, rounds) -> None:
     agent = Scripted(adaptation_steps)
     play(episodes, agent)
     expected = ["init"]
@@ -127,14 +127,14 @@ def test_order_of_calls(adaptation_steps, episodes, rounds):
 
 
 @pytest.mark.parametrize(("adaptation_steps", "episodes"), [(1, 0), (2, 0), (1, 3), (2, 3), (3, 2)])
-def test_what_is_watched_is_what_is_measured(adaptation_steps, episodes):
+def test_what_is_watched_is_what_is_measured(adaptation_steps, episodes) -> None:
     watched, measured = Scripted(adaptation_steps), Scripted(adaptation_steps)
     play(episodes, watched)
     evaluate(measured, Navigation(1, 1), [GOAL], adaptation_episodes=[episodes], episodes=1, seed=0, env=Line())
     assert measured.calls == [*watched.calls, "reset"]
 
 
-def test_agent_is_told_what_happened():
+def test_agent_is_told_what_happened() -> None:
     agent = Scripted()
     play(2, agent)
     exploring, acting = agent.told[1], agent.told[-1]
@@ -149,7 +149,7 @@ def test_agent_is_told_what_happened():
     assert (acting.terminated.tolist(), acting.truncated.tolist()) == ([False], [True])
 
 
-def test_episodes_before_and_after_start_from_the_same_seed():
+def test_episodes_before_and_after_start_from_the_same_seed() -> None:
     before, after, elsewhere = Line(), Line(), Line()
     play(0, env=before)
     play(5, Scripted(adaptation_steps=2), env=after)

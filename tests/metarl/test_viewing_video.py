@@ -28,7 +28,7 @@ def captioned(moment=UNSOLVED, title="reach-v3", phase="before adaptation", hori
     return caption(flag(), title, phase, moment, horizon)
 
 
-def test_caption_stands_above_an_untouched_picture():
+def test_caption_stands_above_an_untouched_picture() -> None:
     picture = captioned()
     assert picture.shape == (480 + 96, 480, 3)
     assert picture.dtype == np.uint8
@@ -46,11 +46,11 @@ def test_caption_stands_above_an_untouched_picture():
         captioned(horizon=100),
     ],
 )
-def test_caption_says_everything(other):
+def test_caption_says_everything(other) -> None:
     assert (captioned()[:96] != other[:96]).any()
 
 
-def test_success_shows_once_solved():
+def test_success_shows_once_solved() -> None:
     def has_colour(picture):
         return bool((picture[:96] == SOLVED).all(axis=-1).any())
 
@@ -58,7 +58,7 @@ def test_success_shows_once_solved():
     assert has_colour(captioned(moment=Moment(step=7, episode_return=1.0, solved_at=7)))
 
 
-def test_longest_caption_fits():
+def test_longest_caption_fits() -> None:
     picture = captioned(
         title="button-press-topdown-wall-v3",
         phase="after 100 adaptation episodes",
@@ -69,13 +69,13 @@ def test_longest_caption_fits():
     assert (picture[92:96] == BACKGROUND).all()
 
 
-def test_small_pictures_are_enlarged_by_whole_numbers():
+def test_small_pictures_are_enlarged_by_whole_numbers() -> None:
     picture = caption(flag(60, 100), "line", "before adaptation", UNSOLVED, 500)
     assert picture.shape == (60 + 180, 300, 3)
     assert (picture[60:] == flag(180, 300)).all()
 
 
-def test_left_is_left_and_top_is_top():
+def test_left_is_left_and_top_is_top() -> None:
     (joined,) = side_by_side([flag(96, 64)], [flag(96, 64, top=BLUE, bottom=RED)])
     assert joined.shape == (96, 144, 3)
     assert (joined[:48, :64] == RED).all()
@@ -92,7 +92,7 @@ def test_left_is_left_and_top_is_top():
     left=st.integers(1, 5),
     right=st.integers(1, 5),
 )
-def test_joined_pictures_suit_the_encoder_and_the_shorter_side_stays(height, width, left, right):
+def test_joined_pictures_suit_the_encoder_and_the_shorter_side_stays(height, width, left, right) -> None:
     def shade(value):
         return np.full((height, width, 3), value, dtype=np.uint8)
 
@@ -115,7 +115,7 @@ def decode(path):
     return np.frombuffer(decoded.stdout, np.uint8).reshape(-1, height, width, 3).astype(float), about
 
 
-def test_video_plays_back(tmp_path):
+def test_video_plays_back(tmp_path) -> None:
     path = tmp_path / "run: 50%d" / "flags.mp4"
     write_video(path, side_by_side([flag(96, 64)] * 3, [flag(96, 64, top=BLUE, bottom=RED)] * 3))
     frames, about = decode(path)
@@ -131,7 +131,7 @@ def test_video_plays_back(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_failure_leaves_the_earlier_video(tmp_path):
+def test_a_failure_leaves_the_earlier_video(tmp_path) -> None:
     path = tmp_path / "flags.mp4"
     path.write_bytes(b"earlier")
 
@@ -146,7 +146,7 @@ def test_a_failure_leaves_the_earlier_video(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_a_full_disk_is_told_in_one_line(tmp_path):
+def test_a_full_disk_is_told_in_one_line(tmp_path) -> None:
     path = tmp_path / "flags.mp4"
     (tmp_path / ".flags.mp4.unfinished").symlink_to("/dev/full")
     with pytest.raises(RunFailure, match=r"could not write video .*No space left on device") as error:
@@ -155,18 +155,18 @@ def test_a_full_disk_is_told_in_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_the_folder_should_be_is_told(tmp_path):
+def test_a_file_where_the_folder_should_be_is_told(tmp_path) -> None:
     (tmp_path / "videos").write_text("")
     with pytest.raises(RunFailure, match="could not write video"):
         write_video(tmp_path / "videos" / "flags.mp4", [flag(96, 64)])
 
 
 @pytest.mark.parametrize(("horizon", "stride"), [(500, 2), (100, 1), (1, 1), (374, 1), (1000, 4)])
-def test_a_long_episode_takes_about_ten_seconds(horizon, stride):
+def test_a_long_episode_takes_about_ten_seconds(horizon, stride) -> None:
     assert frame_stride(horizon) == stride
 
 
-def test_phases_are_named():
+def test_phases_are_named() -> None:
     assert [phase(k) for k in (0, 1, 10)] == [
         "before adaptation",
         "after 1 adaptation episode",

@@ -123,7 +123,7 @@ class ValueBaseline(Baseline):
             gradient, loss = torch.func.grad_and_value(loss_at)(vector)
             if not torch.isfinite(gradient.norm()):
                 break
-            vector, self._adam = adam_step(vector, gradient, self._adam, self._config.learning_rate)
+            vector, self._adam = adam_step(vector, gradient, self._adam, self._config.lr)
         self._network.load_state_dict(unflatten(vector, like), strict=False)
         return {"train/value_loss": loss.item()}
 

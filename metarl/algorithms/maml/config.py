@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from envs.errors import UserError
 from metarl.strict import StrictModel
+from metarl_envs.errors import UserError
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -43,7 +43,7 @@ class ValueBaselineConfig(StrictModel):
     """Which baseline."""
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
     """Units of its hidden layers, with tanh."""
-    learning_rate: Positive = 1e-3
+    lr: Positive = 1e-3
     """Adam's step size."""
     epochs: PositiveInt = 20
     """Full-batch gradient steps per iteration."""
@@ -74,7 +74,7 @@ class PPOConfig(StrictModel):
 
     kind: Literal["ppo"] = "ppo"
     """Which outer rule."""
-    learning_rate: Positive = 1e-3
+    lr: Positive = 1e-3
     """Adam's step size."""
     epochs: PositiveInt = 5
     """Full-batch gradient steps per iteration."""
@@ -87,7 +87,7 @@ class ProMPConfig(StrictModel):
 
     kind: Literal["promp"] = "promp"
     """Which outer rule."""
-    learning_rate: Positive = 1e-3
+    lr: Positive = 1e-3
     """Adam's step size."""
     epochs: PositiveInt = 5
     """Full-batch gradient steps per iteration."""
@@ -102,7 +102,7 @@ class VPGConfig(StrictModel):
 
     kind: Literal["vpg"] = "vpg"
     """Which outer rule."""
-    learning_rate: Positive = 1e-3
+    lr: Positive = 1e-3
     """Adam's step size."""
 
 

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from envs.errors import UserError
 from metarl.agents import TrainedAgent
 from metarl.exporting import EnvironmentActions, Exportable
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.recurrent import RecurrentInput, RecurrentPolicy
 from metarl.sampling import to_environment, to_vectors
 from metarl.types import Timestep, TimestepLike
+from metarl_envs.errors import UserError
 
 
 class Memory(NamedTuple):

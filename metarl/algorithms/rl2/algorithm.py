@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from envs.errors import UserError
 from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, ValueBaselineConfig
 from metarl.algorithms.rl2.descent import Guard
@@ -24,6 +23,7 @@ from metarl.policies.inputs import RecurrentInput
 from metarl.policies.recurrent import ActorCritic, Critic, RecurrentBody, RecurrentPolicy
 from metarl.sampling import RandomActor, Sampler
 from metarl.types import Trajectories
+from metarl_envs.errors import UserError
 
 _logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ class PPOConfig(StrictModel):
     """Passes over each meta-batch."""
     minibatches: PositiveInt = 1
     """Parts that a meta-batch is split into, each a gradient step: of whole trials, or of their chunks."""
-    learning_rate: Positive = 5e-4
+    lr: Positive = 5e-4
     """Adam's step size."""
     max_grad_norm: Positive = 1.0
     """Gradients longer than this are shortened to it."""
@@ -86,7 +86,7 @@ class ValueBaselineConfig(StrictModel):
     """Learn returns in standard units, by running statistics; the rewards behind them stay as they are."""
     epochs: PositiveInt = 5
     """With TRPO: passes over each meta-batch, a gradient step each; PPO has its own."""
-    learning_rate: Positive = 1e-3
+    lr: Positive = 1e-3
     """With TRPO: Adam's step size; PPO has its own."""
 
 

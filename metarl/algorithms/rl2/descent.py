@@ -49,19 +49,19 @@ class Descent:
     Args:
         module: What is learned.
         parts: Parts that make up the module; the gradient of each is clipped by itself.
-        learning_rate: Adam's step size.
+        lr: Adam's step size.
         max_grad_norm: Gradients longer than this are shortened to it.
         guard: Has a say in every step.
     """
 
     def __init__(
-        self, module: nn.Module, parts: Sequence[nn.Module], learning_rate: float, max_grad_norm: float, guard: Guard
+        self, module: nn.Module, parts: Sequence[nn.Module], lr: float, max_grad_norm: float, guard: Guard
     ) -> None:
         self._module = module
         self._parts = parts
         self._max_grad_norm = max_grad_norm
         self._guard = guard
-        self.optimizer = torch.optim.Adam(module.parameters(), learning_rate, eps=1e-5)
+        self.optimizer = torch.optim.Adam(module.parameters(), lr, eps=1e-5)
 
     def differentiate(self, losses: Iterable[Float[Tensor, ""]]) -> Float[Tensor, ""]:
         """Takes the gradient of a sum; what each term kept for its own is let go before the next is asked for.

@@ -48,7 +48,7 @@ class PPO:
         self._baseline = baseline
         critic = network.critic
         parts = [network] if critic is None or critic.body is None else [network.policy, critic]
-        self._descent = Descent(network, parts, config.learning_rate, config.max_grad_norm, guard)
+        self._descent = Descent(network, parts, config.lr, config.max_grad_norm, guard)
 
     def update(
         self, samples: Samples, states: Float[Tensor, "row state"], chunk: int, generator: torch.Generator

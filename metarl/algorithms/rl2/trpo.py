@@ -50,7 +50,7 @@ class TRPO:
         self._descent = None
         if network.critic is not None and baseline is not None:
             critic = network.critic
-            self._descent = Descent(critic, [critic], baseline.learning_rate, _MAX_VALUE_GRADIENT, guard)
+            self._descent = Descent(critic, [critic], baseline.lr, _MAX_VALUE_GRADIENT, guard)
 
     def update(
         self, samples: Samples, states: Float[Tensor, "row state"], chunk: int, generator: torch.Generator

@@ -41,7 +41,7 @@ class Clipped(AdamRule):
             candidate = unflatten(vector, theta)
             gradient, loss = problem.gradient(lambda new: self._loss(problem, new, old), candidate, old)
             norms.append(check_finite(loss, gradient))
-            vector, adam = adam_step(vector, gradient, adam, config.learning_rate)
+            vector, adam = adam_step(vector, gradient, adam, config.lr)
         new = problem.unroll(unflatten(vector, theta), old)
         check_finite(self._loss(problem, new, old), vector)
         self._adam = adam

@@ -30,7 +30,7 @@ class PolicyGradient(AdamRule):
         vector, old = flatten(theta), problem.unroll(theta)
         gradient, loss = problem.gradient(lambda new: problem.surrogate(new, old), theta)
         norm = check_finite(loss, gradient)
-        vector, self._adam = adam_step(vector, gradient, self._adam, self._config.learning_rate)
+        vector, self._adam = adam_step(vector, gradient, self._adam, self._config.lr)
         moved = unflatten(vector, theta)
         kl = problem.query_kl(problem.unroll(moved, old), old).item()
         return OuterStep(moved, {"train/loss": loss.item(), "train/kl": kl, "train/grad_norm": norm})

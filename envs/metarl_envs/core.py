@@ -1,0 +1,253 @@
+"""The three contracts of this package: a task, a distribution over tasks, and a vector of environments to play them."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from metarl_envs.errors import UserError
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+StepResult = tuple[npt.NDArray[Any], FloatArray, BoolArray, BoolArray, dict[str, Any]]
+
+
+class Task:
+    """One member of a task distribution: a name and the numbers that tell it from its siblings. Immutable.
+
+    Args:
+        name: The class of the task, such as "reach-v3"; results are reported per name.
+        parameters: What distinguishes tasks of one name (a goal, a velocity), copied to a read-only float64 array.
+    """
+
+    def __init__(self, name: str, parameters: Sequence[float | int] | npt.NDArray[Any]) -> None:
+        self.name = name
+        self.parameters: FloatArray = np.array(parameters, dtype=np.float64)
+        self.parameters.setflags(write=False)
+
+    @cached_property
+    def id(self) -> str:
+        """A stable identifier: 16 hexadecimal digits of the SHA-256 of name, shape and parameters."""
+        digest = hashlib.sha256(self.name.encode() + b"\0" + str(self.parameters.shape).encode())
+        digest.update(self.parameters.astype("<f8").tobytes())
+        return digest.hexdigest()[:16]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Task) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r}, {self.parameters.tolist()})"
+
+
+class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
+    """A Gymnasium vector environment whose every sub-environment plays a task of its own.
+
+    The contract beyond `gymnasium.vector.VectorEnv`:
+
+    - `set_tasks` gives each sub-environment its task; the tasks take effect at the next `reset`.
+    - Autoreset is SAME_STEP: the observation returned with an episode's last step already belongs to the next episode
+      (of the same task); the one it ended with stands in `infos["final_obs"]`, an array `(env, *obs)` that is valid
+      where the mask `infos["_final_obs"]`, shape `(env,)`, is true. Both keys are there only when an episode ended.
+    - `infos["success"]`, a boolean array `(env,)`, tells of the step just made whether the task was solved in it.
+      Success does not end an episode; the horizon does, by truncation.
+    - `infos["diverged"]`, `(env,)`, where a physics engine checks itself: the state became huge or not finite in the
+      step just made. The episode is truncated there, `final_obs` is the last good observation, and
+      `infos["divergences"]` lists a `metarl_envs.divergence.Divergence` for each; nothing is to be learned from it.
+    - `reset(seed=[...])` takes one seed per sub-environment and makes all that follows reproducible.
+    - `render` returns one `(height, width, 3)` uint8 frame per sub-environment, where `render_mode` is "rgb_array".
+
+    Subclasses set `num_envs`, the four spaces and `horizon`, and implement `set_tasks`, `reset` and `step`. Those that
+    can step while the caller does something else implement `step` by `send` and `receive`.
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  (Gymnasium's declaration)
+    single_observation_space: gym.spaces.Box
+    single_action_space: gym.spaces.Box | gym.spaces.Discrete
+    horizon: int
+    """Steps after which an episode is truncated."""
+
+    tasks: tuple[Task, ...] = ()
+    """The current task of each sub-environment; empty before the first `set_tasks`."""
+
+    @abstractmethod
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Assigns `tasks[i]` to sub-environment `i`, from the next `reset` on.
+
+        Raises:
+            UserError: If the number of tasks is not `num_envs`, or a task is not of this family.
+        """
+
+    @abstractmethod
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Begins a new episode in every sub-environment.
+
+        Args:
+            seed: One seed per sub-environment, or an integer that counts up from the first one; None lets each
+                continue its own stream of random numbers.
+            options: As in Gymnasium; wrapped environments are handed it, the others ignore it.
+
+        Returns:
+            Observations `(env, obs)` and an empty dictionary.
+
+        Raises:
+            UserError: Before the first `set_tasks`, or if the number of seeds is not `num_envs`.
+        """
+
+    @abstractmethod
+    def step(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Makes one step in every sub-environment.
+
+        Args:
+            actions: `(env, action)`, or `(env,)` where actions are discrete.
+
+        Returns:
+            Observations `(env, obs)`; rewards, terminated and truncated, each `(env,)`; and `infos`, see the class.
+        """
+
+    def send(self, actions: npt.NDArray[Any]) -> None:
+        """Begins a step, whose result `receive` returns; nothing else is called in between. See `step`."""
+        self._sent = actions
+
+    def receive(self) -> StepResult:
+        """The result of the step begun by `send`."""
+        return self.step(self._sent)
+
+    def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
+        """One frame `(height, width, 3)` per sub-environment.
+
+        Raises:
+            UserError: If the environments were not made to render.
+        """
+        raise UserError(f"{type(self).__name__} does not render: make it with render_mode='rgb_array' where it can")
+
+    def _check_count(self, tasks: Sequence[Task]) -> tuple[Task, ...]:
+        if len(tasks) != self.num_envs:
+            raise UserError(f"set_tasks needs one task per environment: got {len(tasks)} for {self.num_envs}")
+        return tuple(tasks)
+
+    def _in_action_space(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Actions with the action space's dtype, clipped to its bounds; their shape is checked, not broadcast."""
+        space = self.single_action_space
+        array = np.asarray(actions, dtype=space.dtype)
+        if array.shape != self.action_space.shape:
+            raise ValueError(f"actions must have shape {self.action_space.shape}, not {array.shape}")
+        return np.clip(array, space.low, space.high) if isinstance(space, gym.spaces.Box) else array
+
+    def _seed_each(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
+        """What `reset` was given as one seed per sub-environment; a single integer counts up from the first one."""
+        if not self.tasks:
+            raise UserError("call set_tasks before reset: the environments have no tasks yet")
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, int):
+            return [seed + index for index in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise UserError(f"reset needs one seed per environment: got {len(seed)} for {self.num_envs}")
+        return list(seed)
+
+
+class TaskDistribution(ABC):
+    """A family of tasks split into training tasks and held-out test tasks that do not overlap.
+
+    A family of a few tasks in all, all of them trained on, has none to hold out; it says so by `held_out=False`, and
+    evaluation does not call its test tasks held-out.
+
+    Args:
+        name: What results call it, such as "ML1-reach-v3".
+        train_tasks: The tasks that meta-training draws from.
+        test_tasks: The held-out tasks.
+        observation_space: Of a single environment; flat.
+        action_space: Of a single environment; a flat `Box` or a `Discrete`.
+        horizon: Steps per episode.
+        held_out: Whether the splits are kept apart.
+
+    Raises:
+        UserError: If a split is empty, or a task is in both although they are to be kept apart.
+    """
+
+    renderable: ClassVar[bool] = True
+    """Whether `make_env(..., render_mode="rgb_array")` can draw this family."""
+
+    def __init__(
+        self,
+        name: str,
+        train_tasks: Sequence[Task],
+        test_tasks: Sequence[Task],
+        observation_space: gym.spaces.Box,
+        action_space: gym.spaces.Box | gym.spaces.Discrete,
+        horizon: int,
+        held_out: bool = True,
+    ) -> None:
+        if not train_tasks or not test_tasks:
+            raise UserError(f"{name}: needs at least one training task and one test task")
+        shared = set(train_tasks) & set(test_tasks)
+        if shared and held_out:
+            raise UserError(
+                f"{name}: {len(shared)} tasks are both in training and in test, such as {min(shared, key=str)}"
+            )
+        self.name = name
+        self.train_tasks = tuple(train_tasks)
+        self.test_tasks = tuple(test_tasks)
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.horizon = horizon
+        self.held_out = held_out
+
+    @abstractmethod
+    def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
+        """A vector of `num_envs` environments for tasks of this family, on all cores (one process when rendering)."""
+
+    def sample(self, count: int, rng: np.random.Generator) -> list[Task]:
+        """Draws training tasks without replacement, the same number of each name up to one.
+
+        Args:
+            count: How many tasks to draw.
+            rng: The source of randomness; the result depends on nothing else.
+
+        Raises:
+            UserError: If there are fewer than `count` training tasks.
+        """
+        if count > len(self.train_tasks):
+            raise UserError(
+                f"meta-batch of {count} is larger than the {len(self.train_tasks)} training tasks of {self.name}"
+            )
+        return draw_balanced(self.train_tasks, count, rng)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies both splits, order included: a checkpoint trained on one fingerprint is not resumed on another."""
+        digest = hashlib.sha256()
+        for task in (*self.train_tasks, None, *self.test_tasks):
+            digest.update(b"|" if task is None else task.id.encode())
+        return digest.hexdigest()[:16]
+
+
+def draw_balanced(tasks: Sequence[Task], count: int, rng: np.random.Generator) -> list[Task]:
+    """Draws tasks without replacement, the same number of each name up to one.
+
+    Args:
+        tasks: What to draw from.
+        count: How many to draw; all, if there are fewer.
+        rng: The source of randomness; the result depends on nothing else.
+    """
+    by_name: dict[str, list[Task]] = {}
+    for task in tasks:
+        by_name.setdefault(task.name, []).append(task)
+    groups = [[group[index] for index in rng.permutation(len(group))] for group in by_name.values()]
+    drawn: list[Task] = []
+    while len(drawn) < min(count, len(tasks)):  # one round takes one task of each name, names in random order
+        for group in (groups[index] for index in rng.permutation(len(groups))):
+            if group and len(drawn) < count:
+                drawn.append(group.pop())
+    return drawn

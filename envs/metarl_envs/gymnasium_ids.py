@@ -1,0 +1,71 @@
+"""This package's task distributions as Gymnasium vector environments, registered when `metarl_envs` is imported.
+
+Each is named after a distribution and one of its splits: `gymnasium.make_vec("metarl/ML10-train-v0", num_envs=20)`.
+Gymnasium imports the package itself when its name stands in front: `"metarl_envs:metarl/ML10-train-v0"`.
+"""
+
+from itertools import cycle, islice
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from pydantic import NonNegativeInt
+
+from metarl_envs import registry
+from metarl_envs.core import TaskVectorEnv, draw_balanced
+
+_NAMES = {
+    "ML1": "ML1",
+    "ML10": "ML10",
+    "ML25": "ML25",
+    "ML45": "ML45",
+    "Navigation": "navigation",
+    "Bandit": "bandit",
+    "Tabular": "tabular",
+    **{family: family for family in registry.LOCOMOTION},
+}
+
+
+def register_gymnasium_ids() -> None:
+    """Registers `metarl/<name>-<split>-v0` for the distributions of this package that need no lists of tasks."""
+    for name, distribution in _NAMES.items():
+        for split in ("train", "test"):
+            gym.register(
+                f"metarl/{name}-{split}-v0",
+                vector_entry_point="metarl_envs.gymnasium_ids:make_vector_env",
+                kwargs={"distribution": distribution, "split": split},
+            )
+
+
+def make_vector_env(
+    num_envs: int,
+    distribution: str,
+    split: Literal["train", "test"],
+    seed: NonNegativeInt = 0,
+    render_mode: str | None = None,
+    env_name: str | None = None,
+    **options: Any,
+) -> TaskVectorEnv:
+    """Makes a vector of environments whose tasks are set already; what `gymnasium.make_vec` calls.
+
+    Args:
+        num_envs: How many environments.
+        distribution: A name in the registry.
+        split: Which tasks they play.
+        seed: Which of the split's tasks are drawn, the same number of each name up to one; where there are more
+            environments than tasks, the tasks repeat.
+        render_mode: None or "rgb_array".
+        env_name: The task of ML1, such as "reach-v3", as Meta-World's own ids call it.
+        **options: Further options of the distribution.
+
+    Raises:
+        UserError: If an option is not one of the distribution's.
+    """
+    if env_name is not None:
+        options["task"] = env_name
+    family = registry.make(distribution, **options)
+    tasks = {"train": family.train_tasks, "test": family.test_tasks}[split]
+    drawn = draw_balanced(tasks, num_envs, np.random.default_rng(seed))
+    env = family.make_env(num_envs, render_mode)
+    env.set_tasks(list(islice(cycle(drawn), num_envs)))
+    return env

@@ -1,0 +1,222 @@
+"""Many robots of one family stepped at once: MuJoCo on all cores, everything around it in array code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector.utils import batch_space
+
+from metarl_envs.core import BoolArray, FloatArray, StepResult, Task, TaskVectorEnv
+from metarl_envs.divergence import Divergence
+from metarl_envs.errors import UserError
+from metarl_envs.locomotion.family import Family, Motion
+from metarl_envs.locomotion.rendering import RobotCamera
+from metarl_envs.parallel import available_cores
+from metarl_envs.simulation import STATE, Fields, Simulation, Workers
+
+_CHUNK = 25
+"""Environments that a thread steps before it takes the next ones, at most."""
+
+
+class LocomotionVectorEnv(TaskVectorEnv):
+    """Robots of one family, each with a task of its own.
+
+    Without a task, each is Gymnasium's v5 environment: the same seed and actions give the same states, bit for bit.
+    An episode is a success or not as a whole: `infos["success"]` can be true at its last step only, if that is the
+    horizon. Where the simulation diverged, `infos["diverged"]` `(env,)` is true, the episode is truncated with the last
+    good observation and a reward of 0, and `infos["divergences"]` lists what is needed to play it again.
+
+    Args:
+        family: The robot and its tasks.
+        num_envs: How many environments.
+        horizon: Steps after which an episode is truncated.
+        threads: Threads that step; None is one per core.
+        render_mode: None, or "rgb_array" for `render`.
+
+    Raises:
+        UserError: If the render mode is another one.
+    """
+
+    def __init__(
+        self, family: Family, num_envs: int, horizon: int, threads: int | None = None, render_mode: str | None = None
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise UserError(f"{family.name} has no render mode '{render_mode}': use 'rgb_array'")
+        self.family, self.num_envs, self.horizon, self.render_mode = family, num_envs, horizon, render_mode
+        self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
+        self.observation_space = batch_space(family.observation_space, num_envs)
+        self.action_space = batch_space(family.action_space, num_envs)
+        threads = threads or available_cores()
+        self._workers = Workers(lambda _: family.copy_model(), threads)
+        rounds = -(-num_envs // (_CHUNK * threads))
+        self._chunks = np.array_split(np.arange(num_envs), min(num_envs, rounds * threads))
+        self._simulations = [Simulation(family.model, family.arrays) for _ in range(num_envs)]
+        views = zip(family.arrays, self._simulations[0].views, strict=True)
+        self._arrays = {name: np.empty((num_envs, *view.shape)) for name, view in views}
+        self._generators = [np.random.default_rng() for _ in range(num_envs)]
+        self._playing: tuple[Task, ...] = ()
+        """The tasks of the last reset; `tasks` may be those of the next."""
+        self._fields: list[Fields] = []
+        self._elapsed = np.zeros(num_envs, dtype=np.int64)
+        self._observations = np.empty((num_envs, *family.observation_space.shape))
+        self._position, self._start = np.empty((2, num_envs, *family.position(self._arrays).shape[1:]))
+        self._states = np.empty((num_envs, mujoco.mj_stateSize(family.model, STATE)))
+        """Those that the episodes being played began in."""
+        self._actions = np.empty((horizon, num_envs, *family.action_space.shape))
+        """Of those episodes."""
+        self._camera: RobotCamera | None = None
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """See `TaskVectorEnv`."""
+        checked = self._check_count(tasks)
+        for task in checked:
+            if task.name != self.family.name or not self.family.accepts(task.parameters):
+                raise UserError(f"{task} is not a task of {self.family.name}")
+        self.tasks = checked
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """See `TaskVectorEnv`; seeds determine the noise in which this episode and those after it begin."""
+        for env, number in enumerate(self._seed_each(seed)):
+            if number is not None:
+                self._generators[env] = np.random.default_rng(number)
+        self._playing = self.tasks
+        self._parameters = np.stack([task.parameters for task in self._playing])
+        fields = {task: self.family.fields(task.parameters) for task in set(self._playing)}
+        self._fields = [fields[task] for task in self._playing]
+        self._begin(np.ones(self.num_envs, dtype=np.bool_))
+        return self._observations.copy(), {}
+
+    def _begin(self, which: BoolArray) -> None:
+        """Begins new episodes in the environments of a mask."""
+
+        def begin(env: int, model: mujoco.MjModel) -> None:
+            data = self._simulations[env].data
+            self.family.begin(model, data, self._generators[env])
+            mujoco.mj_getState(model, data, self._states[env], STATE)
+
+        self._simulate(begin, which)()
+        arrays = {name: values[which] for name, values in self._arrays.items()}
+        self._observations[which] = self.family.observe(arrays)
+        self._position[which] = self._start[which] = self.family.position(arrays)
+        self._elapsed[which] = 0
+
+    def _simulate(self, work: Callable[[int, mujoco.MjModel], None], which: BoolArray) -> Callable[[], None]:
+        """Does something with the environments of a mask and their models, on all threads, and reads their arrays.
+
+        Returns:
+            See `Workers.start`.
+        """
+        arrays = tuple(self._arrays.values())
+
+        def on_chunk(envs: npt.NDArray[np.int64]) -> None:
+            model = self._workers.model(self.family.name)
+            for env in envs[which[envs]].tolist():
+                work(env, model.become(self._fields[env]))
+                for array, view in zip(arrays, self._simulations[env].views, strict=True):
+                    array[env] = view
+
+        return self._workers.start(on_chunk, self._chunks)
+
+    def step(self, actions: npt.NDArray[Any]) -> StepResult:
+        """See `TaskVectorEnv`; actions are torques as Gymnasium's robots take them, clipped to their limits."""
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: npt.NDArray[Any]) -> None:
+        """See `TaskVectorEnv`."""
+        if not self._playing:
+            raise gym.error.ResetNeeded("call reset before step")
+        self._sent = self._in_action_space(actions).astype(np.float64)
+        self._actions[self._elapsed, np.arange(self.num_envs)] = self._sent
+        self._diverged = np.zeros(self.num_envs, dtype=np.bool_)
+        self._finish = self._advance(self._sent, self._diverged)
+
+    def receive(self) -> StepResult:
+        """See `TaskVectorEnv`."""
+        self._finish()
+        self._elapsed += 1
+        controls, diverged = self._sent, self._diverged
+        with np.errstate(over="ignore", invalid="ignore"):  # in environments that diverged
+            observations = self.family.observe(self._arrays)
+            rewards, terminated = self._judge(controls)
+        diverged |= ~np.isfinite(observations).all(axis=1)  # what MuJoCo would find in the next step
+        at_horizon = self._elapsed == self.horizon
+        truncated = at_horizon | diverged
+        infos: dict[str, Any] = {"success": self._succeeded(at_horizon & ~diverged & ~terminated), "diverged": diverged}
+        if diverged.any():
+            infos["divergences"] = [self._evidence(int(env)) for env in np.flatnonzero(diverged)]
+            observations[diverged], rewards[diverged], terminated[diverged] = self._observations[diverged], 0.0, False
+        self._observations = observations
+        ended = terminated | truncated
+        if ended.any():
+            infos |= {"final_obs": observations.copy(), "_final_obs": ended}
+            self._begin(ended)
+        return self._observations.copy(), rewards, terminated, truncated, infos
+
+    def _advance(self, controls: FloatArray, diverged: BoolArray) -> Callable[[], None]:
+        """Begins the physics steps of one step in all environments, which tell where they diverged."""
+
+        def advance(env: int, model: mujoco.MjModel) -> None:
+            simulation = self._simulations[env]
+            simulation.control[:] = controls[env]
+            mujoco.mj_step(model, simulation.data, self.family.frame_skip)
+            if self.family.contact_forces:
+                mujoco.mj_rnePostConstraint(model, simulation.data)
+            diverged[env] = simulation.has_diverged()
+
+        return self._simulate(advance, np.ones(self.num_envs, dtype=np.bool_))
+
+    def _judge(self, controls: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Rewards and terminations of the step to where the robots are now."""
+        position = np.array(self.family.position(self._arrays))
+        velocity = (position - self._position) / self.family.step_duration
+        self._position = position
+        motion = Motion(self._arrays, velocity, position, controls, self._parameters)
+        return self.family.reward(motion), self.family.terminated(self._arrays)
+
+    def _succeeded(self, finished: BoolArray) -> BoolArray:
+        """Which of the environments of a mask, all of them at the horizon, have solved their tasks."""
+        success = np.zeros(self.num_envs, dtype=np.bool_)
+        if finished.any():
+            velocity = (self._position - self._start) / (self.horizon * self.family.step_duration)
+            success[:] = finished & self.family.succeeded(self._parameters, velocity, self._position)
+        return success
+
+    def _evidence(self, env: int) -> Divergence:
+        """What it takes to play an environment's episode again."""
+        return Divergence(self._playing[env], self._states[env].copy(), self._actions[: self._elapsed[env], env].copy())
+
+    def simulation(self, env: int) -> mujoco.MjData:
+        """The simulator's data of one environment, for a look inside."""
+        return self._simulations[env].data
+
+    def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
+        """One frame `(480, 480, 3)` per environment, with the robot, and where it should go if there is such a place.
+
+        Raises:
+            UserError: If the environments were not made to render.
+        """
+        if self.render_mode is None:
+            return super().render()
+        if not self._playing:
+            raise gym.error.ResetNeeded("call reset before looking")
+        if self._camera is None:
+            self._camera = RobotCamera(self.family.model, self._simulations[0].data)
+        places = map(self.family.landmark, self._parameters)
+        pairs = zip(self._simulations, places, strict=True)
+        return tuple(self._camera.draw(simulation.data, place) for simulation, place in pairs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the threads and frees the simulators and the OpenGL context."""
+        self._workers.close()
+        self._simulations.clear()
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None

@@ -1,0 +1,127 @@
+"""Robots that walk or hop in a plane: at a certain speed (ProMP), or whatever they are made of (ProMP and PEARL)."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
+
+from metarl_envs.arrays import Array, namespace
+from metarl_envs.core import FloatArray
+from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, keeps_to, squares
+from metarl_envs.simulation import Fields
+
+_CONTROL_COST = 1e-3
+
+
+class _Planar(Family):
+    """Observes joint positions, but for x, and speeds clipped to -10 to 10."""
+
+    horizon = 200
+
+    def observe(self, simulation: Arrays) -> Array:
+        xp = namespace(simulation["qpos"])
+        return xp.concat([simulation["qpos"][:, 1:], xp.clip(simulation["qvel"], -10.0, 10.0)], axis=1)
+
+    def position(self, simulation: Arrays) -> Array:
+        return simulation["qpos"][:, :1]
+
+
+class _Walker2d(_Planar):
+    """Terminates when the torso leaves the heights of 0.8 to 2 m or leans by 1 rad, as Walker2d-v5 does."""
+
+    def _make_robot(self) -> Walker2dEnv:
+        return Walker2dEnv()
+
+    def terminated(self, simulation: Arrays) -> Array:
+        xp = namespace(simulation["qpos"])
+        height, lean = simulation["qpos"][:, 1], simulation["qpos"][:, 2]
+        return ~((height > 0.8) & (height < 2.0) & (xp.abs(lean) < 1.0))
+
+
+class _Hopper(_Planar):
+    """Terminates when the torso is below 0.7 m or leans by 0.2 rad, or any number reaches 100, as Hopper-v5 does."""
+
+    def _make_robot(self) -> HopperEnv:
+        return HopperEnv()
+
+    def terminated(self, simulation: Arrays) -> Array:
+        xp = namespace(simulation["qpos"])
+        height, lean = simulation["qpos"][:, 1], simulation["qpos"][:, 2]
+        numbers = xp.concat([simulation["qpos"][:, 2:], simulation["qvel"]], axis=1)
+        return ~((height > 0.7) & (xp.abs(lean) < 0.2) & xp.all(xp.abs(numbers) < 100.0, axis=1))
+
+
+class Walker2dVel(_Walker2d):
+    """Walks forwards at a certain speed; the parameter is that speed, uniform in 0 to 10 m/s.
+
+    As in the code of ProMP (Rothfuss et al. 2019), but for its frame skip of 8, where Walker2d-v5 has 4. The reward is
+    -|velocity - speed| - 0.001 |action|² + 15, the bonus for staying upright.
+    """
+
+    name = "Walker2dVel"
+
+    def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
+        """Speeds."""
+        return rng.uniform(0.0, 10.0, (count, 1))
+
+    def reward(self, motion: Motion) -> Array:
+        """How far the velocity is off, the cost of control, and a bonus for being alive."""
+        xp = namespace(motion.velocity)
+        missed = xp.abs(motion.velocity[:, 0] - motion.tasks[:, 0])
+        return -missed - _CONTROL_COST * squares(motion.actions) + 15.0
+
+    def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
+        """Whether its average speed was about right."""
+        return keeps_to(tasks[:, 0], velocity[:, 0])
+
+
+_BASES = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
+_LARGEST_EXPONENT = 3.0
+
+
+class _RandomPhysics(_Planar):
+    """Goes forwards, with a body and a floor that differ; parameters are factors for four fields of the model.
+
+    Every mass, moment of inertia, joint damping and coefficient of friction has a factor of its own: 1.5 (for damping
+    1.3) to a power uniform in -3 to 3. They stand in the order of `changes`, each field in MuJoCo's. This is what
+    `rand_param_envs` does, the package that ProMP and PEARL share; like it we leave constants alone that MuJoCo derived
+    from the original masses. The reward is the velocity - 0.001 |action|² + 1.
+    """
+
+    changes = tuple(_BASES)
+
+    def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
+        exponents = (rng.uniform(-_LARGEST_EXPONENT, _LARGEST_EXPONENT, (count, n)) for n in self._sizes())
+        return np.concatenate([base**powers for base, powers in zip(_BASES.values(), exponents, strict=True)], axis=1)
+
+    def accepts(self, parameters: FloatArray) -> bool:
+        return super().accepts(parameters) and bool((parameters > 0).all())
+
+    def fields(self, parameters: FloatArray) -> Fields:
+        factors = np.split(parameters, np.cumsum(self._sizes())[:-1])
+        return {
+            field: values * part.reshape(values.shape)
+            for (field, values), part in zip(self._pristine.items(), factors, strict=True)
+        }
+
+    def _sizes(self) -> list[int]:
+        return [values.size for values in self._pristine.values()]
+
+    def reward(self, motion: Motion) -> Array:
+        return motion.velocity[:, 0] - _CONTROL_COST * squares(motion.actions) + 1.0
+
+    def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
+        return velocity[:, 0] >= SUCCESS_SPEED
+
+
+class HopperRandParams(_RandomPhysics, _Hopper):
+    """Hops forwards with random physics."""
+
+    name = "HopperRandParams"
+
+
+class Walker2dRandParams(_RandomPhysics, _Walker2d):
+    """Walks forwards with random physics."""
+
+    name = "Walker2dRandParams"

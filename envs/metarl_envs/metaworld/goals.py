@@ -1,0 +1,85 @@
+"""The tasks of Meta-World's benchmarks: drawn by its own classes, then kept on disk, for that takes up to 30 s."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import metaworld
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+from metarl_envs.core import Task
+from metarl_envs.metaworld.versions import installed_versions
+
+Splits = tuple[list[Task], list[Task]]
+"""Training tasks and test tasks, in Meta-World's order."""
+
+_BUILT_IN = frozenset((*ALL_V3_ENVIRONMENTS, "ML10", "ML25", "ML45", "custom"))
+
+_log = logging.getLogger(__name__)
+
+
+def benchmark_tasks(make: Callable[[], metaworld.Benchmark], key: dict[str, Any]) -> Splits:
+    """The tasks of a benchmark, from the disk if they were drawn before.
+
+    A file that is damaged, or a folder that cannot be written to, costs time and nothing else.
+
+    Args:
+        make: Makes Meta-World's benchmark, which takes about half a second per class.
+        key: What determines its tasks, besides the installed versions: `benchmark`, `task`, `train`, `test`, `seed`.
+    """
+    if not _BUILT_IN.issuperset([key["task"] or key["benchmark"], *key["train"], *key["test"]]):
+        benchmark = make()  # classes of the user's own may change without their name changing
+        return _ours(benchmark.train_tasks), _ours(benchmark.test_tasks)
+    everything = {**key, "goals_per_class": metaworld._N_GOALS, "versions": installed_versions()}
+    digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+    path = _cache_folder() / f"{digest[:16]}.json"
+    splits = _load(path)
+    if splits is None:
+        _log.info("drawing the goals of Meta-World's %s; they will be kept in %s", key["benchmark"], path)
+        benchmark = make()
+        splits = _ours(benchmark.train_tasks), _ours(benchmark.test_tasks)
+        _save(path, splits)
+    return splits
+
+
+def _ours(tasks: list[metaworld.types.Task]) -> list[Task]:
+    """Meta-World's tasks as ours, whose parameters are the `rand_vec`."""
+    converted = []
+    for task in tasks:
+        env = object.__new__(ALL_V3_ENVIRONMENTS[task.env_name])  # to decode a task takes no simulator
+        env._partially_observable = True
+        env.set_task(task)
+        assert env._last_rand_vec is not None
+        converted.append(Task(task.env_name, env._last_rand_vec))
+    return converted
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metarl" / "metaworld"
+
+
+def _load(path: Path) -> Splits | None:
+    with suppress(OSError):
+        digest, _, body = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(body).hexdigest().encode() == digest:
+            train, test = ([Task(name, rand_vec) for name, rand_vec in split] for split in json.loads(body))
+            return train, test
+    return None
+
+
+def _save(path: Path, splits: Splits) -> None:
+    content = [[(task.name, task.parameters.tolist()) for task in split] for split in splits]
+    body = json.dumps(content).encode()  # Python writes floats such that they read back bit for bit
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""Compares the engine with Meta-World's own environments, step by step: for our tests, and for classes of your own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, Literal, get_args
+
+import mujoco
+import numpy as np
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.policies import ENV_POLICY_MAP
+
+from metarl_envs.core import FloatArray, Task
+from metarl_envs.metaworld.engine import MetaWorldEngine
+from metarl_envs.metaworld.reference import encode
+
+Drive = Literal["expert", "random", "mix"]
+"""Who acts: Meta-World's scripted expert, uniform noise, or the two in turns of 20 steps."""
+DRIVES: tuple[Drive, ...] = get_args(Drive)
+
+INFO = ("near_object", "grasp_reward", "grasp_success", "in_place_reward", "obj_to_target", "unscaled_reward")
+TOLERANCES = {"physics": 0.0, "observation": 1e-12, "reward": 1e-9, "success": 0.0} | dict.fromkeys(INFO, 1e-9)
+"""Largest difference allowed; relative for the reward and the numbers of `info` beyond 1."""
+
+
+def differences(task: Task, drive: Drive, steps: int, seed: int) -> dict[str, float]:
+    """Plays one episode in the engine and in a fresh environment of Meta-World's, under the same actions.
+
+    Args:
+        task: What to play.
+        drive: Who acts.
+        steps: How many steps, at most 500.
+        seed: Seeds the noise.
+
+    Returns:
+        The largest difference of each thing compared, and "expert success", the reference's, as 0 or 1.
+    """
+    reference = ALL_V3_ENVIRONMENTS[task.name](reward_function_version="v2")
+    reference.set_task(encode(task))
+    act = _driver(task.name, drive, np.random.default_rng(seed))
+    largest = dict.fromkeys(TOLERANCES, 0.0)
+    solved = False
+    with closing(MetaWorldEngine(1, steps, threads=1, grasp_success=True)) as engine:
+        engine.set_tasks([task])
+        expected, _ = reference.reset()
+        observed, _ = engine.reset()
+        for number in range(steps):
+            _note(largest, "observation", observed[0], expected)
+            action = act(number, expected, reference._target_pos)
+            expected, reward, _, _, info = reference.step(action)
+            observed, rewards, _, _, infos = engine.step(action[None])
+            observed = infos.get("final_obs", observed)
+            _note(largest, "reward", rewards[0], float(reward))
+            _note(largest, "success", float(infos["success"][0]), float(info["success"]))
+            for name in INFO:
+                _note(largest, name, infos[name][0], float(info[name]))
+            if number < steps - 1:  # after the last one the engine has begun the next episode
+                for mine, theirs in zip(_physics(engine), (reference.data.qpos, reference.data.qvel), strict=True):
+                    _note(largest, "physics", mine, theirs)
+            solved |= bool(info["success"])
+    return largest | {"expert success": float(solved and drive == "expert")}
+
+
+def _driver(name: str, drive: Drive, rng: np.random.Generator) -> Callable[[int, FloatArray, Any], FloatArray]:
+    policy: Any = ENV_POLICY_MAP[name]() if name in ENV_POLICY_MAP else None  # type: ignore[abstract]
+
+    def act(number: int, observation: FloatArray, target: Any) -> FloatArray:
+        noise = rng.uniform(-1, 1, 4)
+        if policy is None or drive == "random" or (drive == "mix" and number // 20 % 2):
+            return noise
+        seeing = np.concatenate([observation[:36], target])
+        with warnings.catch_warnings(action="ignore"):  # experts warn of actions beyond 1, which they rely on clipping
+            return np.clip(np.asarray(policy.get_action(seeing), dtype=np.float64), -1, 1)
+
+    return act
+
+
+def _physics(engine: MetaWorldEngine) -> Iterator[FloatArray]:
+    data: mujoco.MjData = engine.simulation(0)
+    yield data.qpos
+    yield data.qvel
+
+
+def _note(largest: dict[str, float], what: str, mine: FloatArray | float, theirs: FloatArray | float) -> None:
+    scale = 1.0 if what in ("physics", "observation", "success") else np.maximum(1.0, np.abs(theirs))
+    largest[what] = max(largest[what], float(np.max(np.abs(np.asarray(mine) - theirs) / scale)))
+
+
+def violations(largest: dict[str, float]) -> list[str]:
+    """Which differences are larger than allowed, in words."""
+    return [f"{what} by {largest[what]:.1e}" for what, limit in TOLERANCES.items() if not largest[what] <= limit]
+
+
+def compare(
+    tasks: Sequence[Task], steps: int, drives: Sequence[Drive] = DRIVES, seed: int = 0
+) -> tuple[dict[str, float], int]:
+    """`differences` of several tasks and drives: the largest of each, and how many steps were compared.
+
+    The experts' success is the number of tasks that the expert solves.
+    """
+    rows = [differences(task, drive, steps, seed + index) for index, task in enumerate(tasks) for drive in drives]
+    largest = {name: max(row[name] for row in rows) for name in TOLERANCES}
+    return largest | {"expert success": sum(row["expert success"] for row in rows)}, steps * len(rows)

@@ -1,0 +1,222 @@
+"""Meta-World's own environment classes, unmodified, behind the contract of a vector of tasks: right, not fast."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import gymnasium as gym
+import metaworld
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector.utils import batch_space
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
+
+from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
+from metarl_envs.errors import UserError, unknown
+from metarl_envs.metaworld.rendering import SceneCamera, arrange_viewer
+
+MAX_HORIZON = SawyerXYZEnv.max_path_length
+"""Steps after which Meta-World's environments refuse to go on."""
+
+
+def _spaces() -> tuple[gym.spaces.Box, gym.spaces.Box]:
+    """Those of any Meta-World environment whose goal is hidden, without the cost of making one."""
+    hand, gripper, objects, hidden_goal = SawyerXYZEnv._HAND_SPACE, np.ones(1), np.full(14, np.inf), np.zeros(3)
+    low = [hand.low, -gripper, -objects]
+    high = [hand.high, gripper, objects]
+    observation = gym.spaces.Box(  # two frames, the current one first
+        np.concatenate([*low, *low, hidden_goal]), np.concatenate([*high, *high, hidden_goal]), dtype=np.float64
+    )
+    return observation, gym.spaces.Box(-1.0, 1.0, shape=(4,), dtype=np.float32)
+
+
+OBSERVATION_SPACE, ACTION_SPACE = _spaces()
+
+
+Reward = Literal["v1", "v2"]
+"""Meta-World's reward functions: v2 is 0 to 10 a step; v1 differs from class to class and reaches thousands."""
+
+
+class ReferenceVectorEnv(TaskVectorEnv):
+    """Steps Meta-World environments one after the other, in this process, with the goal hidden and the v2 reward.
+
+    A task is a class of Meta-World and its `rand_vec`, which determine a reset entirely; seeds have no effect. No
+    episode terminates, so that all of them are truncated together. Actions are converted to float64, since Meta-World
+    would compute rewards in float32 otherwise; it clips them itself. Environment objects (20 to 30 MB each) are kept
+    and used again for other tasks of their class: as many of a class as it has had at the same time at most.
+
+    Args:
+        num_envs: How many environments.
+        horizon: Steps after which an episode is truncated, 1 to 500.
+        render_mode: None, or "rgb_array" for `render`, with a single environment.
+        reward: Version of Meta-World's reward functions.
+
+    Raises:
+        UserError: If an argument is out of its range.
+    """
+
+    metadata = TaskVectorEnv.metadata | {
+        "render_modes": ["rgb_array"],
+        "render_fps": SawyerXYZEnv.metadata["render_fps"],
+    }
+
+    def __init__(
+        self, num_envs: int, horizon: int = MAX_HORIZON, render_mode: str | None = None, reward: Reward = "v2"
+    ) -> None:
+        if num_envs < 1:
+            raise UserError(f"num_envs must be at least 1, not {num_envs}")
+        check_horizon(horizon)
+        if render_mode not in (None, "rgb_array"):
+            raise unknown("render mode", str(render_mode), ["rgb_array"])
+        if render_mode is not None and num_envs > 1:
+            raise UserError(f"Meta-World renders a single environment per process: num_envs must be 1, not {num_envs}")
+        self.num_envs = num_envs
+        self.horizon = horizon
+        self.render_mode = render_mode
+        self.single_observation_space, self.single_action_space = OBSERVATION_SPACE, ACTION_SPACE
+        self.observation_space = batch_space(OBSERVATION_SPACE, num_envs)
+        self.action_space = batch_space(ACTION_SPACE, num_envs)
+        self._reward = reward
+        self._pool: defaultdict[str, list[SawyerXYZEnv]] = defaultdict(list)
+        self._playing: list[SawyerXYZEnv] = []
+        self._elapsed = 0
+        self._camera: tuple[SawyerXYZEnv, SceneCamera] | None = None
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Assigns `tasks[i]` to environment `i`, from the next `reset` on.
+
+        Raises:
+            UserError: If the number of tasks is not `num_envs`, or one is not a task of Meta-World.
+        """
+        tasks = self._check_count(tasks)
+        for task in tasks:
+            self._check_task(task)
+        self.tasks = tasks
+
+    def _check_task(self, task: Task) -> None:
+        if task.name not in ALL_V3_ENVIRONMENTS:
+            raise unknown("Meta-World task", task.name, ALL_V3_ENVIRONMENTS)
+        if not self._pool[task.name]:
+            self._add_env(task.name)
+        space = self._pool[task.name][0]._random_reset_space
+        assert space is not None  # each class sets its own
+        if not space.contains(task.parameters):
+            raise UserError(f"{task} is out of Meta-World's range: its rand_vec lies in {space.low} to {space.high}")
+
+    def _add_env(self, name: str) -> None:
+        self._pool[name].append(ALL_V3_ENVIRONMENTS[name](reward_function_version=self._reward))
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Begins a new episode in every environment; seeds are checked but have no effect.
+
+        Returns:
+            Observations `(env, 39)` and an empty dictionary.
+
+        Raises:
+            UserError: Before the first `set_tasks`, or if the number of seeds is not `num_envs`.
+        """
+        self._seed_each(seed)
+        self._playing = []
+        taken: Counter[str] = Counter()
+        for task in self.tasks:
+            if taken[task.name] == len(self._pool[task.name]):
+                self._add_env(task.name)
+            env = self._pool[task.name][taken[task.name]]
+            taken[task.name] += 1
+            env.set_task(encode(task))
+            self._playing.append(env)
+        return self._begin_episodes(), {}
+
+    def _begin_episodes(self) -> FloatArray:
+        self._elapsed = 0
+        return np.stack([env.reset()[0] for env in self._playing])
+
+    def step(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Makes one step in every environment.
+
+        Args:
+            actions: `(env, 4)`: the hand's displacement in x, y and z and the gripper's effort, each -1 to 1.
+
+        Returns:
+            Observations `(env, 39)`; rewards (0 to 10), terminated and truncated, each `(env,)`; and `infos`.
+        """
+        if not self._playing:
+            raise gym.error.ResetNeeded("call reset before step")
+        observations = np.empty((self.num_envs, *OBSERVATION_SPACE.shape))
+        rewards = np.empty(self.num_envs)
+        success = np.empty(self.num_envs, dtype=np.bool_)
+        for i, (env, action) in enumerate(zip(self._playing, np.asarray(actions, dtype=np.float64), strict=True)):
+            observations[i], rewards[i], _, _, info = env.step(action)
+            success[i] = info["success"]
+        self._elapsed += 1
+        terminated = np.zeros(self.num_envs, dtype=np.bool_)
+        truncated = np.full(self.num_envs, self._elapsed == self.horizon)
+        infos: dict[str, Any] = {"success": success}
+        if self._elapsed == self.horizon:
+            infos |= {"final_obs": observations, "_final_obs": truncated.copy()}
+            observations = self._begin_episodes()
+        return observations, rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
+        """One frame `(480, 480, 3)` of the only environment, right side up, with the goal as a green ball.
+
+        Raises:
+            UserError: If the environment was not made with `render_mode="rgb_array"`.
+        """
+        if self.render_mode is None:
+            return super().render()
+        env = self._only_env()
+        if self._camera is None or self._camera[0] is not env:
+            self._close_camera()
+            self._camera = env, SceneCamera(env.model, env.data)
+        assert env._target_pos is not None  # set by a reset
+        return (self._camera[1].draw(env._target_pos),)
+
+    def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """The simulator's model and data of the only environment, for MuJoCo's viewer."""
+        env = self._only_env()
+        return env.model, env.data
+
+    def arrange_viewer(self, viewer: Any) -> None:
+        """Points MuJoCo's viewer, opened on `mujoco_handles`, to where `render` looks, and marks the task's goal."""
+        env = self._only_env()
+        assert env._target_pos is not None  # set by a reset
+        arrange_viewer(viewer, env._target_pos)
+
+    def _only_env(self) -> SawyerXYZEnv:
+        if not self._playing:
+            raise gym.error.ResetNeeded("call reset before looking")
+        (env,) = self._playing
+        return env
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Frees the simulators and the OpenGL context."""
+        self._close_camera()
+        self._playing = []
+        self._pool.clear()
+
+    def _close_camera(self) -> None:
+        if self._camera is not None:
+            self._camera[1].close()
+            self._camera = None
+
+
+def check_horizon(horizon: int) -> None:
+    """Makes sure that Meta-World can play so many steps.
+
+    Raises:
+        UserError: If the horizon is out of its range.
+    """
+    if not 1 <= horizon <= MAX_HORIZON:
+        raise UserError(f"horizon must be 1 to {MAX_HORIZON} steps in Meta-World, not {horizon}")
+
+
+def encode(task: Task) -> metaworld.types.Task:
+    """The task as Meta-World's environment objects take it, with the goal hidden."""
+    env_class = ALL_V3_ENVIRONMENTS[task.name]
+    data = {"rand_vec": task.parameters, "env_cls": env_class, "partially_observable": True}
+    return metaworld._encode_task(task.name, data)

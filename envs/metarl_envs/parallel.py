@@ -1,0 +1,335 @@
+"""A vector of environments split over worker processes, with the data of a step in shared memory.
+
+Workers are fresh interpreters that this module starts itself, not `multiprocessing` processes: those import the
+caller's main module again, and a script without `if __name__ == "__main__"` then starts workers without end.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple
+
+import cloudpickle  # type: ignore[import-untyped]
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector.utils import batch_space
+
+from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
+from metarl_envs.errors import UserError
+
+MakeShard = Callable[[int], TaskVectorEnv]
+"""Makes a vector of the given number of environments, inside a worker."""
+
+_STEP, _OK, _ERROR = b"s", b"+", b"-"
+_BOOTSTRAP = """
+import contextlib, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job, they are for the parent to act on
+    signal.signal(number, signal.SIG_IGN)
+from multiprocessing.connection import Connection
+pipe = Connection(int(sys.argv[1]))
+with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed the pipe, or is gone
+    sys.path[:], *shard = pipe.recv()
+    from metarl_envs.parallel import _serve
+    _serve(pipe, *shard)
+"""
+_SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_GRACE_S = 5.0
+"""How long workers may take to close their environments before they are killed."""
+
+
+def available_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Worker(NamedTuple):
+    number: int
+    envs: slice
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+
+
+class ParallelVectorEnv(TaskVectorEnv):
+    """Steps shards of a vector of environments in one process each; results equal those of one process bit for bit.
+
+    Workers ignore SIGINT and SIGTERM and end when this environment is closed or its process dies. An exception in a
+    worker is raised here. A worker that dies or hangs, or an interrupt in the middle of a call, closes the environment.
+    A single worker is a process too: crashes stay out of this process, and the behaviour is the same on any machine.
+
+    Args:
+        make_shard: Makes the environments of one worker from their number; lambdas and closures are fine.
+        num_envs: How many environments in all.
+        num_workers: Into how many processes they are split, contiguously; at most `num_envs`, by default one per core.
+        timeout_s: How long to wait for any answer of a worker.
+
+    Raises:
+        UserError: If a number is below one, or `make_shard` raises one.
+        RuntimeError: If a worker fails to start.
+    """
+
+    def __init__(
+        self, make_shard: MakeShard, num_envs: int, num_workers: int | None = None, timeout_s: float = 300.0
+    ) -> None:
+        num_workers = available_cores() if num_workers is None else num_workers
+        if num_envs < 1 or num_workers < 1:
+            raise UserError(f"num_envs and num_workers must be at least 1, not {num_envs} and {num_workers}")
+        self.num_envs = num_envs
+        self._timeout_s = timeout_s
+        num_workers = min(num_workers, num_envs)
+        bounds = pairwise(number * num_envs // num_workers for number in range(num_workers + 1))
+        self._workers = [_start(number, slice(*bound)) for number, bound in enumerate(bounds)]
+        self._finalizer = weakref.finalize(self, _stop, self._workers)
+        try:
+            self._connect(make_shard)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, make_shard: MakeShard) -> None:
+        recipe = cloudpickle.dumps(make_shard)
+        greetings = [(sys.path, worker.envs, recipe) for worker in self._workers]
+        spaces = self._ask_all(greetings)[0]
+        self.single_observation_space, self.single_action_space, self.horizon = spaces
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        record = _record(self.single_observation_space, self.single_action_space)
+        with tempfile.NamedTemporaryFile(dir=_memory_folder(), prefix="metarl-") as file:
+            file.truncate(self.num_envs * record.itemsize)
+            self._block = _map(file.name, record, self.num_envs)
+            self._ask_all([("map", file.name, record, self.num_envs)] * len(self._workers))  # then the name can go
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Assigns `tasks[i]` to environment `i`, from the next `reset` on."""
+        checked = self._check_count(tasks)
+        self.tasks = ()  # what holds if a worker refuses its tasks
+        self._ask_all([("set_tasks", cloudpickle.dumps(checked[worker.envs])) for worker in self._workers])
+        self.tasks = checked
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Begins a new episode in every environment; `options` go to each shard."""
+        seeds = self._seed_each(seed)
+        self._ask_all([("reset", None if seed is None else seeds[worker.envs], options) for worker in self._workers])
+        return self._block["observation"].copy(), {}
+
+    def step(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Makes one step in every environment; actions get the action space's dtype and are clipped to its bounds."""
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: npt.NDArray[Any]) -> None:
+        """See `TaskVectorEnv`."""
+        self._block["action"] = self._in_action_space(actions)
+        self._send_all([_STEP] * len(self._workers))
+
+    def receive(self) -> StepResult:
+        """See `TaskVectorEnv`."""
+        block = self._block
+        self._answers()
+        infos: dict[str, Any] = {"success": block["success"].copy()}
+        ended = block["ended"].copy()
+        if ended.any():
+            infos |= {"final_obs": np.where(ended[:, None], block["final_observation"], 0), "_final_obs": ended}
+        flags = block["terminated"].copy(), block["truncated"].copy()
+        return block["observation"].copy(), block["reward"].copy(), *flags, infos
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the workers."""
+        self._finalizer()
+
+    def _ask_all(self, messages: Sequence[Any]) -> list[Any]:
+        """Sends each worker its message (`_STEP`, or a command of `_Shard` with its arguments); returns the answers."""
+        self._send_all(messages)
+        return self._answers()
+
+    def _send_all(self, messages: Sequence[Any]) -> None:
+        if self.closed:
+            raise RuntimeError("the environment is closed")
+        with self._closed_on_failure():
+            for worker, message in zip(self._workers, messages, strict=True):
+                self._send(worker, message)
+
+    def _answers(self) -> list[Any]:
+        with self._closed_on_failure():
+            answers = self._receive_all()
+        for worker, answer in zip(self._workers, answers, strict=True):
+            if answer.startswith(_ERROR):
+                raise self._failure(worker, *pickle.loads(answer[1:]))  # noqa: S301  (from our own worker)
+        return [pickle.loads(answer[1:]) if answer != _OK else None for answer in answers]  # noqa: S301
+
+    @contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        """Answers may still be on their way then, to be taken for those of the next call."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _send(self, worker: _Worker, message: Any) -> None:
+        try:
+            worker.pipe.send_bytes(message if isinstance(message, bytes) else pickle.dumps(message))
+        except OSError:
+            raise self._death(worker) from None
+
+    def _receive_all(self) -> list[bytes]:
+        waiting = {worker.pipe: worker for worker in self._workers}
+        answers: dict[int, bytes] = {}
+        deadline = time.monotonic() + self._timeout_s
+        while waiting:
+            ready = wait(list(waiting), timeout=max(0.0, deadline - time.monotonic()))
+            if not ready:
+                worker = next(iter(waiting.values()))
+                raise RuntimeError(f"{self._name(worker)} did not answer within {self._timeout_s:g} s")
+            for pipe in ready:
+                worker = waiting.pop(pipe)  # type: ignore[call-overload]  # `wait` is given connections only
+                try:
+                    answers[worker.number] = worker.pipe.recv_bytes()
+                except (EOFError, OSError):
+                    raise self._death(worker) from None
+        return [answers[worker.number] for worker in self._workers]
+
+    def _failure(self, worker: _Worker, kind: str | None, message: str, trace: str) -> Exception:
+        if kind is None:
+            return UserError(message)
+        error = RuntimeError(f"{self._name(worker)} failed: {kind}: {message}")
+        error.add_note(trace)
+        return error
+
+    def _death(self, worker: _Worker) -> RuntimeError:
+        try:
+            code = worker.process.wait(timeout=_GRACE_S)
+        except subprocess.TimeoutExpired:
+            return RuntimeError(f"{self._name(worker)} closed its connection")
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return RuntimeError(f"{self._name(worker)} {how}")
+
+    def _name(self, worker: _Worker) -> str:
+        names = sorted({task.name for task in self.tasks[worker.envs]})
+        tasks = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        return f"environment worker {worker.number} (tasks: {tasks or 'none yet'})"
+
+
+def _start(number: int, envs: slice) -> _Worker:
+    ours, theirs = Pipe()
+    with theirs:
+        process = subprocess.Popen(  # noqa: S603  (our own interpreter and program)
+            [sys.executable, "-c", _BOOTSTRAP, str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=os.environ | _SINGLE_THREADED,
+        )
+    return _Worker(number, envs, process, ours)
+
+
+def _stop(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.pipe.close()
+    deadline = time.monotonic() + _GRACE_S
+    for worker in workers:
+        try:
+            worker.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+
+
+def _memory_folder() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  (else the usual temporary folder)
+
+
+def _record(observation_space: gym.spaces.Box, action_space: gym.spaces.Box | gym.spaces.Discrete) -> np.dtype[Any]:
+    """What a step passes between the processes, for one environment."""
+    observation = (observation_space.dtype, observation_space.shape)
+    flags = ("terminated", "truncated", "success", "ended")
+    return np.dtype(
+        [
+            ("action", action_space.dtype, action_space.shape),
+            ("observation", *observation),
+            ("final_observation", *observation),
+            ("reward", np.float64),
+            *((flag, np.bool_) for flag in flags),
+        ],
+        align=True,
+    )
+
+
+def _map(path: str, record: np.dtype[Any], num_envs: int) -> npt.NDArray[Any]:
+    return np.memmap(path, record, mode="r+", shape=(num_envs,)).view(np.ndarray)
+
+
+def _serve(pipe: Connection, envs: slice, recipe: bytes) -> None:
+    """The main program of a worker: makes the environments, then obeys until the pipe closes."""
+    try:
+        env: TaskVectorEnv = cloudpickle.loads(recipe)(envs.stop - envs.start)
+        greeting = _OK + pickle.dumps((env.single_observation_space, env.single_action_space, env.horizon))
+    except Exception as error:
+        pipe.send_bytes(_report(error))
+        return
+    shard = _Shard(env, envs)
+    try:
+        pipe.send_bytes(greeting)
+        while True:
+            pipe.send_bytes(_obey(shard, pipe.recv_bytes()))
+    finally:
+        env.close()
+
+
+def _obey(shard: "_Shard", message: bytes) -> bytes:
+    try:
+        if message == _STEP:
+            shard.step()
+        else:
+            command, *arguments = pickle.loads(message)  # noqa: S301  (from our own parent)
+            getattr(shard, command)(*arguments)
+    except Exception as error:
+        return _report(error)
+    return _OK
+
+
+def _report(error: Exception) -> bytes:
+    kind = None if isinstance(error, UserError) else type(error).__name__
+    return _ERROR + pickle.dumps((kind, str(error), traceback.format_exc()))
+
+
+class _Shard:
+    """The environments of one worker; its public methods are the commands of the parent."""
+
+    _block: npt.NDArray[Any]
+
+    def __init__(self, env: TaskVectorEnv, envs: slice) -> None:
+        self._env = env
+        self._envs = envs
+
+    def map(self, path: str, record: np.dtype[Any], num_envs: int) -> None:
+        self._block = _map(path, record, num_envs)[self._envs]
+
+    def set_tasks(self, tasks: bytes) -> None:
+        self._env.set_tasks(cloudpickle.loads(tasks))
+
+    def reset(self, seed: list[int | None] | None, options: dict[str, Any] | None) -> None:
+        self._block["observation"], _ = self._env.reset(seed=seed, options=options)
+
+    def step(self) -> None:
+        block = self._block
+        observation, block["reward"], block["terminated"], block["truncated"], infos = self._env.step(
+            block["action"].copy()
+        )
+        block["observation"] = observation
+        block["success"] = infos["success"]
+        block["ended"] = infos.get("_final_obs", False)
+        if "final_obs" in infos:
+            block["final_observation"] = infos["final_obs"]

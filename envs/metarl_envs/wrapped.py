@@ -1,0 +1,175 @@
+"""Any Gymnasium environment, plus a function that applies a task to it, as a task distribution."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector.utils import batch_space
+
+from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.errors import UserError
+from metarl_envs.parallel import ParallelVectorEnv
+
+Env = gym.Env[Any, Any]
+MakeSingle = Callable[[str | None], Env]
+"""Makes one environment with a given render mode."""
+ApplyTask = Callable[[Env, Task], object]
+"""Turns an environment to a task; the environment is the one that `MakeSingle` returned."""
+Success = Callable[[Env, dict[str, Any]], bool]
+"""Whether the step just made solved the task, from the environment and the step's info."""
+
+
+def info_success(env: Env, info: dict[str, Any]) -> bool:
+    """Reads success from the info a step returned, under the keys in use: "success", then "is_success", else false."""
+    return bool(info.get("success", info.get("is_success", False)))
+
+
+class WrappedVectorEnv(TaskVectorEnv):
+    """Steps single Gymnasium environments one after the other, in this process.
+
+    A task is applied once, at the first `reset` after `set_tasks` and before the environment's own `reset`: it should
+    change what the environment's `reset` keeps, such as an attribute that `reset` reads or the physics model. Actions
+    get the action space's dtype and are clipped to its bounds; observations become float64. An episode ends at
+    `horizon`, or earlier if the environment itself terminates or truncates it; the next one continues the
+    environment's own stream of random numbers.
+
+    Args:
+        make_single: Makes one environment with the render mode it is given.
+        apply_task: Turns an environment to a task.
+        num_envs: How many environments.
+        horizon: Steps after which an episode is truncated.
+        success: Tells whether a step solved the task; by default from the step's info, see `info_success`.
+        render_mode: None, or "rgb_array" for `render`.
+
+    Raises:
+        UserError: If observations are not a flat `Box`, or actions neither a flat `Box` nor a `Discrete` from 0.
+    """
+
+    def __init__(
+        self,
+        make_single: MakeSingle,
+        apply_task: ApplyTask,
+        num_envs: int,
+        horizon: int,
+        success: Success = info_success,
+        render_mode: str | None = None,
+    ) -> None:
+        self._envs = [make_single(render_mode) for _ in range(num_envs)]
+        self._apply_task = apply_task
+        self._success = success
+        self._elapsed = np.zeros(num_envs, dtype=np.int64)
+        self._apply_at_reset = False
+        self.num_envs = num_envs
+        self.horizon = horizon
+        self.render_mode = render_mode
+        self.single_observation_space, self.single_action_space = _flat_spaces(self._envs[0])
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Assigns `tasks[i]` to environment `i`, from the next `reset` on."""
+        self.tasks = self._check_count(tasks)
+        self._apply_at_reset = True
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Begins a new episode in every environment, of the tasks set last; `options` go to each environment."""
+        seeds = self._seed_each(seed)
+        if self._apply_at_reset:
+            for env, task in zip(self._envs, self.tasks, strict=True):
+                self._apply_task(env, task)
+            self._apply_at_reset = False
+        self._elapsed[:] = 0
+        observations = [env.reset(seed=seed, options=options)[0] for env, seed in zip(self._envs, seeds, strict=True)]
+        return np.asarray(observations, dtype=np.float64), {}
+
+    def step(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Makes one step in every environment, one after the other."""
+        observations, final_observations = np.zeros((2, self.num_envs, *self.single_observation_space.shape))
+        rewards = np.zeros(self.num_envs)
+        terminated, truncated, success = np.zeros((3, self.num_envs), dtype=np.bool_)
+        self._elapsed += 1
+        for index, (env, action) in enumerate(zip(self._envs, self._in_action_space(actions), strict=True)):
+            observation, rewards[index], terminated[index], truncated[index], info = env.step(action)
+            success[index] = self._success(env, info)
+            truncated[index] |= self._elapsed[index] >= self.horizon
+            if terminated[index] or truncated[index]:
+                final_observations[index] = observation
+                observation, _ = env.reset()
+                self._elapsed[index] = 0
+            observations[index] = observation
+        infos: dict[str, Any] = {"success": success}
+        ended = terminated | truncated
+        if ended.any():
+            infos |= {"final_obs": final_observations, "_final_obs": ended}
+        return observations, rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
+        """One frame `(height, width, 3)` per environment."""
+        return tuple(np.asarray(env.render(), dtype=np.uint8) for env in self._envs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Closes the environments."""
+        for env in self._envs:
+            env.close()
+
+
+class WrappedDistribution(TaskDistribution):
+    """A task distribution over any Gymnasium environment; see `WrappedVectorEnv` for what the functions must do.
+
+    Args:
+        name: What results call it.
+        train_tasks: The tasks that meta-training draws from.
+        test_tasks: The held-out tasks.
+        make_single: Makes one environment with the render mode it is given (None or "rgb_array").
+        apply_task: Turns an environment to a task.
+        horizon: Steps after which an episode is truncated.
+        success: Tells whether a step solved the task; by default from the step's info, see `info_success`.
+
+    Raises:
+        UserError: If a split is empty or a task is in both, or the environment's spaces are not flat.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        train_tasks: Sequence[Task],
+        test_tasks: Sequence[Task],
+        make_single: MakeSingle,
+        apply_task: ApplyTask,
+        horizon: int,
+        success: Success = info_success,
+    ) -> None:
+        env = make_single(None)
+        try:
+            spaces = _flat_spaces(env)
+            self._render_modes = env.metadata.get("render_modes", ())
+        finally:
+            env.close()
+        super().__init__(name, train_tasks, test_tasks, *spaces, horizon)
+        self._make_shard = partial(WrappedVectorEnv, make_single, apply_task, horizon=horizon, success=success)
+
+    def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
+        """A vector of environments, in parallel processes unless it renders."""
+        if render_mode is None:
+            return ParallelVectorEnv(self._make_shard, num_envs)
+        if render_mode not in self._render_modes:
+            raise UserError(f"{self.name} has no render mode '{render_mode}'; its environment has {self._render_modes}")
+        return self._make_shard(num_envs, render_mode=render_mode)
+
+
+def _flat_spaces(env: Env) -> tuple[gym.spaces.Box, gym.spaces.Box | gym.spaces.Discrete]:
+    observation, action = env.observation_space, env.action_space
+    if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1:
+        raise UserError(f"observations must be a flat Box, not {observation}: wrap in FlattenObservation")
+    if isinstance(action, gym.spaces.Discrete):
+        if action.start != 0:
+            raise UserError(f"discrete actions must start at 0, not {action.start}")
+    elif not isinstance(action, gym.spaces.Box) or len(action.shape) != 1:
+        raise UserError(f"actions must be a flat Box or a Discrete, not {action}")
+    low, high = (bound.astype(np.float64) for bound in (observation.low, observation.high))
+    return gym.spaces.Box(low, high, dtype=np.float64), action

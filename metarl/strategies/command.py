@@ -1,0 +1,135 @@
+"""`metarl baselines`: plays classic strategies, and RL² runs beside them; prints tables and writes a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+
+from metarl.algorithms.rl2.config import RL2Config
+from metarl.errors import RunFailure
+from metarl.files import make_room_for, write_atomically
+from metarl.loading import load_agent
+from metarl.runs import RunDirectory
+from metarl.strategies.comparison import Comparison, compare, same_problem
+from metarl.strategies.table import comparison_tables
+from metarl.strategies.trials import Player
+from metarl.versions import versions
+from metarl_envs.bandit import Bandit
+from metarl_envs.core import TaskDistribution
+from metarl_envs.errors import UserError
+from metarl_envs.tabular import TabularMDP
+
+ARMS = (5, 10, 50)
+EPISODES = {"bandit": (10, 100, 500), "tabular": (10, 25, 50, 75, 100)}
+"""Lengths of the trials in the RL² paper's tables (Duan et al. 2016, tables 1 and 2)."""
+
+
+class _Learned(NamedTuple):
+    """An RL² run, and the trials it was trained for."""
+
+    player: Player
+    distribution: TaskDistribution
+    episodes: int
+    checkpoint: str
+
+
+def run_baselines(
+    family: Literal["bandit", "tabular"],
+    *,
+    arms: Sequence[int] | None = None,
+    episodes: Sequence[int] | None = None,
+    tasks: int = 1000,
+    seed: int = 1,
+    runs: Sequence[Path] = (),
+    output: Path | None = None,
+) -> Path:
+    """Compares what players earn in a trial on held-out tasks: one trial per task, from its first step on.
+
+    Args:
+        family: Bernoulli bandits or tabular MDPs.
+        arms: Numbers of arms to try, for bandits; the RL² paper's where not given.
+        episodes: Lengths of trials to try; the RL² paper's where not given.
+        tasks: How many held-out tasks.
+        seed: What tasks, chance and the players' randomness are derived from.
+        runs: RL² runs; each plays, by its last checkpoint, the trials that it was trained for.
+        output: The file to write; without it `runs/baselines-<family>-<time>.json`.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If arms are given for tabular MDPs, a run is not of RL² or was trained for none of the trials, or
+            there cannot be such a file.
+        RunFailure: If the file cannot be written.
+    """
+    path = output or Path("runs", f"baselines-{family}-{datetime.now():%Y%m%d-%H%M%S}.json")
+    distributions = _distributions(family, arms, tasks, seed)
+    cells = [(distribution, length) for distribution in distributions for length in episodes or EPISODES[family]]
+    learned = {f"rl2 {run}": _load(run, cells, seed) for run in runs}
+    make_room_for(path)
+    comparisons = _play(cells, learned, seed)
+    console = Console()
+    console.print(comparison_tables(comparisons))
+    found = {
+        "family": family,
+        "seed": seed,
+        "versions": versions(),
+        "checkpoints": {name: entry.checkpoint for name, entry in learned.items()},
+        "comparisons": [comparison.to_dict() for comparison in comparisons],
+    }
+    try:
+        write_atomically(path, (json.dumps(found) + "\n").encode())
+    except OSError as error:
+        raise RunFailure(f"cannot write {path}: {error.strerror}") from error
+    console.print(f"Baselines: {path}", soft_wrap=True, markup=False, highlight=False)
+    return path
+
+
+def _distributions(
+    family: Literal["bandit", "tabular"], arms: Sequence[int] | None, tasks: int, seed: int
+) -> list[Bandit] | list[TabularMDP]:
+    """What is played; the training tasks of these are not needed."""
+    if family == "bandit":
+        return [Bandit(count, num_train_tasks=1, num_test_tasks=tasks, seed=seed) for count in arms or ARMS]
+    if arms:
+        raise UserError("--arms is for bandits: tabular MDPs have none")
+    return [TabularMDP(num_train_tasks=1, num_test_tasks=tasks, seed=seed)]
+
+
+def _load(path: Path, cells: Sequence[tuple[Bandit | TabularMDP, int]], seed: int) -> _Learned:
+    run = RunDirectory.open(path)
+    if not isinstance(run.config.algorithm, RL2Config):
+        raise UserError(f"run {path} is of {run.config.algorithm.kind}: only rl2 learns while it plays a trial")
+    trained_on, length = run.config.tasks.build(), run.config.algorithm.episodes
+    if not any(same_problem(trained_on, distribution) and length == episodes for distribution, episodes in cells):
+        raise UserError(
+            f"run {path} was trained for {length} episodes of {trained_on.name}, which is not compared here"
+        )
+    checkpoint = run.checkpoint("last")
+    agent, _ = load_agent(checkpoint, run.config, trained_on, seed)
+    return _Learned(agent, trained_on, length, str(checkpoint))
+
+
+def _play(
+    cells: Sequence[tuple[Bandit | TabularMDP, int]], learned: dict[str, _Learned], seed: int
+) -> list[Comparison]:
+    messages = Console(stderr=True)
+    comparisons = []
+    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+        bar = progress.add_task("", total=len(cells))
+        for distribution, episodes in cells:
+            progress.update(bar, description=f"{distribution.name}, {episodes} episodes")
+            players = {
+                name: entry.player
+                for name, entry in learned.items()
+                if entry.episodes == episodes and same_problem(entry.distribution, distribution)
+            }
+            comparisons.append(compare(distribution, episodes, seed, players))
+            progress.advance(bar)
+    return comparisons

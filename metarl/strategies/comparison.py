@@ -1,0 +1,128 @@
+"""Every strategy for a family on the same held-out tasks, and learned players beside them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from metarl.evaluation.statistics import Interval, stratified_bootstrap
+from metarl.seeding import Stream, generator
+from metarl.strategies.bandits import BanditStrategy, bandit_strategies, bayes_optimal_return
+from metarl.strategies.tabular import PlanningStrategy, tabular_strategies
+from metarl.strategies.trials import Player, play_trials
+from metarl_envs.bandit import Bandit
+from metarl_envs.core import TaskDistribution
+from metarl_envs.tabular import TabularMDP, action_values, models
+
+_MOST_PULLS_SOLVED = 10
+"""The longest trials of bandits whose best strategy is computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What was earned in trials of one length on one distribution's held-out tasks."""
+
+    distribution: str
+    """Its name."""
+    episodes: int
+    """Episodes per trial."""
+    task_ids: tuple[str, ...]
+    """The tasks, one trial each."""
+    rewards: Mapping[str, Float[np.ndarray, "task"]]
+    """Sum of a trial's rewards, by player and task."""
+    intervals: Mapping[str, Interval]
+    """Mean over the tasks, by player."""
+    bounds: Mapping[str, float]
+    """Expected rewards that no player can beat, by name: of the best strategy, over all tasks there could be; and with
+    each of these tasks known from the start."""
+    margins: Mapping[str, tuple[str, Interval]]
+    """By learned player: the classic strategy with the highest mean, and how much more than it the player earned,
+    paired by task."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON types."""
+        return {
+            "distribution": self.distribution,
+            "episodes": self.episodes,
+            "task_ids": list(self.task_ids),
+            "bounds": dict(self.bounds),
+            "margins": {name: {"over": best, **margin._asdict()} for name, (best, margin) in self.margins.items()},
+            "intervals": {name: interval._asdict() for name, interval in self.intervals.items()},
+            "rewards": {name: rewards.tolist() for name, rewards in self.rewards.items()},
+        }
+
+
+def compare(
+    distribution: Bandit | TabularMDP, episodes: int, seed: int, learned: Mapping[str, Player] | None = None
+) -> Comparison:
+    """Plays one trial per held-out task with every player; all meet the same tasks and the same chance.
+
+    Args:
+        distribution: The family.
+        episodes: Episodes per trial; for a bandit, pulls.
+        seed: What the environments' seeds and the strategies' randomness are derived from.
+        learned: Further players by name.
+    """
+    tasks = distribution.test_tasks
+    classic = dict(_strategies(distribution, episodes, seed))
+    learned = dict(learned or {})
+    rewards = {
+        name: play_trials(player, distribution, tasks, episodes, seed).sum(axis=-1)
+        for name, player in (classic | learned).items()
+    }
+    best = max(classic, key=lambda name: float(rewards[name].mean()))
+    columns = [*rewards.values(), *(rewards[name] - rewards[best] for name in learned)]
+    names = [task.name for task in tasks]
+    _, intervals = stratified_bootstrap(np.stack(columns, axis=-1), names, generator(seed, Stream.EVALUATION))
+    margins = intervals[len(rewards) :]
+    return Comparison(
+        distribution=distribution.name,
+        episodes=episodes,
+        task_ids=tuple(task.id for task in tasks),
+        rewards=rewards,
+        intervals=dict(zip(rewards, intervals, strict=False)),
+        bounds=_bounds(distribution, episodes),
+        margins={name: (best, margin) for name, margin in zip(learned, margins, strict=True)},
+    )
+
+
+def _strategies(distribution: Bandit | TabularMDP, episodes: int, seed: int) -> Iterator[tuple[str, Player]]:
+    count = len(distribution.test_tasks)
+    if isinstance(distribution, Bandit):
+        for name, scores in bandit_strategies(episodes).items():
+            yield name, BanditStrategy(scores, count, distribution.arms, generator(seed, Stream.TRIALS))
+    else:
+        sizes = distribution.states, distribution.actions, distribution.horizon
+        for name, plan in tabular_strategies().items():
+            yield name, PlanningStrategy(plan, count, *sizes, generator(seed, Stream.TRIALS))
+
+
+def _bounds(distribution: Bandit | TabularMDP, episodes: int) -> dict[str, float]:
+    tasks = distribution.test_tasks
+    if isinstance(distribution, TabularMDP):
+        values = action_values(models(tasks, distribution.states, distribution.actions), distribution.horizon)
+        return {"task known": episodes * float(values[:, 0, 0].max(axis=-1).mean())}
+    known = {"task known": episodes * float(np.mean([task.parameters.max() for task in tasks]))}
+    if episodes > _MOST_PULLS_SOLVED:
+        return known
+    return {"best strategy": bayes_optimal_return(distribution.arms, episodes), **known}
+
+
+def same_problem(one: TaskDistribution, other: TaskDistribution) -> bool:
+    """Whether a player for one distribution can play the other: same family, spaces and horizon."""
+    return type(one) is type(other) and all(
+        getattr(one, name) == getattr(other, name) for name in ("observation_space", "action_space", "horizon")
+    )
+
+
+def in_threes(comparisons: Sequence[Comparison]) -> Iterator[list[Comparison]]:
+    """Comparisons in groups of one distribution, as many as fit beside each other on a terminal."""
+    group: list[Comparison] = []
+    for comparison in comparisons:
+        if group and (len(group) == 3 or group[0].distribution != comparison.distribution):
+            yield group
+            group = []
+        group.append(comparison)
+    yield group

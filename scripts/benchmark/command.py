@@ -1,0 +1,147 @@
+"""`metarl benchmark`: measures, prints tables, and writes everything measured to a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import Progress
+
+from metarl.errors import RunFailure
+from metarl.files import make_room_for, write_atomically
+from metarl.versions import versions
+from metarl_envs.errors import UserError, unknown
+from metarl_envs.parallel import available_cores
+from scripts.benchmark.algorithm_table import algorithm_tables
+from scripts.benchmark.algorithms import ALGORITHM_SUITES, measure_suite
+from scripts.benchmark.cases import Device, Suite
+from scripts.benchmark.simulation import Comparison
+from scripts.benchmark.table import benchmark_tables
+
+_FEW = Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=3.0)
+
+SUITES = {
+    "meta-world": (
+        Comparison(
+            "ML10",
+            num_envs=200,
+            original_num_envs=20,
+            min_ratio=5.0,
+            min_share=0.8,
+            min_scaling=10.0,
+            max_memory_gb=3.0,
+        ),
+        _FEW,
+        Comparison("push-v3", num_envs=200, original_num_envs=10, min_ratio=6.0),
+        Comparison("pick-place-v3", num_envs=200, original_num_envs=10, min_ratio=6.0),
+    ),
+    "quick": (_FEW,),
+}
+"""What can be measured of simulation."""
+
+
+def run_benchmark(
+    suite: str = "meta-world",
+    *,
+    seconds: float = 3.0,
+    rounds: int = 5,
+    output: Path | None = None,
+    device: Device = "cpu",
+) -> Path:
+    """Measures a suite, prints what was found and writes it as JSON.
+
+    Args:
+        suite: One of `SUITES`, of simulation, or of `ALGORITHM_SUITES`.
+        seconds: How long a contestant plays in each round, at least; it finishes the episode. (Simulation only.)
+        rounds: How often each contestant has its turn, or how many meta-iterations of each training are measured.
+        output: The file; by default one in runs/ that is named after the time.
+        device: Where algorithms learn.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If there is no such suite or device, or no such file can be.
+        RunFailure: If a training fails, or the file cannot be written in the end.
+    """
+    if suite not in (*SUITES, *ALGORITHM_SUITES):
+        raise unknown("suite", suite, (*SUITES, *ALGORITHM_SUITES))
+    if device == "cuda":
+        _check_cuda(suite)
+    path = output or Path("runs", f"benchmark-{datetime.now():%Y%m%d-%H%M%S}.json")
+    make_room_for(path)
+    if suite in SUITES:
+        tables, found = _simulation(SUITES[suite], rounds, seconds)
+    else:
+        tables, found = _algorithms(ALGORITHM_SUITES[suite], rounds, device)
+    console = Console()
+    console.print(tables)
+    found = {"suite": suite, "rounds": rounds, "cores": available_cores(), "versions": versions(), **found}
+    try:
+        write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
+    except OSError as error:
+        raise RunFailure(f"cannot write {path}: {error.strerror}") from error
+    console.print(f"Benchmark: {path}", soft_wrap=True, markup=False, highlight=False)
+    return path
+
+
+def _check_cuda(suite: str) -> None:
+    if suite in SUITES:
+        raise UserError(f"--device cuda: suite '{suite}' simulates, which is done on the CPU; use --suite algorithms")
+    from metarl.devices import resolve_device
+
+    resolve_device("cuda")
+
+
+def _simulation(
+    comparisons: Sequence[Comparison], rounds: int, seconds: float
+) -> tuple[RenderableType, dict[str, Any]]:
+    threads = sorted({1, available_cores()})
+    total = sum(comparison.turns(threads, rounds) for comparison in comparisons)
+    outcomes = []
+    with _Turns() as turns:
+        for comparison in comparisons:
+            turns.begin(comparison.name, total)
+            outcomes.append(comparison.run(threads, rounds, seconds, turns.advance))
+    targets = [target for outcome in outcomes for target in outcome.targets]
+    return benchmark_tables(outcomes, targets), {
+        "seconds": seconds,
+        "comparisons": [outcome.to_dict() for outcome in outcomes],
+        "targets": [target.to_dict() for target in targets],
+    }
+
+
+def _algorithms(suite: Suite, rounds: int, device: Device) -> tuple[RenderableType, dict[str, Any]]:
+    with _Turns() as turns:
+        measured = measure_suite(suite, device, rounds, turns.begin, turns.advance)
+    return algorithm_tables(measured, available_cores()), measured.to_dict()
+
+
+class _Turns:
+    """Shows what is being measured: a bar on a terminal, and one plain line each anywhere else."""
+
+    def __init__(self) -> None:
+        self._messages = Console(stderr=True)
+        self._progress = Progress(console=self._messages, transient=True, disable=not self._messages.is_terminal)
+        self._bar = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> _Turns:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, name: str, total: int) -> None:
+        """Tells what is measured from now on, and how many turns there are in all."""
+        self._progress.update(self._bar, description=name, total=total)
+        if not self._messages.is_terminal:
+            self._messages.print(f"measuring {name}", highlight=False)
+
+    def advance(self) -> None:
+        """A turn is over."""
+        self._progress.advance(self._bar)
