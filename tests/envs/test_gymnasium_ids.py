@@ -28,7 +28,7 @@ def test_every_family_has_both_splits() -> None:
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_tasks_are_those_of_the_split_and_set_already(split) -> None:
     env = make(f"metarl/Navigation-{split}-v0", num_envs=3)
-    family = envs.make("navigation")
+    family = metarl_envs.make("navigation")
     assert set(env.unwrapped.tasks) <= set(family.train_tasks if split == "train" else family.test_tasks)
     assert len(set(env.unwrapped.tasks)) == 3
     observations, _ = env.reset(seed=1)
