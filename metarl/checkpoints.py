@@ -57,8 +57,6 @@ class Manifest(StrictModel):
     """Versions of the software that wrote it."""
     score: float | None = None
     """How good the policy was at this point; the higher the better, None if that was not measured."""
-    progress: dict[str, JsonValue] = Field(default={})
-    """Whatever else the training loop needs to go on; numbers are finite."""
 
 
 def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> Path:
@@ -99,18 +97,17 @@ def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> 
     return target
 
 
-def load(path: Path, like: Mapping[str, Tensor] | None = None) -> tuple[dict[str, Tensor], Manifest]:
+def load(path: Path) -> tuple[dict[str, Tensor], Manifest]:
     """Reads a checkpoint, after checking all of it.
 
     Args:
         path: The checkpoint's directory.
-        like: If given, tensors whose names, shapes and dtypes those in the checkpoint must have.
 
     Returns:
         The tensors, on the CPU, and the manifest.
 
     Raises:
-        UserError: If the checkpoint is missing, damaged, of a newer format, or not like `like`.
+        UserError: If the checkpoint is missing, damaged or of a newer format.
     """
     try:
         files = {name: (path / name).read_bytes() for name in (STATE, MANIFEST)}
@@ -128,8 +125,6 @@ def load(path: Path, like: Mapping[str, Tensor] | None = None) -> tuple[dict[str
         tensors = safetensors.torch.load(files[STATE])
     except safetensors.SafetensorError as error:
         raise _damaged(path, f"{STATE}: {error}") from None
-    if like is not None:
-        _check_layout(path, tensors, like)
     return tensors, manifest
 
 
@@ -247,21 +242,3 @@ def _parse_manifest(path: Path, data: bytes) -> Manifest:
 
 def _damaged(path: Path, reason: str) -> UserError:
     return UserError(f"checkpoint {path} is damaged: {reason}; delete it to use the one before")
-
-
-def _check_layout(path: Path, tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
-    odd = sorted(set(tensors) ^ set(like))
-    if odd:
-        where = "lacks" if odd[0] in like else "has an unexpected"
-        raise UserError(f"checkpoint {path} does not fit this configuration: it {where} tensor '{odd[0]}'")
-    for name, tensor in like.items():
-        stored = tensors[name]
-        if stored.shape != tensor.shape or stored.dtype != tensor.dtype:
-            raise UserError(
-                f"checkpoint {path} does not fit this configuration: tensor '{name}' is {_layout(stored)}, "
-                f"should be {_layout(tensor)}"
-            )
-
-
-def _layout(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -120,10 +120,16 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _train_in(run: RunDirectory, resume: bool) -> None:
-    from metarl.training import train
+    from metarl.progress import Reporter, StopSignal
+    from metarl.training import Training
 
     print(f"run directory: {run.path}", flush=True)
-    train(run.config, run, resume=resume)
+    with StopSignal() as stop, Training(run, resume=resume) as training:
+        stop.calls(training.stop)
+        with Reporter(training.config.iterations, training.iteration) as reporter:
+            for iteration in training:
+                reporter.show(*iteration)
+            reporter.finish(run.path, interrupted=training.iteration < training.config.iterations)
 
 
 def _print_fields(config: RunConfig, path: Path) -> None:
@@ -153,7 +159,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         tasks_per_name=arguments.tasks_per_name,
         split=arguments.split,
         seed=arguments.seed,
-        hold_state=arguments.hold_state,
+        control=arguments.control,
     )
 
 
@@ -302,7 +308,9 @@ def _make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     evaluate.add_argument("--split", choices=("test", "train"), default="test", help="which tasks (test)")
     evaluate.add_argument("--seed", metavar="N", type=_at_least(0), default=1, help="seed of the episodes (1)")
     evaluate.add_argument(
-        "--hold-state", action="store_true", help="a control: keep RL²'s recurrent state at its initial value"
+        "--control",
+        choices=("state-held",),
+        help="play with a control made of the policy instead: RL² with its state held at the initial value",
     )
 
     watch = commands.add_parser("watch", help="film held-out tasks before and after adaptation", allow_abbrev=False)

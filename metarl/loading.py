@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from metarl import checkpoints
-from metarl.agents import Origin, TrainedAgent
-from metarl.algorithms import Algorithm, make_algorithm
+from metarl.acting.agents import Origin, TrainedAgent
+from metarl.algorithms.base import Algorithm
 from metarl.checkpoints import Manifest
 from metarl.config import RunConfig
 from metarl.runs import RunDirectory
@@ -28,12 +30,26 @@ def restore(algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Pa
             f"checkpoint {checkpoint} was trained on other tasks than {distribution.name} as configured"
             f" (fingerprint {manifest.task_fingerprint}, not {distribution.fingerprint})"
         )
-    try:
-        algorithm.load_state_dict(state)
-    except (RuntimeError, KeyError) as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise UserError(f"checkpoint {checkpoint} does not fit the configured algorithm: {problem}") from None
+    problem = _misfit(state, algorithm.state_dict())
+    if problem is not None:
+        raise UserError(f"checkpoint {checkpoint} does not fit the configured algorithm: {problem}")
+    algorithm.load_state_dict(state)
     return manifest
+
+
+def _misfit(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> str | None:
+    """Returns how names, shapes or dtypes of a state differ from what they should be; None if they do not."""
+    odd = sorted(state.keys() ^ like.keys())
+    if odd:
+        return f"it {'lacks' if odd[0] in like else 'has an unexpected'} tensor '{odd[0]}'"
+    for name, expected in like.items():
+        if (state[name].shape, state[name].dtype) != (expected.shape, expected.dtype):
+            return f"tensor '{name}' is {_layout(state[name])}, should be {_layout(expected)}"
+    return None
+
+
+def _layout(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def load_agent(
@@ -50,7 +66,7 @@ def load_agent(
     Raises:
         UserError: See `restore`.
     """
-    algorithm = make_algorithm(config.algorithm, distribution, torch.device("cpu"))
+    algorithm = config.algorithm.build(distribution, torch.device("cpu"))
     manifest = restore(algorithm, distribution, checkpoint)
     agent = algorithm.make_agent(seed)
     agent.origin = Origin(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.requested = False
+        self._stop: Callable[[], object] | None = None
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
@@ -29,10 +30,18 @@ class StopSignal:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def calls(self, stop: Callable[[], object]) -> None:
+        """Sets what a request calls; called at once if there has been one."""
+        self._stop = stop
+        if self.requested:
+            stop()
+
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
+        if self._stop is not None:
+            self._stop()
         print("\nstopping after this iteration (Ctrl-C again to stop at once, without a checkpoint)", flush=True)
 
 
@@ -48,7 +57,7 @@ class Reporter:
         self._console = Console()
         self._iterations = iterations
         self._start = start
-        self._began = self._last = time.perf_counter()
+        self._began = time.perf_counter()
         columns = (
             TextColumn("iteration"),
             MofNCompleteColumn(),
@@ -62,17 +71,11 @@ class Reporter:
 
     def __enter__(self) -> Reporter:
         self._bar.start()
-        self._began = self._last = time.perf_counter()
+        self._began = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-
-    def timing(self, steps: int) -> dict[str, float]:
-        """Metrics of the iteration that ends now, in which `steps` environment steps were made."""
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
-        return {"time/iteration_seconds": seconds, "time/fps": steps / seconds}
 
     def show(self, iteration: int, env_steps: int, metrics: Mapping[str, float]) -> None:
         """Tells of a finished iteration.
@@ -82,14 +85,14 @@ class Reporter:
             env_steps: Environment steps so far.
             metrics: Of this iteration.
         """
-        self._last = time.perf_counter()  # evaluation does not count towards the next iteration's time
         status = (
             f"{metrics['time/fps']:,.0f} env steps/s, train success {metrics['rollout/success_rate']:.0%},"
             f" return {metrics['rollout/ep_rew_mean']:.1f}, gain {metrics['meta/adaptation_gain']:+.1f}"
         )
         self._bar.update(self._task, completed=iteration, status=status)
         if not self._console.is_terminal:
-            remaining = (self._last - self._began) / (iteration - self._start) * (self._iterations - iteration)
+            elapsed = time.perf_counter() - self._began
+            remaining = elapsed / (iteration - self._start) * (self._iterations - iteration)
             eta = f"{remaining / 60:.1f} min"
             print(f"iteration {iteration}/{self._iterations}: {status}, {env_steps:,} steps, ETA {eta}", flush=True)
 

@@ -1,26 +1,31 @@
-"""The outer loop: sample tasks, collect, update, measure, keep."""
+"""The outer loop as an object: sample tasks, collect, update, measure, keep, an iteration at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
 
 import torch
 
 from metarl import checkpoints
-from metarl.algorithms import Algorithm, make_algorithm
+from metarl.acting.agents import TrainedAgent
+from metarl.acting.sampler import Sampler
+from metarl.algorithms.base import IterationResult
 from metarl.config import RunConfig
-from metarl.devices import keep_freed_memory, resolve_device, seconds_now
+from metarl.devices import resolve_device, seconds_now
 from metarl.errors import RunFailure
 from metarl.evaluation.protocol import evaluate
+from metarl.evaluation.result import Evaluation
 from metarl.evaluation.tasks import select_tasks
 from metarl.loading import restore
-from metarl.progress import Reporter, StopSignal
 from metarl.runs import RunDirectory
-from metarl.sampling import Sampler
 from metarl.seeding import Stream, derive_seeds, generator
 from metarl.versions import versions
-from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.core import Task, TaskVectorEnv
 from metarl_envs.errors import UserError
 from metarl_envs.parallel import available_cores
 
@@ -28,103 +33,236 @@ _MAX_DIVERGENCE_RATE = 0.001
 """Of the steps of an iteration; a run whose simulation diverges more often stops."""
 
 
-def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
-    """Trains until `config.iterations` are done, or a signal asks to stop after the iteration under way.
+class TrainedIteration(NamedTuple):
+    """One meta-iteration of a training run."""
+
+    iteration: int
+    """Iterations done, this one included."""
+    env_steps: int
+    """Environment steps so far."""
+    metrics: dict[str, float]
+    """As logged, by name; docs/metrics.md explains them."""
+
+
+class Training(Iterator[TrainedIteration]):
+    """A training run, which one iterates over; every item is a meta-iteration, logged and kept.
+
+        with Training.start(config, Path("runs/mine")) as training:
+            for iteration in training:
+                if iteration.metrics["rollout/success_rate"] > 0.9:
+                    training.stop()
 
     Everything random derives from the seed and the iteration, and checkpoints are taken between iterations, so an
-    interrupted and resumed run equals an uninterrupted one, bit for bit on the CPU.
+    interrupted and resumed run equals an uninterrupted one, bit for bit on the CPU. It installs no signal handlers and
+    may run in any thread; the number of PyTorch's threads and its global seed are set for the whole process.
 
     Args:
-        config: The settings.
         run: Where everything is kept.
         resume: Go on from the run's last checkpoint rather than start.
 
     Raises:
         UserError: If settings contradict each other, or the checkpoint does not belong to these tasks.
-        RunFailure: If the run cannot go on; what was checkpointed stays.
     """
-    torch.set_num_threads(config.threads or available_cores())
-    torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
-    distribution = config.tasks.build()
-    held_out = select_tasks(distribution.test_tasks, config.evaluation.tasks_per_name)
-    algorithm = make_algorithm(config.algorithm, distribution, resolve_device(config.device))
-    keep_freed_memory(algorithm.largest_kept)
-    _draw_tasks(config, distribution, Stream.SAMPLING, 0)  # a meta-batch that is too large is told of before all else
-    env_counts = _split(config, algorithm)
-    iteration, env_steps = 0, 0
-    if resume:
-        manifest = restore(algorithm, distribution, run.checkpoint("last"))
-        iteration, env_steps = manifest.iteration, manifest.env_steps
-    run.rewind(iteration)
 
-    with (
-        ExitStack() as open_envs,
-        closing(distribution.make_env(min(algorithm.num_envs, len(held_out)))) as test_env,
-        closing(run),
-        StopSignal() as stop,
-        Reporter(config.iterations, iteration) as reporter,
-    ):
-        envs = [open_envs.enter_context(closing(distribution.make_env(count))) for count in env_counts]
-        if not resume:
-            algorithm.warm_up(_sampler(config, distribution, algorithm, envs, Stream.WARM_UP, 0))
-        while iteration < config.iterations and not stop.requested:
-            began = seconds_now(algorithm.device)
-            sampler = _sampler(config, distribution, algorithm, envs, Stream.SAMPLING, iteration)
-            seed = derive_seeds(config.seed, Stream.LEARNING, iteration, count=1)[0]
-            try:
-                metrics = algorithm.meta_iteration(sampler, torch.Generator().manual_seed(seed))
-            except torch.OutOfMemoryError:
-                raise RunFailure(_out_of_memory(config, algorithm.device)) from None
-            metrics["time/sampling_seconds"] = sampler.seconds
-            metrics["time/update_seconds"] = seconds_now(algorithm.device) - began - sampler.seconds
-            env_steps += sampler.steps
-            metrics["env/divergences"] = float(run.keep_evidence(iteration, sampler.divergences))
-            _check_simulation(sampler)
-            metrics |= reporter.timing(sampler.steps)
-            iteration += 1
+    def __init__(self, run: RunDirectory, *, resume: bool = False) -> None:
+        self.run = run
+        self.config = config = run.config
+        torch.set_num_threads(config.threads or available_cores())
+        torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
+        self.distribution = config.tasks.build()
+        self._held_out = select_tasks(self.distribution.test_tasks, config.evaluation.tasks_per_name)
+        self.algorithm = config.algorithm.build(self.distribution, resolve_device(config.device))
+        self._draw_tasks(Stream.SAMPLING, 0)  # a meta-batch that is too large is told of before all else
+        env_counts = self._split_environments()
+        self.iteration, self.env_steps = 0, 0
+        self._score: float | None = None
+        if resume:
+            manifest = restore(self.algorithm, self.distribution, run.checkpoint("last"))
+            self.iteration, self.env_steps = manifest.iteration, manifest.env_steps
+            self._score = manifest.score
+        run.rewind(self.iteration)
+        self._saved = self.iteration if resume else None
+        """Iterations done at the last checkpoint."""
+        self._stopping = False
+        with ExitStack() as resources:  # closed again if one of them cannot be made
+            resources.enter_context(closing(run))
+            test_envs = min(self.algorithm.num_envs, len(self._held_out))
+            self._test_env = resources.enter_context(closing(self.distribution.make_env(test_envs)))
+            self._envs = [resources.enter_context(closing(self.distribution.make_env(count))) for count in env_counts]
+            if not resume:
+                self.algorithm.warm_up(self._sampler(Stream.WARM_UP, 0))
+            self._resources = resources.pop_all()
 
-            if _is_due(iteration, config.evaluation.every, config.iterations):
-                metrics |= _evaluate(config, distribution, algorithm, test_env, held_out, iteration)
-            run.log(metrics, iteration - 1, env_steps)
-            reporter.show(iteration, env_steps, metrics)
-            if stop.requested or _is_due(iteration, config.checkpoint.every, config.iterations):
-                _save(config, distribution, algorithm, run, iteration, env_steps, metrics["rollout/ep_rew_mean"])
-        reporter.finish(run.path, interrupted=iteration < config.iterations)
+    @classmethod
+    def start(cls, config: RunConfig, path: str | Path) -> Training:
+        """Starts a run in a new directory; nothing is left of it if the settings turn out not to fit together.
+
+        Raises:
+            UserError: If the directory exists or cannot be made, or settings contradict each other.
+        """
+        resolve_device(config.device)  # before there is a directory
+        run = RunDirectory.create(Path(path), config)
+        try:
+            return cls(run)
+        except UserError:
+            run.discard_unless_used()
+            raise
+
+    @classmethod
+    def resume(cls, path: str | Path, iterations: int | None = None) -> Training:
+        """Continues a run after its last checkpoint.
+
+        Args:
+            path: The run's directory.
+            iterations: New number of iterations in all; None leaves it.
+
+        Raises:
+            UserError: If there is no run or no checkpoint, or the checkpoint is damaged.
+        """
+        run = RunDirectory.open(Path(path))
+        if iterations is not None:
+            run.set_config(RunConfig.model_validate(run.config.model_dump() | {"iterations": iterations}))
+        return cls(run, resume=True)
+
+    def __iter__(self) -> Training:
+        return self
+
+    def __next__(self) -> TrainedIteration:
+        """Trains for one iteration, evaluates and saves when it is time to.
+
+        Raises:
+            StopIteration: When all iterations are done, or `stop` was called; then there is a checkpoint.
+            RunFailure: If the run cannot go on; what was checkpointed stays.
+        """
+        if self._stopping or self.iteration >= self.config.iterations:
+            if self._stopping and self._saved != self.iteration and self.iteration > 0:
+                self.save()
+            raise StopIteration
+        metrics = self._train_one_iteration()
+        if _is_due(self.iteration, self.config.evaluation.every, self.config.iterations):
+            metrics |= _evaluation_metrics(self.evaluate())
+        self.run.log(metrics, self.iteration - 1, self.env_steps)
+        if self._stopping or _is_due(self.iteration, self.config.checkpoint.every, self.config.iterations):
+            self.save()
+        return TrainedIteration(self.iteration, self.env_steps, metrics)
+
+    def stop(self) -> None:
+        """Ends the iterations after the one under way, with a checkpoint; safe to call from anywhere."""
+        self._stopping = True
+
+    def save(self) -> Path:
+        """Writes a checkpoint and returns its directory.
+
+        Its score, which picks the best, is the return on *training* tasks: held-out ones must not choose the policy
+        that is then measured on them.
+
+        Raises:
+            CheckpointError: If it cannot be written; those before stay.
+        """
+        manifest = checkpoints.Manifest(
+            iteration=self.iteration,
+            env_steps=self.env_steps,
+            config=self.config.model_dump(mode="json"),
+            task_fingerprint=self.distribution.fingerprint,
+            versions=versions(),
+            score=self._score,
+        )
+        path = checkpoints.save(self.run.checkpoints, self.algorithm.state_dict(), manifest)
+        checkpoints.prune(self.run.checkpoints, self.config.checkpoint.keep_last)
+        self._saved = self.iteration
+        return path
+
+    def agent(self) -> TrainedAgent:
+        """Makes an agent that adapts from the current parameters."""
+        return self.algorithm.make_agent(derive_seeds(self.config.seed, Stream.EVALUATION, self.iteration, count=1)[0])
+
+    def evaluate(self) -> Evaluation:
+        """Measures the current parameters on held-out tasks, as the configuration's `evaluation` says."""
+        return evaluate(
+            self.agent(),
+            self.distribution,
+            self._held_out,
+            adaptation_episodes=self.config.evaluation.adaptation_episodes,
+            episodes=self.config.evaluation.episodes,
+            seed=self.config.seed,
+            env=self._test_env,
+        )
+
+    def close(self) -> None:
+        """Ends logging and closes the environments."""
+        self._resources.close()
+
+    def __enter__(self) -> Training:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _train_one_iteration(self) -> dict[str, float]:
+        """Draws tasks, collects and updates; returns the metrics."""
+        began, device = time.perf_counter(), self.algorithm.device
+        started = seconds_now(device)
+        sampler = self._sampler(Stream.SAMPLING, self.iteration)
+        seed = derive_seeds(self.config.seed, Stream.LEARNING, self.iteration, count=1)[0]
+        try:
+            result = self.algorithm.meta_iteration(sampler, torch.Generator().manual_seed(seed))
+        except torch.OutOfMemoryError:
+            raise RunFailure(_out_of_memory(self.algorithm.meta_batch, device)) from None
+        metrics = common_metrics(result)
+        metrics["time/sampling_seconds"] = sampler.seconds
+        metrics["time/update_seconds"] = seconds_now(device) - started - sampler.seconds
+        metrics["env/divergences"] = float(self.run.keep_evidence(self.iteration, sampler.divergences))
+        _check_simulation(sampler)
+        seconds = time.perf_counter() - began
+        metrics |= {"time/iteration_seconds": seconds, "time/fps": sampler.steps / seconds}
+        self._score = metrics["rollout/ep_rew_mean"]
+        self.env_steps += sampler.steps
+        self.iteration += 1
+        return metrics
+
+    def _split_environments(self) -> list[int]:
+        """Returns how many environments each vector has: one has all, or each of two those of half of the tasks."""
+        tasks = self.algorithm.meta_batch
+        if not self.config.double_buffered:
+            return [self.algorithm.num_envs]
+        if tasks < 2:
+            raise UserError(
+                "double_buffered: algorithm.meta_batch is 1, and one task cannot be halved; set it to False"
+            )
+        envs_per_task = self.algorithm.num_envs // tasks
+        return [(tasks - tasks // 2) * envs_per_task, tasks // 2 * envs_per_task]
+
+    def _sampler(self, stream: Stream, iteration: int) -> Sampler:
+        """Makes a sampler for a meta-batch drawn anew, tasks of one name side by side: that costs less."""
+        tasks = sorted(self._draw_tasks(stream, iteration), key=lambda task: task.name)
+        envs: Sequence[TaskVectorEnv] = self._envs
+        return Sampler(envs, tasks, (self.config.seed, stream, iteration), self.algorithm.device)
+
+    def _draw_tasks(self, stream: Stream, iteration: int) -> list[Task]:
+        try:
+            rng = generator(self.config.seed, Stream.TASKS, stream, iteration)
+            return self.distribution.sample(self.algorithm.meta_batch, rng)
+        except UserError as error:
+            raise UserError(f"algorithm.meta_batch: {error}") from None
 
 
-def _split(config: RunConfig, algorithm: Algorithm) -> list[int]:
-    """How many environments each vector of them has: one has all, or each of two those of half of the tasks."""
-    tasks = config.algorithm.meta_batch
-    if not config.double_buffered:
-        return [algorithm.num_envs]
-    if tasks < 2:
-        raise UserError("double_buffered: algorithm.meta_batch is 1, and one task cannot be halved; set it to False")
-    lanes = algorithm.num_envs // tasks
-    return [(tasks - tasks // 2) * lanes, tasks // 2 * lanes]
+def common_metrics(result: IterationResult) -> dict[str, float]:
+    """Returns the metrics that every algorithm logs, and its own; docs/metrics.md explains the former."""
+    before, after = result.before, result.after
+    return {
+        "meta/pre_adapt_return": before.episode_return,
+        "meta/pre_adapt_success_rate": before.success_rate,
+        "rollout/ep_rew_mean": after.episode_return,
+        "rollout/success_rate": after.success_rate,
+        "meta/adaptation_gain": after.episode_return - before.episode_return,
+        "train/skipped_updates": float(result.skipped_updates),
+        **result.metrics,
+    }
 
 
-def _sampler(
-    config: RunConfig,
-    distribution: TaskDistribution,
-    algorithm: Algorithm,
-    envs: Sequence[TaskVectorEnv],
-    stream: Stream,
-    iteration: int,
-) -> Sampler:
-    """A sampler for a meta-batch of training tasks drawn anew, those of one name side by side: that costs less."""
-    tasks = sorted(_draw_tasks(config, distribution, stream, iteration), key=lambda task: task.name)
-    return Sampler(envs, tasks, (config.seed, stream, iteration), algorithm.device)
-
-
-def _draw_tasks(config: RunConfig, distribution: TaskDistribution, stream: Stream, iteration: int) -> list[Task]:
-    try:
-        return distribution.sample(config.algorithm.meta_batch, generator(config.seed, Stream.TASKS, stream, iteration))
-    except UserError as error:
-        raise UserError(f"algorithm.meta_batch: {error}") from None
-
-
-def _out_of_memory(config: RunConfig, device: torch.device) -> str:
-    meta_batch = config.algorithm.meta_batch
+def _out_of_memory(meta_batch: int, device: torch.device) -> str:
     return (
         f"an iteration does not fit into the memory of {device}: lower algorithm.meta_batch from {meta_batch} to"
         f" {max(meta_batch // 2, 1)}, which halves what it takes; the last checkpoint is as it was"
@@ -141,28 +279,12 @@ def _check_simulation(sampler: Sampler) -> None:
 
 
 def _is_due(iteration: int, every: int, iterations: int) -> bool:
-    """Whether something done every so many iterations (0: never), and after the last one, is due."""
+    """Returns true if something done every so many iterations (0: never), and after the last one, is due."""
     return every > 0 and (iteration % every == 0 or iteration == iterations)
 
 
-def _evaluate(
-    config: RunConfig,
-    distribution: TaskDistribution,
-    algorithm: Algorithm,
-    env: TaskVectorEnv,
-    held_out: Sequence[Task],
-    iteration: int,
-) -> dict[str, float]:
-    """Metrics on held-out tasks: for each number of adaptation episodes, and for each name after the most of them."""
-    evaluation = evaluate(
-        algorithm.make_agent(derive_seeds(config.seed, Stream.EVALUATION, iteration, count=1)[0]),
-        distribution,
-        held_out,
-        adaptation_episodes=config.evaluation.adaptation_episodes,
-        episodes=config.evaluation.episodes,
-        seed=config.seed,
-        env=env,
-    )
+def _evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Returns means for each number of adaptation episodes, and for each name after the most of them."""
     metrics = {}
     for summary in evaluation.overall:
         metrics[f"eval/success_rate/test/{summary.k}_episodes"] = summary.success.mean
@@ -170,29 +292,3 @@ def _evaluate(
     for name, summaries in evaluation.per_name.items():
         metrics[f"eval/success_rate/test/{name}"] = summaries[-1].success.mean
     return metrics
-
-
-def _save(
-    config: RunConfig,
-    distribution: TaskDistribution,
-    algorithm: Algorithm,
-    run: RunDirectory,
-    iteration: int,
-    env_steps: int,
-    score: float,
-) -> None:
-    """Writes a checkpoint.
-
-    Its score, which picks the best, is the return on *training* tasks: held-out ones must not choose the policy that is
-    then measured on them.
-    """
-    manifest = checkpoints.Manifest(
-        iteration=iteration,
-        env_steps=env_steps,
-        config=config.model_dump(mode="json"),
-        task_fingerprint=distribution.fingerprint,
-        versions=versions(),
-        score=score,
-    )
-    checkpoints.save(run.checkpoints, algorithm.state_dict(), manifest)
-    checkpoints.prune(run.checkpoints, config.checkpoint.keep_last)

@@ -18,7 +18,7 @@ from metarl.config import load_config
 from metarl.devices import keep_freed_memory, resolve_device
 from metarl.optim.conjugate_gradient import conjugate_gradient
 from metarl.optim.vectors import flatten, unflatten
-from metarl.sampling import Sampler
+from metarl.acting.sampler import Sampler
 from metarl.seeding import Stream, generator
 from metarl_envs.parallel import available_cores
 

@@ -9,8 +9,8 @@ from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import RL2Config, ValueBaselineConfig
 from metarl.algorithms.rl2.losses import linear_values, make_samples, make_trials
 from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
-from metarl.policies.inputs import RecurrentInput
-from metarl.sampling import Sampler
+from metarl.policies.inputs import PolicyInput
+from metarl.acting.sampler import Sampler
 
 CPU = torch.device("cpu")
 CORES = {
@@ -44,7 +44,7 @@ def trials_of(rl2, key=(1, 2, 3)):
 
 
 def doubled(trials):
-    inputs = RecurrentInput(*(x.double() if x.is_floating_point() else x for x in trials.inputs))
+    inputs = PolicyInput(*(x.double() if x.is_floating_point() else x for x in trials.inputs))
     return type(trials)(inputs, *(x.double() if x.is_floating_point() else x for x in trials[1:]))
 
 

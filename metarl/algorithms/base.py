@@ -1,40 +1,100 @@
-"""The contract between the training loop and an algorithm."""
+"""The contract between training and an algorithm: all that training needs of one."""
 
-from typing import Protocol, runtime_checkable
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
-from metarl.agents import TrainedAgent
-from metarl.sampling import Sampler
+from metarl.acting.agents import TrainedAgent
+from metarl.acting.sampler import Sampler
+from metarl.data.trajectories import Trajectories
+from metarl.strict import StrictModel
+from metarl_envs.core import TaskDistribution
+
+
+class EpisodeMeans(NamedTuple):
+    """Means over some of an iteration's training episodes."""
+
+    episode_return: float
+    """Undiscounted return of an episode."""
+    success_rate: float
+    """Share of episodes in which the task was solved at any step."""
+
+    @staticmethod
+    def of(trajectories: Trajectories, episodes: slice = slice(None)) -> EpisodeMeans:
+        """Returns the means over some of the episodes of each task."""
+        returns, solved = trajectories.returns[:, episodes], trajectories.solved[:, episodes]
+        return EpisodeMeans(returns.mean().item(), solved.float().mean().item())
+
+
+class IterationResult(NamedTuple):
+    """Outcome of a meta-iteration; docs/metrics.md lists the metrics that training makes of it."""
+
+    before: EpisodeMeans
+    """Of the episodes played before any adaptation to their task."""
+    after: EpisodeMeans
+    """Of the last episodes, after all adaptation; their return picks the best checkpoint."""
+    skipped_updates: int
+    """Updates left out because a loss, a gradient or a parameter was not finite."""
+    metrics: dict[str, float]
+    """The algorithm's own, by their logged names, such as "train/loss"."""
 
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """Learns to adapt, one meta-batch of tasks at a time; a new algorithm is a folder that provides one of these."""
+    """Learns to adapt, one meta-batch of tasks at a time."""
 
     device: torch.device
     """Where it learns and acts."""
+    meta_batch: int
+    """Tasks per meta-iteration."""
     num_envs: int
     """Environments it samples from; a multiple of the meta-batch."""
-    largest_kept: int
-    """Bytes, see `metarl.devices.keep_freed_memory`."""
 
     def warm_up(self, sampler: Sampler) -> None:
         """Prepares before the first iteration of a run that is not resumed."""
 
-    def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> dict[str, float]:
+    def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> IterationResult:
         """Collects trajectories for one meta-batch and updates; what it draws, it draws from `generator`.
 
-        Returns:
-            Metrics by their logged names.
+        Raises:
+            RunFailure: If training cannot go on.
+            torch.OutOfMemoryError: If the device's memory does not hold an iteration.
         """
 
     def make_agent(self, seed: int) -> TrainedAgent:
-        """A fresh agent that adapts from the current parameters."""
+        """Makes an agent that adapts from the current parameters; `seed` seeds its exploration."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that training has changed, by name: training goes on from it exactly."""
+        """Returns all that training has changed, by name: training goes on from it exactly.
+
+        Names, shapes and dtypes are always the same.
+        """
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave, all or nothing."""
+        """Takes over what `state_dict` gave; the layout has been checked."""
+
+
+class AlgorithmConfig(StrictModel, ABC):
+    """Settings of an algorithm, and the way from them to the algorithm; see `metarl.algorithms.registry`."""
+
+    kind: str
+    """Which algorithm: the name that it is registered under."""
+    meta_batch: PositiveInt
+    """Tasks per meta-iteration."""
+
+    @abstractmethod
+    def build(self, distribution: TaskDistribution, device: torch.device) -> Algorithm:
+        """Makes the algorithm.
+
+        Args:
+            distribution: The tasks to train on, for their spaces and horizon.
+            device: Where to learn and act.
+
+        Raises:
+            UserError: If settings contradict each other.
+        """

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from metarl.checkpoints import Manifest
+from metarl.evaluation.controls import make_control
 from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.table import evaluation_table
@@ -26,7 +27,7 @@ def evaluate_run(
     tasks_per_name: int | None = None,
     split: Literal["train", "test"] = "test",
     seed: int = 1,
-    hold_state: bool = False,
+    control: str | None = None,
 ) -> Path:
     """Evaluates a checkpoint, prints what was found and keeps it in the run's `evaluations/`.
 
@@ -41,7 +42,7 @@ def evaluate_run(
         tasks_per_name: How many tasks of each name; None takes all.
         split: Whether to play held-out or training tasks.
         seed: What the environments' seeds are derived from; it seeds the agent's exploration too.
-        hold_state: Whether to keep a recurrent policy's state at its initial value, as a control.
+        control: One of `CONTROLS`, to play with a control made of the agent instead.
 
     Returns:
         The file.
@@ -54,8 +55,8 @@ def evaluate_run(
     distribution = run.config.tasks.build()
     tasks = select_tasks(distribution.train_tasks if split == "train" else distribution.test_tasks, tasks_per_name)
     agent, manifest = load_agent(checkpoint, run.config, distribution, seed)
-    if hold_state:
-        agent.hold_state()
+    if control is not None:
+        agent = make_control(control, agent)
     messages = Console(stderr=True)
     with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
         evaluation = evaluate(
@@ -73,22 +74,22 @@ def evaluate_run(
         "versions": versions(),
         "split": split,
         "tasks_per_name": tasks_per_name,
-        "state_held": hold_state,
+        "control": control,
     }
-    name = _file_name(evaluation, manifest, split, tasks_per_name, hold_state)
+    name = _file_name(evaluation, manifest, split, tasks_per_name, control)
     path = run.save_evaluation(name, origin | evaluation.to_dict())
     console = Console()
-    if hold_state:
-        console.print("Control: the policy's recurrent state is held at its initial value.")
+    if control is not None:
+        console.print(f"Control: {control}.")
     console.print(evaluation_table(evaluation))
     console.print(f"Evaluation: {path}", soft_wrap=True, markup=False, highlight=False)
     return path
 
 
 def _file_name(
-    evaluation: Evaluation, manifest: Manifest, split: str, tasks_per_name: int | None, hold_state: bool
+    evaluation: Evaluation, manifest: Manifest, split: str, tasks_per_name: int | None, control: str | None
 ) -> str:
     ks = "-".join(map(str, evaluation.adaptation_episodes))
     limit = "" if tasks_per_name is None else f"-tasks{tasks_per_name}"
-    held = "-state-held" if hold_state else ""
-    return f"{manifest.env_steps:012d}-{split}-k{ks}-episodes{evaluation.episodes}{limit}-seed{evaluation.seed}{held}"
+    suffix = "" if control is None else f"-{control}"
+    return f"{manifest.env_steps:012d}-{split}-k{ks}-episodes{evaluation.episodes}{limit}-seed{evaluation.seed}{suffix}"

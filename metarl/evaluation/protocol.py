@@ -1,7 +1,7 @@
 """How adaptation is measured: the same number of episodes on every task, before and after adapting to it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 from rich.progress import Progress, TaskID
 
-from metarl.agents import Agent
+from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing
+from metarl.acting.agents import Agent
+from metarl.acting.play import Actor, VectorPlay, play
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
 from metarl.evaluation.result import Evaluation
 from metarl.seeding import Stream, derive_seeds
-from metarl.types import Timestep
 from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
 
@@ -83,25 +84,6 @@ def evaluate(
     )
 
 
-def adapt_by_playing(agent: Agent, episodes: int, play: Callable[[int, int], object]) -> None:
-    """Lets an agent start anew and adapt: the episodes are spread over its adaptation steps, the first getting more.
-
-    Args:
-        agent: What adapts.
-        episodes: How many to play in each environment, in all; with 0 the agent is to adapt all the same, once.
-        play: `play(step, count)` plays `count` episodes with `adapt_action`, telling the agent of each step;
-            adaptation steps count from 0, and those without episodes are left out.
-    """
-    agent.init()
-    each, extra = divmod(episodes, agent.adaptation_steps)
-    for step in range(agent.adaptation_steps):
-        count = each + (step < extra)
-        if count:
-            play(step, count)
-        if count or episodes == step == 0:
-            agent.adapt()
-
-
 def _check(
     tasks: Sequence[Task], adaptation_episodes: Sequence[int], episodes: int, seed: int, num_envs: int
 ) -> tuple[int, ...]:
@@ -158,43 +140,25 @@ class _Protocol:
         def seeds(phase: int) -> list[int]:
             return [derive_seeds(self.seed, Stream.EVALUATION, k, phase, index, count=1)[0] for index in batch]
 
-        def play(step: int, count: int) -> None:
-            self._play_episodes(count, seeds(1 + step), bar, adapting=True)
+        def play_episodes(step: int, count: int) -> None:
+            self._play_episodes(ExploringAgent(self.agent), count, seeds(1 + step), bar)
 
-        adapt_by_playing(self.agent, k, play)
-        return self._play_episodes(self.episodes, seeds(0), bar, adapting=False)
+        adapt_by_playing(self.agent, k, play_episodes)
+        return self._play_episodes(AdaptedAgent(self.agent, self.env.num_envs), self.episodes, seeds(0), bar)
 
     @one_torch_thread()
-    def _play_episodes(self, count: int, seeds: list[int], bar: TaskID | None, *, adapting: bool) -> _Outcome:
+    def _play_episodes(self, actor: Actor, count: int, seeds: list[int], bar: TaskID | None) -> _Outcome:
         """Plays `count` episodes in every environment; what one does while it only waits for others is not counted."""
-        agent, env = self.agent, self.env
-        outcome = _Outcome.zeros(env.num_envs, count)
-        played = np.zeros(env.num_envs, dtype=np.int64)
-        observations, _ = env.reset(seed=list(seeds))
-        if not adapting:
-            agent.reset(np.ones(env.num_envs, dtype=bool))
-        while (played < count).any():
-            observations = np.asarray(observations, dtype=np.float64)
-            actions, auxiliary = agent.adapt_action(observations) if adapting else (agent.eval_action(observations), {})
-            following, rewards, terminated, truncated, infos = env.step(actions)
-            valid = played < count
-            self.divergences += int((infos.get("diverged", ~valid) & valid).sum())
-            auxiliary = {**auxiliary, "valid": valid.astype(np.float64)}
-            agent.step(Timestep(observations, actions, rewards, terminated, truncated, auxiliary))
-
-            envs = np.flatnonzero(valid)
-            at = (envs, played[envs])
-            outcome.returns[at] += rewards[envs]
-            outcome.success[at] |= infos["success"][envs]
-            outcome.success_last[at] = infos["success"][envs]
-
-            ended = terminated | truncated
-            if not adapting and ended.any():
-                agent.reset(ended)
-            if self.progress and bar is not None and ended.any():
-                self.progress.advance(bar, int((ended & valid).sum()))
-            played += ended
-            observations = following  # after an episode's end the next one's first (SAME_STEP autoreset)
+        outcome = _Outcome.zeros(self.env.num_envs, count)
+        for step in play([VectorPlay(self.env, actor, count, seeds)]):
+            envs = np.flatnonzero(step.valid)
+            at = (envs, step.episode[envs])
+            outcome.returns[at] += step.timestep.reward[envs]
+            outcome.success[at] |= step.success[envs]
+            outcome.success_last[at] = step.success[envs]
+            self.divergences += int((step.diverged & step.valid).sum())
+            if self.progress and bar is not None and step.ended.any():
+                self.progress.advance(bar, int((step.ended & step.valid).sum()))
         return outcome
 
     def _add_bar(self, total: int) -> TaskID | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from metarl.policies.config import EncoderConfig, JointEncoderConfig, SeparateEncoderConfig
 
 
-class RecurrentInput(NamedTuple):
+class PolicyInput(NamedTuple):
     """What an RL² policy sees before each action (Duan et al. 2016, section 2.2); leading axes are the caller's."""
 
     observations: Float[Tensor, "*b obs"]
@@ -40,7 +40,7 @@ class JointEncoder(nn.Module):
         self.network = _tanh_layers(sizes)
         self.output_size = sizes[-1]
 
-    def forward(self, inputs: RecurrentInput) -> Float[Tensor, "*b f"]:
+    def forward(self, inputs: PolicyInput) -> Float[Tensor, "*b f"]:
         """Features of inputs that are standardised already."""
         features: Tensor = self.network(torch.cat([inputs.observations, inputs.previous_actions, _rest(inputs)], -1))
         return features
@@ -65,7 +65,7 @@ class SeparateEncoder(nn.Module):
         self.observation, self.action, self.reward = map(_tanh_layers, sizes)
         self.output_size = sum(each[-1] for each in sizes)
 
-    def forward(self, inputs: RecurrentInput) -> Float[Tensor, "*b f"]:
+    def forward(self, inputs: PolicyInput) -> Float[Tensor, "*b f"]:
         """Features of inputs that are standardised already."""
         parts = (
             self.observation(inputs.observations),
@@ -82,7 +82,7 @@ def make_encoder(observation_size: int, action_size: int, config: EncoderConfig)
     return SeparateEncoder(observation_size, action_size, config)
 
 
-def _rest(inputs: RecurrentInput) -> Float[Tensor, "*b 2"]:
+def _rest(inputs: PolicyInput) -> Float[Tensor, "*b 2"]:
     rewards = inputs.previous_rewards
     return torch.stack([rewards, inputs.episode_start.to(rewards.dtype)], dim=-1)
 

@@ -10,7 +10,7 @@ from metarl.policies.config import CoreConfig, EncoderConfig, HeadConfig
 from metarl.policies.cores import make_core
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.heads import make_head
-from metarl.policies.inputs import RecurrentInput as RecurrentInput
+from metarl.policies.inputs import PolicyInput as PolicyInput
 from metarl.policies.inputs import make_encoder
 from metarl.policies.normalizer import Normalizer
 
@@ -32,13 +32,13 @@ class RecurrentBody(nn.Module):
         self.output_size = self.core.output_size
 
     def step(
-        self, inputs: RecurrentInput, state: Float[Tensor, "batch state"]
+        self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
         """One step; inputs have the leading axis `batch`."""
         return self.core.step(self.encoder(inputs), state)
 
     def sequence(
-        self, inputs: RecurrentInput, state: Float[Tensor, "batch state"]
+        self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
         """A sequence that goes on from a state; inputs have the leading axes `batch time`."""
         return self.core.sequence(self.encoder(inputs), state)
@@ -82,7 +82,7 @@ class RecurrentPolicy(nn.Module):
         return self.body.core.initial_state(batch)
 
     def step(
-        self, inputs: RecurrentInput, state: Float[Tensor, "batch state"]
+        self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch p"], Float[Tensor, "batch state"]]:
         """Acts once: distribution parameters and the next state, for inputs with the leading axis `batch`."""
         inputs = self.standardize(inputs)
@@ -90,7 +90,7 @@ class RecurrentPolicy(nn.Module):
         return self.head(hidden, inputs.observations), state
 
     def sequence(
-        self, inputs: RecurrentInput, state: Float[Tensor, "batch state"]
+        self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch time p"], Float[Tensor, "batch state"]]:
         """Acts along sequences that go on from a state; inputs have the leading axes `batch time`."""
         inputs = self.standardize(inputs)
@@ -99,7 +99,7 @@ class RecurrentPolicy(nn.Module):
 
     forward = sequence
 
-    def standardize(self, inputs: RecurrentInput) -> RecurrentInput:
+    def standardize(self, inputs: PolicyInput) -> PolicyInput:
         """The inputs with observations and rewards in standard units."""
         rewards = self.reward_normalizer(inputs.previous_rewards.unsqueeze(-1)).squeeze(-1)
         return inputs._replace(observations=self.observation_normalizer(inputs.observations), previous_rewards=rewards)
@@ -177,7 +177,7 @@ class ActorCritic(nn.Module):
         return torch.cat([state, self.critic.body.core.initial_state(batch)], dim=1)
 
     def sequence(
-        self, inputs: RecurrentInput, state: Float[Tensor, "batch state"]
+        self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch time p"], Float[Tensor, "batch time"] | None, Float[Tensor, "batch state"]]:
         """Distribution parameters, values in standard units (None without a critic), and the state afterwards."""
         inputs = self.policy.standardize(inputs)

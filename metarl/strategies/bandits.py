@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
+from metarl.data.steps import Timestep
 from metarl.strategies.gittins import gittins_indices
-from metarl.types import Timestep
 
 EPSILON = 0.02
 """How often epsilon-greedy pulls an arm at random."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from metarl.types import Timestep
+from metarl.data.steps import Timestep
 from metarl_envs.tabular import Model, action_values
 
 EPSILON = 0.05

@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
+from metarl.data.steps import Timestep
 from metarl.devices import one_torch_thread
 from metarl.seeding import Stream, derive_seeds
-from metarl.types import Timestep
 from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError
 
 
 @runtime_checkable
 class Player(Protocol):
-    """Learns while it plays a batch of tasks, one per environment: what a trial needs of a `metarl.agents.Agent`."""
+    """Learns while it plays a batch of tasks, one per environment: what a trial needs of an `Agent`."""
 
     def init(self) -> None:
         """Forgets everything about earlier tasks."""

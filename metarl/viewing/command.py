@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from metarl.agents import Agent
+from metarl.acting.agents import Agent
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
 from metarl.viewing.gl import choose_backend

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import glfw
 
-from metarl.agents import Agent
+from metarl.acting.agents import Agent
 from metarl.viewing.playing import Moment, adapt_and_play, phase
 from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError

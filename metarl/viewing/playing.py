@@ -1,28 +1,14 @@
 """Plays one held-out task with an agent, moment by moment, for whoever shows it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from metarl.agents import Agent
-from metarl.evaluation.protocol import adapt_by_playing
+from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing
+from metarl.acting.agents import Agent
+from metarl.acting.play import VectorPlay, play
+from metarl.data.steps import Step
 from metarl.seeding import Stream, derive_seeds
-from metarl.types import Timestep
 from metarl_envs.core import Task, TaskVectorEnv
-
-
-class Step(NamedTuple):
-    """What came of one step."""
-
-    reward: float
-    """The environment's reward."""
-    solved: bool
-    """Whether the task was solved in it."""
-    ended: bool
-    """Whether it was the episode's last."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +25,11 @@ class Moment:
     """Whether the episode has ended. The environment has then already begun the next one, so it is not to be drawn."""
 
     def after(self, step: Step) -> "Moment":
-        """How the episode stands after another step."""
+        """Returns how the episode stands after another step of the only environment."""
         number = self.step + 1
-        solved_at = number if self.solved_at is None and step.solved else self.solved_at
-        return Moment(number, self.episode_return + step.reward, solved_at, over=step.ended)
+        solved_at = number if self.solved_at is None and step.success[0] else self.solved_at
+        episode_return = self.episode_return + float(step.timestep.reward[0])
+        return Moment(number, episode_return, solved_at, over=bool(step.ended[0]))
 
     def __str__(self) -> str:
         solved = "not solved" if self.solved_at is None else f"solved at step {self.solved_at}"
@@ -71,43 +58,16 @@ def adapt_and_play(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, 
         The start of the episode after adaptation, then the moment after each of its steps.
     """
     evaluation_seed, *round_seeds = derive_seeds(seed, Stream.EVALUATION, count=1 + agent.adaptation_steps)
-    game = _Game(agent, env)
 
-    def play(step: int, count: int) -> None:
-        game.begin(round_seeds[step])
-        while count:
-            count -= game.step(adapting=True).ended
+    def play_episodes(step: int, count: int) -> None:
+        for _ in play([VectorPlay(env, ExploringAgent(agent), count, [round_seeds[step]])]):
+            pass  # nobody watches the agent adapt
 
     env.set_tasks([task])
-    adapt_by_playing(agent, episodes, play)
-    game.begin(evaluation_seed)
-    agent.reset(np.ones(1, dtype=np.bool_))
+    adapt_by_playing(agent, episodes, play_episodes)
+    vector = VectorPlay(env, AdaptedAgent(agent, 1), 1, [evaluation_seed])
     moment = Moment(step=0, episode_return=0.0, solved_at=None)
     yield moment
-    while not moment.over:
-        moment = moment.after(game.step(adapting=False))
+    for step in play([vector]):
+        moment = moment.after(step)
         yield moment
-
-
-@dataclass
-class _Game:
-    """An agent in a single environment, told of each of its steps."""
-
-    agent: Agent
-    env: TaskVectorEnv
-    observations: npt.NDArray[np.float64] = field(init=False)
-
-    def begin(self, seed: int) -> None:
-        self._see(self.env.reset(seed=[seed])[0])
-
-    def step(self, *, adapting: bool) -> Step:
-        seen = self.observations
-        actions, auxiliary = self.agent.adapt_action(seen) if adapting else (self.agent.eval_action(seen), {})
-        observations, rewards, terminated, truncated, infos = self.env.step(actions)
-        auxiliary = {**auxiliary, "valid": np.ones(1)}
-        self.agent.step(Timestep(seen, actions, rewards, terminated, truncated, auxiliary))
-        self._see(observations)
-        return Step(float(rewards[0]), bool(infos["success"][0]), bool(terminated[0] or truncated[0]))
-
-    def _see(self, observations: npt.NDArray[Any]) -> None:
-        self.observations = np.asarray(observations, dtype=np.float64)

@@ -11,7 +11,7 @@ from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
-from metarl.types import Timestep
+from metarl.data.steps import Timestep
 from metarl_envs.errors import UserError
 
 OBSERVATIONS = np.random.default_rng(5).normal(size=(20, 2))

@@ -19,7 +19,7 @@ from metarl.policies.config import (
 from metarl.policies.cores import make_core, rnn
 from metarl.policies.distributions import Categorical, Gaussian
 from metarl.policies.heads import HypernetworkHead
-from metarl.policies.inputs import RecurrentInput
+from metarl.policies.inputs import PolicyInput
 from metarl.policies.recurrent import ActorCritic, Critic, RecurrentBody, RecurrentPolicy
 
 CORES = {
@@ -68,7 +68,7 @@ def policy_of(core="gru", encoder="raw", head="linear", observation_to_head=Fals
 
 def random_inputs(*shape):
     rng = torch.Generator().manual_seed(1)
-    return RecurrentInput(
+    return PolicyInput(
         torch.randn(*shape, 4, generator=rng, dtype=torch.float64),
         torch.randn(*shape, 2, generator=rng, dtype=torch.float64),
         torch.randn(*shape, generator=rng, dtype=torch.float64),
@@ -241,12 +241,12 @@ def test_a_policys_steps_equal_its_sequence(core, encoder, head, observation_to_
     whole, last = policy.sequence(inputs, policy.initial_state(3))
     state = policy.initial_state(3)
     for t in range(9):
-        outputs, state = policy.step(RecurrentInput(*(x[:, t] for x in inputs)), state)
+        outputs, state = policy.step(PolicyInput(*(x[:, t] for x in inputs)), state)
         exactly(outputs, whole[:, t])
     exactly(state, last)
 
 
-@pytest.mark.parametrize("field", RecurrentInput._fields)
+@pytest.mark.parametrize("field", PolicyInput._fields)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_input_is_seen(encoder, field) -> None:
     policy = policy_of(encoder=encoder)
@@ -312,8 +312,8 @@ def test_policy_and_critic_run_together_across_chunks(core, critic) -> None:
     inputs = random_inputs(2, 9)
     outputs, values, last = network.sequence(inputs, network.initial_state(2))
     exactly(outputs, policy.sequence(inputs, policy.initial_state(2))[0])
-    _, first_values, state = network.sequence(RecurrentInput(*(x[:, :4] for x in inputs)), network.initial_state(2))
-    second, second_values, state = network.sequence(RecurrentInput(*(x[:, 4:] for x in inputs)), state)
+    _, first_values, state = network.sequence(PolicyInput(*(x[:, :4] for x in inputs)), network.initial_state(2))
+    second, second_values, state = network.sequence(PolicyInput(*(x[:, 4:] for x in inputs)), state)
     exactly(second, outputs[:, 4:])
     exactly(state, last)
     if critic == "none":

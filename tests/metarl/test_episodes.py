@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from metarl.episodes import Episode, check_episodes
+from metarl.data.episodes import Episode, check_episodes
 from metarl_envs.errors import UserError
 
 BOX = gym.spaces.Box(-1, 1, (2,))

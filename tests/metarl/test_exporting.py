@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from metarl import checkpoints
-from metarl.agents import Origin
+from metarl.acting.agents import Origin
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
@@ -30,10 +30,10 @@ from metarl.policies.config import (
     LSTMConfig,
     TransformerConfig,
 )
-from metarl.policies.inputs import RecurrentInput
+from metarl.policies.inputs import PolicyInput
 from metarl.runs import RunDirectory
-from metarl.sampling import to_environment
-from metarl.types import Timestep
+from metarl.acting.actions import to_environment
+from metarl.data.steps import Timestep
 from metarl.versions import package_version
 from metarl_envs.errors import UserError
 
@@ -183,7 +183,7 @@ def test_each_step_of_rl2_is_as_exact_as_the_agents(core, head) -> None:
         seen = [torch.as_tensor(float32(observations)), *agent._memory[1:], agent._memory.state]
         found = run_onnx(session, **{name: tensor.numpy() for name, tensor in zip(names, seen, strict=True)})
         *seen, state = (tensor.double() if tensor.is_floating_point() else tensor for tensor in seen)
-        parameters, state = exact.step(RecurrentInput(*seen), state)
+        parameters, state = exact.step(PolicyInput(*seen), state)
         expected = to_environment(rl2.distribution.mode(parameters).detach().numpy(), BOX)
         np.testing.assert_allclose(found["action"], expected, atol=1e-5, rtol=1e-5)
         np.testing.assert_allclose(found["next_state"], state.detach(), atol=1e-5, rtol=1e-5)

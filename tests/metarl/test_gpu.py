@@ -27,7 +27,7 @@ from metarl.config import EvaluationConfig, NavigationTasks, RunConfig
 from metarl.loading import load
 from metarl.policies.config import LSTMConfig
 from metarl.runs import RunDirectory
-from metarl.sampling import Sampler
+from metarl.acting.sampler import Sampler
 from metarl.training import train
 from metarl_envs.navigation import Navigation
 from scripts.benchmark import command

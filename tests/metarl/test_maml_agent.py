@@ -8,7 +8,8 @@ from counting_env import Counting
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig, ProMPConfig, ValueBaselineConfig
 from metarl.evaluation.protocol import evaluate
-from metarl.types import Timestep, Trajectories
+from metarl.data.steps import Timestep
+from metarl.data.trajectories import Trajectories
 
 OBSERVATIONS = np.array([[0.0, 20.0], [1.0, -3.0]])
 NOTHING = np.zeros(2, bool)

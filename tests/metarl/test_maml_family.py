@@ -24,9 +24,9 @@ from metarl.algorithms.maml.outer import NonFiniteError
 from metarl.errors import RunFailure
 from metarl.optim.adam import adam_start, adam_step
 from metarl.optim.vectors import unflatten
-from metarl.sampling import Sampler
+from metarl.acting.sampler import Sampler
 from metarl.seeding import Stream, generator
-from metarl.types import Trajectories
+from metarl.data.trajectories import Trajectories
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")

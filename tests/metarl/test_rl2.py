@@ -12,8 +12,8 @@ from metarl.algorithms.rl2.config import RL2Config
 from metarl.algorithms.rl2.losses import cut, linear_values, make_samples, make_trials, ppo_terms, surrogate
 from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.distributions import Gaussian
-from metarl.sampling import Sampler
-from metarl.types import Timestep
+from metarl.acting.sampler import Sampler
+from metarl.data.steps import Timestep
 
 CPU = torch.device("cpu")
 CORES = {

@@ -26,7 +26,7 @@ from metarl.errors import RunFailure
 from metarl.optim.vectors import flatten
 from metarl.policies.config import HypernetworkHeadConfig, LinearHeadConfig, TransformerConfig
 from metarl.runs import RunDirectory
-from metarl.sampling import Sampler
+from metarl.acting.sampler import Sampler
 from metarl_envs.errors import UserError
 
 NAVIGATION = Path(__file__).parents[2] / "configs" / "navigation-rl2.yaml"

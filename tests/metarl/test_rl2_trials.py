@@ -10,7 +10,7 @@ from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config, TRPOConfig
 from metarl.algorithms.rl2.losses import make_trials
 from metarl.evaluation.protocol import evaluate
-from metarl.sampling import Sampler
+from metarl.acting.sampler import Sampler
 
 OUTER = {"ppo": PPOConfig(epochs=3), "trpo": TRPOConfig(cg_iterations=3)}
 

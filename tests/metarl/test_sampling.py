@@ -8,7 +8,9 @@ import torch
 from counting_env import Counting
 
 from metarl.errors import RunFailure
-from metarl.sampling import RandomActor, Sampler, to_environment, to_vectors
+from metarl.acting.actions import to_environment, to_vectors
+from metarl.acting.actors import RandomActor
+from metarl.acting.sampler import Sampler
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
@@ -209,7 +211,7 @@ def test_environments_that_cannot_be_split_among_the_tasks_are_refused() -> None
 
 def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch) -> None:
     clock = iter([0.0, 1.0, 50.0, 70.0, 100.0, 400.0])
-    monkeypatch.setattr("metarl.sampling.seconds_now", lambda device: next(clock))
+    monkeypatch.setattr("metarl.acting.sampler.seconds_now", lambda device: next(clock))
     _, sampler, _, _ = collect(lanes=1, episodes=1)
     assert sampler.seconds == 21.0
     sampler.collect(RecordingActor(), 1)

@@ -12,7 +12,7 @@ from scipy.stats import beta
 from metarl.strategies.bandits import EPSILON, BanditStrategy, bandit_strategies, bayes_optimal_return
 from metarl.strategies.gittins import gittins_indices
 from metarl.strategies.trials import Player, play_trials
-from metarl.types import Timestep
+from metarl.data.steps import Timestep
 from metarl_envs.bandit import Bandit
 from metarl_envs.core import Task
 

@@ -19,7 +19,7 @@ from metarl.strategies.tabular import (
     ucrl2,
 )
 from metarl.strategies.trials import Player, play_trials
-from metarl.types import Timestep
+from metarl.data.steps import Timestep
 from metarl_envs.tabular import TabularMDP, action_values, models
 
 

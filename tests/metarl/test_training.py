@@ -23,7 +23,7 @@ from metarl.config import (
 from metarl.errors import RunFailure
 from metarl.policies.config import GRUConfig, TransformerConfig
 from metarl.runs import RunDirectory
-from metarl.sampling import Sampler
+from metarl.acting.sampler import Sampler
 from metarl.training import train
 from metarl_envs.errors import UserError
 

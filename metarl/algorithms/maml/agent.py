@@ -11,26 +11,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from metarl.agents import TrainedAgent
-from metarl.exporting import EnvironmentActions, Exportable
+from metarl.acting.actions import to_environment, to_vectors
+from metarl.acting.agents import TrainedAgent
+from metarl.acting.export import EnvironmentActions, Exportable
+from metarl.data.rollout_buffer import RolloutBuffer
+from metarl.data.steps import PARAMETERS, UNCLIPPED, BoolArray, Step, Timestep, TimestepLike
+from metarl.data.trajectories import Trajectories
 from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import ActionDistribution
-from metarl.recording import Recorder
-from metarl.sampling import to_environment, to_vectors
-from metarl.types import Timestep, TimestepLike, Trajectories
 
 if TYPE_CHECKING:
     from metarl.algorithms.maml.algorithm import MAML
 
 
-UNCLIPPED = "unclipped_action"
-"""Auxiliary output: the action as sampled, which the gradient step needs where the environment got a clipped one."""
-
-
 class MAMLAgent(TrainedAgent):
     """Explores by sampling actions, adapts by gradient steps, and acts by the mean action of the adapted policies.
 
-    Every environment is a task with a policy of its own. See `metarl.agents.Agent`.
+    Every environment is a task with a policy of its own. See `metarl.acting.agents.Agent`.
 
     Args:
         maml: The trained algorithm.
@@ -63,7 +60,7 @@ class MAMLAgent(TrainedAgent):
         """See `Agent`."""
         return to_environment(self._act(observations, explore=False), self.action_space)
 
-    def step(self, timestep: TimestepLike) -> None:
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         """See `Agent`; what happens in evaluation episodes is not learned from."""
         if self._exploring:
             self._steps.append(timestep)
@@ -85,22 +82,18 @@ class MAMLAgent(TrainedAgent):
         num_envs, observation_size = steps[0].observation.shape
         horizon = _longest_episode(ended)
         distribution = self._maml.distribution
-        recorder = Recorder(num_envs, episodes, horizon, observation_size, distribution)
+        buffer = RolloutBuffer(num_envs, episodes, horizon, observation_size, distribution)
         parameters = np.zeros((num_envs, distribution.parameter_size))  # not known, and not needed to adapt
-        unsolved = np.zeros(num_envs, np.bool_)
-        for step in steps:
-            actions = step.aux_policy_outputs.get(UNCLIPPED)
-            recorder.add(
-                step.observation,
-                to_vectors(step.action, self.action_space) if actions is None else actions,
-                parameters,
-                step.reward,
-                unsolved,
-                step.terminated,
-                step.truncated,
-                step.observation,
-            )
-        return recorder.trajectories(num_envs)
+        nothing = np.zeros(num_envs, np.bool_)
+        played = np.zeros(num_envs, np.int64)
+        for told in steps:
+            unclipped = told.aux_policy_outputs.get(UNCLIPPED)
+            vectors = to_vectors(told.action, self.action_space) if unclipped is None else unclipped
+            auxiliary = {UNCLIPPED: vectors, PARAMETERS: parameters}
+            timestep = Timestep(told.observation, told.action, told.reward, told.terminated, told.truncated, auxiliary)
+            buffer.add(Step(0, timestep, played < episodes, played.copy(), nothing, told.observation, nothing, ()))
+            played += told.terminated | told.truncated
+        return buffer.trajectories(num_envs)
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
         """See `Agent`; policies without memory have nothing to reset."""

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl.acting.actors import PolicyActor, RandomActor
+from metarl.acting.sampler import Sampler
+from metarl.algorithms.base import EpisodeMeans, IterationResult
 from metarl.algorithms.maml.agent import MAMLAgent
 from metarl.algorithms.maml.baselines import make_baseline
 from metarl.algorithms.maml.config import MAMLConfig, check_combination
@@ -17,18 +20,20 @@ from metarl.algorithms.maml.losses import Batch, exploration_credit, make_batch,
 from metarl.algorithms.maml.outer import NonFiniteError, make_outer_rule
 from metarl.algorithms.maml.problem import Problem
 from metarl.algorithms.maml.unrolling import adapt
+from metarl.data.trajectories import Trajectories
+from metarl.devices import keep_freed_memory
 from metarl.errors import RunFailure
 from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import action_distribution
+from metarl.policies.inputs import PolicyInput
 from metarl.policies.mlp import MLPPolicy
 from metarl.policies.passes import MLPPasses
-from metarl.policies.recurrent import RecurrentInput
-from metarl.sampling import RandomActor, Sampler
-from metarl.types import Trajectories
 
 _MAX_SKIPPED = 5
 """Updates in a row that may come out not finite before the run stops."""
 _SKIPPED = "skipped_updates"
+_LARGEST_KEPT = 2**23
+"""Bytes, see `keep_freed_memory`; with more, holes: training on ML1 took 1.5 GB instead of 1.1."""
 _log = logging.getLogger(__name__)
 
 
@@ -45,8 +50,6 @@ class MAML:
         UserError: If settings do not go together; see `check_combination`.
     """
 
-    largest_kept = 2**23  # with more, holes: training on ML1 took 1.5 GB instead of 1.1
-
     def __init__(
         self,
         config: MAMLConfig,
@@ -57,6 +60,7 @@ class MAML:
         check_combination(config)
         self.config = config
         self.device = device
+        self.meta_batch = config.meta_batch
         self.num_envs = config.meta_batch * config.parallel_episodes
         self.action_space = action_space
         self.distribution = action_distribution(action_space)
@@ -88,18 +92,18 @@ class MAML:
     def warm_up(self, sampler: Sampler) -> None:
         """Takes the statistics that observations are standardised with; called once, before the first iteration."""
         if self.config.normalize_observations:
-            trajectories = sampler.collect(RandomActor(self.action_space), self.config.parallel_episodes)
+            trajectories = sampler.collect(
+                lambda _, noise: RandomActor(self.action_space, noise), self.config.parallel_episodes
+            )
             self.policy.normalizer.update(trajectories.observations, trajectories.valid)
 
-    def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> dict[str, float]:
+    def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> IterationResult:
         """Collects, adapts, collects again and takes the outer step (algorithm 3); draws nothing from `generator`.
-
-        Returns:
-            Metrics: returns and success before and after adaptation, and what the outer step came to.
 
         Raises:
             RunFailure: If several outer steps in a row came out not finite.
         """
+        keep_freed_memory(_LARGEST_KEPT)
         adapted = self.replicate(self.parameters, self.config.meta_batch)
         records: list[Trajectories] = []
         supports: list[Batch] = []
@@ -108,11 +112,14 @@ class MAML:
             supports.append(self.make_batch(records[-1]))
             adapted = self.adapt(adapted, supports[-1])
         records.append(self._play(sampler, adapted))
-        metrics = _rollout_metrics(records[0], records[-1]) | _signal_metrics(supports)
+        metrics = _signal_metrics(supports)
         metrics |= self._update(self._make_problem(adapted, supports, records[-1]))
         metrics |= self.baseline.fit(records)
         std = self.policy.head.std
-        return metrics if std is None else metrics | {"train/action_std": std.mean().item()}
+        if std is not None:
+            metrics["train/action_std"] = std.mean().item()
+        skipped = int(metrics.pop("train/skipped_updates"))
+        return IterationResult(EpisodeMeans.of(records[0]), EpisodeMeans.of(records[-1]), skipped, metrics)
 
     def make_batch(self, trajectories: Trajectories) -> Batch:
         """Samples with advantages over the baseline."""
@@ -160,12 +167,7 @@ class MAML:
         return state | {_SKIPPED: torch.tensor(self._skipped)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave.
-
-        Raises:
-            RuntimeError: If it is of another architecture or other rules; then nothing has changed.
-        """
-        _check_layout(state, self.state_dict())
+        """Takes over what `state_dict` gave."""
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -177,7 +179,10 @@ class MAML:
         self._skipped = int(state[_SKIPPED])
 
     def _play(self, sampler: Sampler, adapted: Parameters) -> Trajectories:
-        return trim(sampler.collect(AdaptedActor(self, adapted), self.config.episodes))
+        def make_actor(tasks: slice, noise: torch.Generator) -> AdaptedActor:
+            return AdaptedActor(self, {name: value[tasks] for name, value in adapted.items()}, noise)
+
+        return trim(sampler.collect(make_actor, self.config.episodes))
 
     def _make_problem(self, adapted: Parameters, supports: list[Batch], query: Trajectories) -> Problem:
         config = self.config
@@ -216,41 +221,26 @@ class MAML:
         return {"train/skipped_updates": 0.0, **metrics}
 
 
-class AdaptedActor:
+class AdaptedActor(PolicyActor):
     """Acts with a policy of its own for each task.
 
     Args:
         maml: The algorithm whose policy it is.
         adapted: The policies' parameters, with a leading axis `task`.
+        noise: Source of the noise of actions.
     """
 
-    def __init__(self, maml: MAML, adapted: Parameters) -> None:
+    def __init__(self, maml: MAML, adapted: Parameters, noise: torch.Generator) -> None:
+        super().__init__(maml.action_space, maml.device, noise)
         self._maml = maml
         self._adapted = adapted
         self._tasks = len(next(iter(adapted.values())))
 
-    def act(
-        self, inputs: RecurrentInput, generator: torch.Generator
-    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
-        """See `metarl.sampling.Actor`."""
+    def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
+        """See `PolicyActor`."""
         observations = inputs.observations.reshape(self._tasks, -1, inputs.observations.shape[-1])
         outputs = self._maml.outputs(self._adapted, observations).flatten(0, 1)
-        return self._maml.distribution.sample(outputs, generator), outputs
-
-    def part(self, tasks: slice) -> AdaptedActor:
-        """See `metarl.sampling.Actor`."""
-        return AdaptedActor(self._maml, {name: values[tasks] for name, values in self._adapted.items()})
-
-
-def _rollout_metrics(before: Trajectories, after: Trajectories) -> dict[str, float]:
-    return {
-        "meta/pre_adapt_return": before.returns.mean().item(),
-        "meta/post_adapt_return": after.returns.mean().item(),
-        "meta/adaptation_gain": (after.returns.mean() - before.returns.mean()).item(),
-        "meta/pre_adapt_success_rate": before.solved.float().mean().item(),
-        "rollout/success_rate": after.solved.float().mean().item(),
-        "rollout/ep_rew_mean": after.returns.mean().item(),
-    }
+        return self.distribution.sample(outputs, self.generator), outputs
 
 
 def _signal_metrics(supports: list[Batch]) -> dict[str, float]:
@@ -259,12 +249,3 @@ def _signal_metrics(supports: list[Batch]) -> dict[str, float]:
     if flat.all():
         _log.warning("no task's support episodes differ in reward: nothing to adapt to in this iteration")
     return {"meta/tasks_without_signal": float(flat.sum())}
-
-
-def _check_layout(state: dict[str, Tensor], like: dict[str, Tensor]) -> None:
-    odd = sorted(state.keys() ^ like.keys())
-    if odd:
-        raise RuntimeError(f"{'it lacks' if odd[0] in like else 'it has an unexpected'} tensor '{odd[0]}'")
-    for name, value in like.items():
-        if state[name].shape != value.shape:
-            raise RuntimeError(f"'{name}' has the shape {list(state[name].shape)}, should have {list(value.shape)}")

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metarl.algorithms.maml.config import LinearBaselineConfig, ValueBaselineConfig
+from metarl.data.trajectories import Trajectories
 from metarl.optim.adam import AdamState, adam_start, adam_step
 from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.normalizer import Normalizer
 from metarl.returns import discounted_returns, linear_baseline
-from metarl.types import Trajectories
 
 _TIME_SCALE = 100.0
 

@@ -1,11 +1,19 @@
 """Settings of the MAML family: an inner rule, an outer rule, and what they share."""
 
-from typing import Annotated, Literal
+from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import torch
 from pydantic import Field, PositiveInt
 
+from metarl.algorithms.base import AlgorithmConfig
 from metarl.strict import StrictModel
 from metarl_envs.errors import UserError
+
+if TYPE_CHECKING:
+    from metarl.algorithms.maml.algorithm import MAML
+    from metarl_envs.core import TaskDistribution
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -115,7 +123,7 @@ class ReptileConfig(StrictModel):
     """Fraction of the way."""
 
 
-class MAMLConfig(StrictModel):
+class MAMLConfig(AlgorithmConfig):
     """The MAML family for reinforcement learning (Finn et al. 2017, algorithm 3)."""
 
     kind: Literal["maml"] = "maml"
@@ -157,6 +165,12 @@ class MAMLConfig(StrictModel):
     et al. 2021, section 3.2), which robots that can fall over need."""
     normalize_observations: bool = True
     """Standardise observations by the statistics of random actions on training tasks, taken once before training."""
+
+    def build(self, distribution: TaskDistribution, device: torch.device) -> MAML:
+        """See `AlgorithmConfig`."""
+        from metarl.algorithms.maml.algorithm import MAML
+
+        return MAML(self, distribution.observation_space, distribution.action_space, device)
 
 
 def check_combination(config: MAMLConfig) -> None:

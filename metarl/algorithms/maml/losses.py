@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.policies.distributions import ActionDistribution
 from metarl.returns import discounted_returns, gae, standardize
-from metarl.types import Trajectories
 
 
 class Batch(NamedTuple):
@@ -53,7 +53,7 @@ def trim(trajectories: Trajectories) -> Trajectories:
     Sums over padding add zeros, but in another order, and so come out different in the last bits.
     """
     length = max(1, int(trajectories.valid.any(0).any(0).sum()))
-    by_step = [field.name for field in fields(trajectories) if field.name != "final_observations"]
+    by_step = [name for name in TENSORS if name != "final_observations"]
     return replace(trajectories, **{name: getattr(trajectories, name)[:, :, :length] for name in by_step})
 
 

@@ -5,43 +5,59 @@ from __future__ import annotations
 import json
 import math
 from copy import deepcopy
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple, Protocol, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from metarl.agents import TrainedAgent
-from metarl.exporting import EnvironmentActions, Exportable
+from metarl.acting.actions import to_environment, to_vectors
+from metarl.acting.actors import InputTransfer, PreviousStep
+from metarl.acting.agents import TrainedAgent
+from metarl.acting.export import EnvironmentActions, Exportable
+from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl.policies.distributions import ActionDistribution
-from metarl.policies.recurrent import RecurrentInput, RecurrentPolicy
-from metarl.sampling import to_environment, to_vectors
-from metarl.types import Timestep, TimestepLike
+from metarl.policies.inputs import PolicyInput
+from metarl.policies.recurrent import RecurrentPolicy
 from metarl_envs.errors import UserError
+
+
+class StatefulPolicy(Protocol):
+    """A policy with a memory, a step at a time; `metarl.policies.recurrent.RecurrentPolicy` is one."""
+
+    def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
+        """Returns the state at the start of a trial."""
+
+    def step(
+        self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch p"], Float[Tensor, "batch state"]]:
+        """Returns distribution parameters and the next state, for inputs with the leading axis `batch`."""
 
 
 class Memory(NamedTuple):
     """All that an RL² agent remembers of each environment, with the leading axis `env`."""
 
-    state: Tensor
+    state: Float[Tensor, "env state"]
     """The policy's state."""
-    previous_actions: Tensor
-    previous_rewards: Tensor
-    episode_start: Tensor
+    previous: PreviousStep
+    """The step before."""
 
-
-def _select(mask: Tensor, chosen: Memory, other: Memory) -> Memory:
-    """`chosen` for the environments in the mask, `other` for the rest."""
-    pairs = zip(chosen, other, strict=True)
-    return Memory(*(torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
+    def where(self, mask: BoolArray, other: Memory) -> Memory:
+        """Returns this memory for the environments in the mask `(env,)`, another one for the rest."""
+        (state, (actions, *rest)), (other_state, (other_actions, *other_rest)) = self, other
+        rows = torch.as_tensor(mask, device=state.device).unsqueeze(1)
+        chosen = (np.where(mask, mine, others) for mine, others in zip(rest, other_rest, strict=True))
+        previous = PreviousStep(torch.where(rows, actions, other_actions), *chosen)
+        return Memory(torch.where(rows, state, other_state), previous)
 
 
 class RL2Agent(TrainedAgent):
     """Explores by sampling actions, remembers across episodes, and acts by the likeliest action once adapted.
 
-    Every evaluation episode starts from the memory that adaptation ended with. See `metarl.agents.Agent`.
+    Every evaluation episode starts from the memory that adaptation ended with. See `metarl.acting.agents.Agent`.
 
     Args:
         policy: The recurrent policy.
@@ -59,13 +75,13 @@ class RL2Agent(TrainedAgent):
         action_space: gym.spaces.Box | gym.spaces.Discrete,
         seed: int,
     ) -> None:
-        self._policy = policy
+        self.policy: StatefulPolicy = policy
         self._distribution = distribution
         self.action_space = action_space
         self.observation_size = policy.observation_normalizer.mean.shape[0]
         self._device = next(policy.parameters()).device
         self._generator = torch.Generator().manual_seed(seed)
-        self._holds_state = False
+        self._transfer = InputTransfer(self.observation_size, self._device)
         self.init()
 
     def init(self) -> None:
@@ -84,16 +100,13 @@ class RL2Agent(TrainedAgent):
         """See `Agent`."""
         return self._act(observations, explore=False)
 
-    def step(self, timestep: TimestepLike) -> None:
-        """See `Agent`."""
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
+        """See `Agent`; where a step is not valid, the memory stays what it was before the action."""
         assert self._memory is not None
         assert self._before_action is not None
-        played = self._memory._replace(
-            previous_rewards=self._tensor(timestep.reward),
-            episode_start=torch.as_tensor(timestep.terminated | timestep.truncated, device=self._device),
-        )
-        valid = timestep.aux_policy_outputs.get("valid", np.ones_like(timestep.reward))
-        self._memory = _select(torch.as_tensor(valid != 0, device=self._device), played, self._before_action)
+        previous = PreviousStep.of(self._memory.previous.actions, timestep)
+        played = self._memory._replace(previous=previous)
+        self._memory = played if valid is None else played.where(valid, self._before_action)
         self._before_action = None
 
     def adapt(self) -> None:
@@ -103,9 +116,8 @@ class RL2Agent(TrainedAgent):
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
         """See `Agent`."""
         adapted = self._adapted or self._fresh(len(env_mask))
-        adapted = adapted._replace(episode_start=torch.ones_like(adapted.episode_start))
-        mask = torch.as_tensor(env_mask, device=self._device)
-        self._memory = _select(mask, adapted, self._memory or adapted)
+        starting = adapted.previous._replace(episode_start=np.ones_like(env_mask))
+        self._memory = adapted._replace(previous=starting).where(env_mask, self._memory or adapted)
         if env_mask.all():
             self._before_action = None
 
@@ -140,41 +152,35 @@ class RL2Agent(TrainedAgent):
         if not (np.isfinite(observation).all() and math.isfinite(float(reward))):
             raise UserError("observation and reward must be finite numbers")
         if self._memory is not None and self._before_action is not None:
-            self._memory = self._memory._replace(
-                previous_rewards=self._tensor(np.array([float(reward)])),
-                episode_start=torch.tensor([bool(episode_start)], device=self._device),
+            told = self._memory.previous._replace(
+                rewards=np.array([float(reward)]), episode_start=np.array([bool(episode_start)])
             )
+            self._memory = self._memory._replace(previous=told)
         return np.asarray(self._act(np.asarray(observation, dtype=np.float64)[None], explore=explore)[0])
-
-    def hold_state(self) -> None:
-        """See `TrainedAgent`; the action and the reward of the step before remain inputs."""
-        self._holds_state = True
-        self.init()
 
     @property
     def num_envs(self) -> int | None:
         """See `TrainedAgent`."""
-        return None if self._memory is None else len(self._memory.previous_rewards)
+        return None if self._memory is None else len(self._memory.state)
 
     def _replay(self, timestep: Timestep) -> None:
         self._act(timestep.observation, explore=False)
         assert self._memory is not None
-        actions = to_vectors(timestep.action, self.action_space)
-        self._memory = self._memory._replace(previous_actions=self._tensor(actions))
+        actions = torch.as_tensor(to_vectors(timestep.action, self.action_space), device=self._device)
+        self._memory = self._memory._replace(previous=self._memory.previous._replace(actions=actions))
         self.step(timestep)
 
     def _exportable(self, env: int) -> Exportable:
-        if self._holds_state:
+        if not isinstance(self.policy, RecurrentPolicy):
             raise UserError("an agent whose state is held is a control for evaluations, not for export")
         memory = self._adapted or self._fresh(self.num_envs or 1)
-        state, action, reward, start = (tensor[env : env + 1].cpu() for tensor in memory)
         initial = {
-            "previous_action": action,
-            "previous_reward": reward,
-            "episode_start": torch.ones_like(start),
-            "state": state,
+            "previous_action": memory.previous.actions[env : env + 1].cpu(),
+            "previous_reward": torch.as_tensor(memory.previous.rewards[env : env + 1], dtype=torch.float32),
+            "episode_start": torch.ones(1, dtype=torch.bool),
+            "state": memory.state[env : env + 1].cpu(),
         }
-        policy = deepcopy(self._policy).cpu()
+        policy = deepcopy(self.policy).cpu()
         return Exportable(
             _Step(policy, self._distribution, EnvironmentActions(self.action_space)),
             {"observation": torch.zeros(2, self.observation_size)}
@@ -190,31 +196,21 @@ class RL2Agent(TrainedAgent):
     @torch.no_grad()
     def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
         memory = self._memory or self._fresh(len(observations))
-        inputs = RecurrentInput(self._tensor(observations), *memory[1:])
-        outputs, state = self._policy.step(inputs, memory.state)
-        if self._holds_state:
-            state = memory.state
+        inputs = self._transfer(observations, memory.previous)
+        outputs, state = self.policy.step(inputs, memory.state)
         actions = self._distribution.sample(outputs, self._generator) if explore else self._distribution.mode(outputs)
         self._before_action = memory
-        self._memory = Memory(
-            state, actions, torch.zeros_like(memory.previous_rewards), torch.zeros_like(memory.episode_start)
-        )
+        none = PreviousStep.none(len(observations), 0, self._device)  # until it is known what came of the action
+        self._memory = Memory(state, none._replace(actions=actions, episode_start=~none.episode_start))
         return to_environment(actions.cpu().numpy(), self.action_space)
 
     def _fresh(self, num_envs: int) -> Memory:
-        return Memory(
-            self._policy.initial_state(num_envs),
-            torch.zeros(num_envs, self._distribution.action_size, device=self._device),
-            torch.zeros(num_envs, device=self._device),
-            torch.ones(num_envs, dtype=torch.bool, device=self._device),
-        )
-
-    def _tensor(self, values: npt.NDArray[Any]) -> Tensor:
-        return torch.as_tensor(values, dtype=torch.float32, device=self._device)
+        previous = PreviousStep.none(num_envs, self._distribution.action_size, self._device)
+        return Memory(self.policy.initial_state(num_envs), previous)
 
 
 class _Step(nn.Module):
-    """What `eval_action` does, with the memory going in and coming out."""
+    """Does what `eval_action` does, with the memory going in and coming out."""
 
     def __init__(self, policy: RecurrentPolicy, distribution: ActionDistribution, to_environment: nn.Module) -> None:
         super().__init__()
@@ -224,6 +220,6 @@ class _Step(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         *seen, state = inputs
-        parameters, state = self.policy.step(RecurrentInput(*seen), state)
+        parameters, state = self.policy.step(PolicyInput(*seen), state)
         actions = self._distribution.mode(parameters)
         return self.to_environment(actions), actions, state

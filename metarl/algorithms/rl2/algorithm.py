@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import gymnasium as gym
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl.acting.actors import PolicyActor, RandomActor
+from metarl.acting.sampler import Sampler
+from metarl.algorithms.base import EpisodeMeans, IterationResult
 from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, ValueBaselineConfig
 from metarl.algorithms.rl2.descent import Guard
@@ -16,16 +20,18 @@ from metarl.algorithms.rl2.losses import Trials, linear_values, make_samples, ma
 from metarl.algorithms.rl2.ppo import PPO, rows_at_once
 from metarl.algorithms.rl2.trpo import TRPO
 from metarl.algorithms.rl2.unrolling import unroll
+from metarl.data.trajectories import Trajectories
+from metarl.devices import keep_freed_memory
 from metarl.errors import RunFailure
 from metarl.policies.config import TransformerConfig
 from metarl.policies.distributions import action_distribution
-from metarl.policies.inputs import RecurrentInput
+from metarl.policies.inputs import PolicyInput
 from metarl.policies.recurrent import ActorCritic, Critic, RecurrentBody, RecurrentPolicy
-from metarl.sampling import RandomActor, Sampler
-from metarl.types import Trajectories
 from metarl_envs.errors import UserError
 
 _logger = logging.getLogger(__name__)
+_LARGEST_KEPT = 2**25
+"""Bytes, see `keep_freed_memory`; all parts of a minibatch are alike, and so are their tensors."""
 
 
 class RL2:
@@ -41,8 +47,6 @@ class RL2:
         UserError: If there are more minibatches than trials, these not being cut into chunks.
     """
 
-    largest_kept = 2**25  # all parts of a minibatch are alike, and so are their tensors
-
     def __init__(
         self,
         config: RL2Config,
@@ -53,7 +57,7 @@ class RL2:
         _check_minibatches(config)
         self.config = config
         self.device = device
-        self.num_envs = config.meta_batch
+        self.meta_batch = self.num_envs = config.meta_batch
         self.action_space = action_space
         self.distribution = action_distribution(action_space)
         observation_size = observation_space.shape[0]
@@ -83,25 +87,39 @@ class RL2:
 
     def warm_up(self, sampler: Sampler) -> None:
         """Takes first statistics of observations and rewards from random actions; called once, before training."""
-        self._update_normalizers(sampler.collect(RandomActor(self.action_space), 1))
+        self._update_normalizers(sampler.collect(lambda _, noise: RandomActor(self.action_space, noise), 1))
 
-    def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> dict[str, float]:
+    def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> IterationResult:
         """Plays one trial of each task and takes the outer step on them.
 
-        Returns:
-            Metrics: returns and success in the first and the last episode of the trials, and what the outer step came
-            to.
+        The first episode of a trial comes before adaptation, the last one after it.
 
         Raises:
             RunFailure: If updates go wrong one after the other, or the device's memory does not hold one that could be
                 made in smaller parts.
             torch.OutOfMemoryError: If it does not hold what cannot.
         """
-        actor = RecurrentActor(self, self.config.meta_batch)
-        trajectories = sampler.collect(actor, self.config.episodes)
-        states = None if sampler.divergences else actor.chunk_states  # steps that diverged are not in the trials
+        keep_freed_memory(_LARGEST_KEPT)
+        actors: list[RecurrentActor] = []
+
+        def make_actor(tasks: slice, noise: torch.Generator) -> RecurrentActor:
+            actors.append(RecurrentActor(self, tasks.stop - tasks.start, noise))
+            return actors[-1]
+
+        trajectories = sampler.collect(make_actor, self.config.episodes)
+        states = None if sampler.divergences else chunk_states(actors)  # steps that diverged are not in the trials
+        metrics = self._learn_or_advise(trajectories, generator, states)
+        self._update_normalizers(trajectories)
+        metrics["meta/trial_return"] = trajectories.returns.mean(0).sum().item()
+        first, last = (EpisodeMeans.of(trajectories, which) for which in (slice(0, 1), slice(-1, None)))
+        return IterationResult(first, last, int(metrics.pop("train/skipped_updates")), metrics)
+
+    def _learn_or_advise(
+        self, trajectories: Trajectories, generator: torch.Generator, states: Float[Tensor, "row state"] | None
+    ) -> dict[str, float]:
+        """Learns from trials; if memory runs out, tells which setting takes less."""
         try:
-            metrics = self.learn(make_trials(trajectories), generator, states)
+            return self.learn(make_trials(trajectories), generator, states)
         except torch.OutOfMemoryError:
             steps, fewer = self._steps_at_once(trajectories)
             if fewer == 0:
@@ -111,17 +129,6 @@ class RL2:
                 f" {steps} to {fewer}, which at least halves what it takes and learns the same; the last checkpoint is"
                 " as it was"
             ) from None
-        self._update_normalizers(trajectories)
-        returns, solved = trajectories.returns.mean(0), trajectories.solved.float().mean(0)
-        return {
-            "meta/first_episode_return": returns[0].item(),
-            "meta/last_episode_return": returns[-1].item(),
-            "meta/adaptation_gain": (returns[-1] - returns[0]).item(),
-            "meta/trial_return": returns.sum().item(),
-            "rollout/success_rate": solved[-1].item(),
-            "rollout/ep_rew_mean": returns.mean().item(),
-            **metrics,
-        }
 
     def learn(
         self, trials: Trials, generator: torch.Generator, states: Float[Tensor, "row state"] | None = None
@@ -199,45 +206,47 @@ class RL2:
         return rows * time, rows // 2 * time
 
 
-class RecurrentActor:
+class RecurrentActor(PolicyActor):
     """Acts through one trial of each task, starting from the initial state.
 
     Args:
         rl2: The algorithm whose policy it is.
         num_envs: Environments, one per task.
+        noise: Source of the noise of actions.
     """
 
-    def __init__(self, rl2: RL2, num_envs: int) -> None:
+    def __init__(self, rl2: RL2, num_envs: int, noise: torch.Generator) -> None:
+        super().__init__(rl2.action_space, rl2.device, noise)
         self._rl2 = rl2
-        self._num_envs = num_envs
         self._state = rl2.policy.initial_state(num_envs)
         self._steps = 0
         self._chunk_states: list[Tensor] = []
-        self._parts: list[RecurrentActor] = []
 
     @property
-    def chunk_states(self) -> Float[Tensor, "row state"]:
-        """The states that the chunks played so far started from, in the order of `losses.cut`."""
-        played = [torch.stack(part._chunk_states, dim=1) for part in self._parts or [self]]
-        most = max(states.shape[1] for states in played)  # where episodes end early, some parts are done before others
-        padded = [torch.nn.functional.pad(states, (0, 0, 0, most - states.shape[1])) for states in played]
-        return torch.cat(padded).flatten(0, 1)
+    def chunk_states(self) -> Float[Tensor, "env chunk state"]:
+        """The states that the chunks played so far started from."""
+        return torch.stack(self._chunk_states, dim=1)
 
-    def act(
-        self, inputs: RecurrentInput, generator: torch.Generator
-    ) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
-        """See `metarl.sampling.Actor`."""
+    def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
+        """See `PolicyActor`."""
         chunk = self._rl2.config.chunk
         if self._steps == 0 or (chunk is not None and self._steps % chunk == 0):
             self._chunk_states.append(self._state)
         self._steps += 1
         outputs, self._state = self._rl2.policy.step(inputs, self._state)
-        return self._rl2.distribution.sample(outputs, generator), outputs
+        return self.distribution.sample(outputs, self.generator), outputs
 
-    def part(self, tasks: slice) -> RecurrentActor:
-        """See `metarl.sampling.Actor`."""
-        self._parts.append(type(self)(self._rl2, len(range(self._num_envs)[tasks])))
-        return self._parts[-1]
+
+def chunk_states(actors: Sequence[RecurrentActor]) -> Float[Tensor, "row state"]:
+    """Returns the states that chunks started from, in the order of `losses.cut`.
+
+    Args:
+        actors: Who acted in each vector of environments.
+    """
+    played = [actor.chunk_states for actor in actors]
+    most = max(states.shape[1] for states in played)  # where episodes end early, some vectors are done before others
+    padded = [torch.nn.functional.pad(states, (0, 0, 0, most - states.shape[1])) for states in played]
+    return torch.cat(padded).flatten(0, 1)
 
 
 def check_trial(config: RL2Config, horizon: int) -> None:

@@ -1,9 +1,13 @@
 """Settings of RL²."""
 
-from typing import Annotated, Literal
+from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import torch
 from pydantic import Field, PositiveInt, model_validator
 
+from metarl.algorithms.base import AlgorithmConfig
 from metarl.policies.config import (
     CoreConfig,
     EncoderConfig,
@@ -13,6 +17,10 @@ from metarl.policies.config import (
     LinearHeadConfig,
 )
 from metarl.strict import StrictModel
+
+if TYPE_CHECKING:
+    from metarl.algorithms.rl2.algorithm import RL2
+    from metarl_envs.core import TaskDistribution
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -90,7 +98,7 @@ class ValueBaselineConfig(StrictModel):
     """With TRPO: Adam's step size; PPO has its own."""
 
 
-class RL2Config(StrictModel):
+class RL2Config(AlgorithmConfig):
     """RL² (Duan et al. 2016): a recurrent policy whose state learns the task across the episodes of a trial."""
 
     kind: Literal["rl2"] = "rl2"
@@ -139,3 +147,14 @@ class RL2Config(StrictModel):
                 " outer.kind to ppo"
             )
         return self
+
+    def build(self, distribution: TaskDistribution, device: torch.device) -> RL2:
+        """See `AlgorithmConfig`.
+
+        Raises:
+            UserError: If chunks are longer than a trial.
+        """
+        from metarl.algorithms.rl2.algorithm import RL2, check_trial
+
+        check_trial(self, distribution.horizon)
+        return RL2(self, distribution.observation_space, distribution.action_space, device)

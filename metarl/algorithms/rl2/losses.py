@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarl.data.trajectories import Trajectories
 from metarl.policies.distributions import ActionDistribution
-from metarl.policies.inputs import RecurrentInput
+from metarl.policies.inputs import PolicyInput
 from metarl.returns import discounted_returns, gae, linear_baseline, standardize
-from metarl.types import Trajectories
 
 
 class Trials(NamedTuple):
     """One trial per task: its episodes laid end to end, all padding at the end, as little of it as can be."""
 
-    inputs: RecurrentInput
+    inputs: PolicyInput
     """With the leading axes `task time`."""
     actions: Float[Tensor, "task time action"]
     log_probs: Float[Tensor, "task time"]
@@ -28,7 +28,7 @@ class Trials(NamedTuple):
 class Samples(NamedTuple):
     """What is learned from, cut into rows: whole trials, or chunks of them."""
 
-    inputs: RecurrentInput
+    inputs: PolicyInput
     """With the leading axes `row time`."""
     actions: Float[Tensor, "row time action"]
     log_probs: Float[Tensor, "row time"]
@@ -40,7 +40,7 @@ class Samples(NamedTuple):
 
     def select(self, rows: Tensor) -> Samples:
         """Some of the rows."""
-        return Samples(RecurrentInput(*(x[rows] for x in self.inputs)), *(x[rows] for x in self[1:]))
+        return Samples(PolicyInput(*(x[rows] for x in self.inputs)), *(x[rows] for x in self[1:]))
 
     def mean(self, values: Float[Tensor, "row time"]) -> Float[Tensor, ""]:
         """The mean over valid steps."""
@@ -71,7 +71,7 @@ def make_trials(trajectories: Trajectories) -> Trials:
     starts = torch.zeros_like(trajectories.valid)
     starts[..., 0] = True
     actions, rewards = lay_out(trajectories.actions), lay_out(trajectories.rewards)
-    inputs = RecurrentInput(
+    inputs = PolicyInput(
         lay_out(trajectories.observations), _one_step_later(actions), _one_step_later(rewards), lay_out(starts)
     )
     return Trials(inputs, actions, lay_out(trajectories.log_probs), rewards, lay_out(trajectories.valid))
@@ -107,7 +107,7 @@ def cut(samples: Samples, chunk: int) -> Samples:
         padding = values.new_zeros(rows, -time % chunk, *rest)
         return torch.cat([values, padding], dim=1).reshape(-1, chunk, *rest)
 
-    return Samples(RecurrentInput(*map(cut_one, samples.inputs)), *map(cut_one, samples[1:]))
+    return Samples(PolicyInput(*map(cut_one, samples.inputs)), *map(cut_one, samples[1:]))
 
 
 class PPOTerms(NamedTuple):

@@ -15,7 +15,7 @@ from metarl.optim.curvature import jacobian_products, twice_differentiable
 from metarl.optim.trust_region import TrustRegionStep, trust_region_step
 from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.distributions import ActionDistribution
-from metarl.policies.inputs import RecurrentInput
+from metarl.policies.inputs import PolicyInput
 from metarl.policies.recurrent import ActorCritic
 
 _MAX_VALUE_GRADIENT = 1.0
@@ -113,7 +113,7 @@ class TRPO:
             settings = self._config.model_dump(exclude={"kind"})
             return trust_region_step(vector, loss.item(), gradient, curvature_product, evaluate, **settings)
 
-    def outputs(self, vector: Float[Tensor, "n"], inputs: RecurrentInput, chunk: int) -> Float[Tensor, "task time p"]:
+    def outputs(self, vector: Float[Tensor, "n"], inputs: PolicyInput, chunk: int) -> Float[Tensor, "task time p"]:
         """Distribution parameters along trials; derivatives go back to the start of each chunk and no further."""
         theta = unflatten(vector, dict(self._policy.named_parameters()))
         state = self._policy.initial_state(len(inputs.episode_start))

@@ -8,19 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl.policies.inputs import RecurrentInput
+from metarl.policies.inputs import PolicyInput
 from metarl.policies.recurrent import ActorCritic
 
 
-def chunks(inputs: RecurrentInput, length: int) -> Iterator[RecurrentInput]:
+def chunks(inputs: PolicyInput, length: int) -> Iterator[PolicyInput]:
     """The inputs of trials, cut along time."""
     for start in range(0, inputs.episode_start.shape[1], length):
-        yield RecurrentInput(*(x[:, start : start + length] for x in inputs))
+        yield PolicyInput(*(x[:, start : start + length] for x in inputs))
 
 
 @torch.no_grad()
 def unroll(
-    network: ActorCritic, inputs: RecurrentInput, length: int
+    network: ActorCritic, inputs: PolicyInput, length: int
 ) -> tuple[Float[Tensor, "task time"] | None, Float[Tensor, "row state"]]:
     """Values along trials, and the state that each of their chunks starts from.
 

@@ -1,16 +1,15 @@
-"""Records with named axes that pass between sampling, learning and evaluation."""
+"""Trajectories: episodes of several tasks as tensors with named axes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from metarl_envs.core import Task
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,11 @@ class Trajectories:
     """False for padding."""
     final_observations: Float[Tensor, "task episode obs"]
     """The observation after the last step of each episode."""
+    tasks: tuple[Task, ...] = ()
+    """The task of each row; empty where whoever recorded was not told, as an agent is not."""
+
+    def __post_init__(self) -> None:
+        assert len(self.tasks) in (0, len(self.rewards)), "rows and tasks do not match"
 
     @property
     def returns(self) -> Float[Tensor, "task episode"]:
@@ -56,59 +60,16 @@ class Trajectories:
 
     @staticmethod
     def cat(parts: Sequence[Trajectories]) -> Trajectories:
-        """The records of some tasks, followed by those of others."""
+        """Concatenates records along the axis `task`."""
         if len(parts) == 1:
             return parts[0]
-        names = [field.name for field in fields(Trajectories)]
-        return Trajectories(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+        tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in TENSORS}
+        return Trajectories(**tensors, tasks=tuple(task for part in parts for task in part.tasks))
 
     def to(self, device: torch.device) -> Trajectories:
-        """The same record on another device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        """Copies the record to a device; returns itself if it is there already."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
 
 
-class Timestep(NamedTuple):
-    """One step of all environments as an agent is told of it: the fields of `metaworld.evaluation.Timestep`."""
-
-    observation: npt.NDArray[np.float64]
-    """`(env, obs)`, what the agent saw before acting."""
-    action: npt.NDArray[np.float64] | npt.NDArray[np.int64]
-    """`(env, action)`, or `(env,)` integers where actions are discrete."""
-    reward: npt.NDArray[np.float64]
-    """`(env,)`"""
-    terminated: npt.NDArray[np.bool_]
-    """`(env,)`"""
-    truncated: npt.NDArray[np.bool_]
-    """`(env,)`"""
-    aux_policy_outputs: dict[str, npt.NDArray[np.float64]]
-    """What `adapt_action` returned beside the action. Our evaluator adds "valid", `(env,)`: 0 where the environment has
-    already played its number of episodes and only waits for others."""
-
-
-@runtime_checkable
-class TimestepLike(Protocol):
-    """The fields of `Timestep` in whoever's record: Meta-World's evaluator tells agents in one of its own."""
-
-    @property
-    def observation(self) -> npt.NDArray[Any]:
-        """See `Timestep`."""
-
-    @property
-    def action(self) -> npt.NDArray[Any]:
-        """See `Timestep`."""
-
-    @property
-    def reward(self) -> npt.NDArray[Any]:
-        """See `Timestep`."""
-
-    @property
-    def terminated(self) -> npt.NDArray[np.bool_]:
-        """See `Timestep`."""
-
-    @property
-    def truncated(self) -> npt.NDArray[np.bool_]:
-        """See `Timestep`."""
-
-    @property
-    def aux_policy_outputs(self) -> dict[str, npt.NDArray[Any]]:
-        """See `Timestep`."""
+TENSORS = tuple(field.name for field in fields(Trajectories) if field.name != "tasks")
+"""Names of the fields that are tensors."""

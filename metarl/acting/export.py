@@ -18,15 +18,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metarl.acting.actions import middle_and_half
 from metarl.errors import RunFailure
 from metarl.files import write_atomically
-from metarl.sampling import middle_and_half
 from metarl.versions import package_version
 from metarl_envs.errors import UserError
 
 
 class EnvironmentActions(nn.Module):
-    """`metarl.sampling.to_environment` as a module in float32: action vectors as the environment takes them.
+    """`metarl.acting.sampler.to_environment` as a module in float32: action vectors as the environment takes them.
 
     Args:
         space: The action space of a single environment.

@@ -11,9 +11,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from metarl.episodes import Episode, check_episodes
-from metarl.exporting import Exportable, describe_space, write_onnx
-from metarl.types import Timestep, TimestepLike
+from metarl.acting.export import Exportable, describe_space, write_onnx
+from metarl.data.episodes import Episode, check_episodes
+from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl_envs.errors import UserError
 
 
@@ -41,8 +41,8 @@ class Agent(Protocol):
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """Exploration actions for observations `(env, obs)`, and arrays `(env, ...)` to hand back to `step`."""
 
-    def step(self, timestep: TimestepLike) -> None:
-        """Is told what the last actions led to."""
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
+        """Takes in what the last actions led to; `valid` is false where an environment only waits for others."""
 
     def adapt(self) -> None:
         """Adapts to the episodes told since the last `init` or `adapt`."""
@@ -139,14 +139,6 @@ class TrainedAgent(Agent):
                 "observation": describe_space("observation", self.origin.observation_space),
             }
         write_onnx(Path(path), exportable._replace(metadata=metadata))
-
-    def hold_state(self) -> None:
-        """Keeps the policy's recurrent state at its initial value from now on: a control that tells what it is worth.
-
-        Raises:
-            UserError: If the policy has none.
-        """
-        raise UserError("this policy has no recurrent state to hold: only those of RL² have one")
 
     def _check_single(self, what: str) -> None:
         if self.num_envs not in (None, 1):

@@ -1,36 +1,34 @@
-"""Storage that turns steps of a vector environment into `Trajectories`."""
+"""Storage that turns the steps of a vector of environments into `Trajectories`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from metarl.data.steps import PARAMETERS, UNCLIPPED, Array, Step
+from metarl.data.trajectories import Trajectories
 from metarl.errors import RunFailure
 from metarl.policies.distributions import ActionDistribution
-from metarl.types import Trajectories
-
-Array = npt.NDArray[Any]
+from metarl_envs.core import Task
 
 
-class Recorder:
+class RolloutBuffer:
     """Records the first `episodes` episodes of each environment; what an environment does after them is ignored.
 
     Args:
         num_envs: Environments that are stepped together.
         episodes: Episodes to record of each.
-        horizon: Steps that an episode has at the most.
+        horizon: Longest episode, in steps.
         observation_size: Length of an observation.
-        distribution: Of the actions.
+        distribution: The action distribution.
     """
 
     def __init__(
         self, num_envs: int, episodes: int, horizon: int, observation_size: int, distribution: ActionDistribution
     ) -> None:
-        self.episodes = episodes
         self._distribution = distribution
         steps = (num_envs, episodes, horizon)
         self._observations = np.zeros((*steps, observation_size), np.float32)
@@ -42,61 +40,50 @@ class Recorder:
         self._truncated = np.zeros(steps, np.bool_)
         self._valid = np.zeros(steps, np.bool_)
         self._final_observations = np.zeros((num_envs, episodes, observation_size), np.float32)
-        self._episode = np.zeros(num_envs, np.int64)
         self._step = np.zeros(num_envs, np.int64)
 
-    @property
-    def full(self) -> bool:
-        """Whether all environments have played their episodes."""
-        return bool((self._episode >= self.episodes).all())
+    def add(self, step: Step) -> None:
+        """Takes in one step of all environments; one in which the simulation diverged becomes padding.
 
-    def add(
-        self,
-        observations: Array,
-        actions: Array,
-        parameters: Array,
-        rewards: Array,
-        successes: Array,
-        terminated: Array,
-        truncated: Array,
-        final_observations: Array | None,
-        diverged: Array | None = None,
-    ) -> None:
-        """Takes in one step of all environments; `final_observations` is needed where an episode ends.
-
-        Of actions come the parameters of the distributions too that they were drawn from: their log-probabilities are
-        computed at the end, for all of them at once. A step in which the simulation diverged becomes padding.
+        Actors give the parameters of the distributions that their actions were drawn from: log-probabilities are
+        computed at the end, for all steps at once.
 
         Raises:
             RunFailure: If a number is not finite.
         """
-        for what, values in (("observation", observations), ("action", actions), ("reward", rewards)):
+        timestep = step.timestep
+        actions = timestep.aux_policy_outputs[UNCLIPPED]
+        numbers = (("observation", timestep.observation), ("action", actions), ("reward", timestep.reward))
+        for what, values in numbers:
             if not np.isfinite(values).all():
                 env = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise RunFailure(
                     f"non-finite {what} in environment {env} at step {int(self._step[env])} of its episode"
                 )
-        playing = self._episode < self.episodes
-        ended = np.flatnonzero(playing & (terminated | truncated))
-        envs = np.flatnonzero(playing if diverged is None else playing & ~diverged)
-        at = (envs, self._episode[envs], self._step[envs])
-        self._observations[at] = observations[envs]
+        envs = np.flatnonzero(step.valid & ~step.diverged)
+        at = (envs, step.episode[envs], self._step[envs])
+        self._observations[at] = timestep.observation[envs]
         self._actions[at] = actions[envs]
-        self._parameters[at] = parameters[envs]
-        self._rewards[at] = rewards[envs]
-        self._successes[at] = successes[envs]
-        self._terminated[at] = terminated[envs]
-        self._truncated[at] = truncated[envs]
+        self._parameters[at] = timestep.aux_policy_outputs[PARAMETERS][envs]
+        self._rewards[at] = timestep.reward[envs]
+        self._successes[at] = step.success[envs]
+        self._terminated[at] = timestep.terminated[envs]
+        self._truncated[at] = timestep.truncated[envs]
         self._valid[at] = True
         self._step[envs] += 1
+        ended = np.flatnonzero(step.valid & step.ended)
         if len(ended) > 0:
-            assert final_observations is not None
-            self._final_observations[ended, self._episode[ended]] = final_observations[ended]
-            self._episode[ended] += 1
+            assert step.final_observations is not None
+            self._final_observations[ended, step.episode[ended]] = step.final_observations[ended]
             self._step[ended] = 0
 
-    def trajectories(self, num_tasks: int) -> Trajectories:
-        """The record, environments being grouped by task: environment i plays task i // (num_envs / num_tasks)."""
+    def trajectories(self, num_tasks: int, tasks: Sequence[Task] = ()) -> Trajectories:
+        """Returns the record by task: environment i plays task i // (num_envs / num_tasks).
+
+        Args:
+            num_tasks: Number of tasks.
+            tasks: The tasks, if they are known.
+        """
 
         def by_task(array: Array) -> Tensor:
             return torch.from_numpy(array.reshape(num_tasks, -1, *array.shape[2:]))
@@ -113,4 +100,5 @@ class Recorder:
             truncated=by_task(self._truncated),
             valid=valid,
             final_observations=by_task(self._final_observations),
+            tasks=tuple(tasks),
         )

@@ -1,0 +1,1 @@
+"""Acting in environments: one play loop, actors, agents, and policies as files."""

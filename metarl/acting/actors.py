@@ -1,0 +1,124 @@
+"""Who acts while training episodes are sampled: policies, and random actions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarl.acting.actions import make_to_environment
+from metarl.data.steps import PARAMETERS, UNCLIPPED, Array, BoolArray, TimestepLike
+from metarl.policies.distributions import action_distribution
+from metarl.policies.inputs import PolicyInput
+
+
+class PreviousStep(NamedTuple):
+    """What a policy is shown of the step before, by environment."""
+
+    actions: Float[Tensor, "env action"]
+    """Action vectors as drawn, not clipped, on the policy's device; zero at the start of a trial."""
+    rewards: npt.NDArray[np.float64]
+    """`(env,)`, in the environment's units; zero at the start of a trial."""
+    episode_start: BoolArray
+    """`(env,)`, true if the step before ended an episode, and at the start of a trial."""
+
+    @staticmethod
+    def none(num_envs: int, action_size: int, device: torch.device) -> PreviousStep:
+        """Returns what stands for the step before the first one of a trial."""
+        nothing = torch.zeros(num_envs, action_size, device=device)
+        return PreviousStep(nothing, np.zeros(num_envs), np.ones(num_envs, np.bool_))
+
+    @staticmethod
+    def of(actions: Float[Tensor, "env action"], timestep: TimestepLike) -> PreviousStep:
+        """Returns what the next step is shown of this one."""
+        return PreviousStep(actions, timestep.reward, timestep.terminated | timestep.truncated)
+
+
+class InputTransfer:
+    """Moves a policy's inputs to its device, all that is new in a step in one transfer.
+
+    Args:
+        observation_size: Length of an observation.
+        device: The policy's device.
+    """
+
+    def __init__(self, observation_size: int, device: torch.device) -> None:
+        self._device = device
+        self._buffer = torch.empty(0, observation_size + 2)
+
+    def __call__(self, observations: Array, previous: PreviousStep) -> PolicyInput:
+        """Returns the inputs; the buffer is free again once the action that they lead to is there."""
+        if len(self._buffer) != len(observations):
+            size = self._buffer.shape[1]
+            self._buffer = torch.empty(len(observations), size, pin_memory=self._device.type == "cuda")
+        buffer = self._buffer.numpy()
+        buffer[:, :-2], buffer[:, -2], buffer[:, -1] = observations, previous.rewards, previous.episode_start
+        here = self._buffer.to(self._device, non_blocking=True, copy=True)
+        return PolicyInput(here[:, :-2], previous.actions, here[:, -2], here[:, -1] != 0)
+
+
+class PolicyActor(ABC):
+    """Acts by a network and remembers the step before.
+
+    Args:
+        space: The action space of a single environment.
+        device: Where the network lives.
+        generator: Source of the noise of actions.
+    """
+
+    def __init__(
+        self, space: gym.spaces.Box | gym.spaces.Discrete, device: torch.device, generator: torch.Generator
+    ) -> None:
+        self.distribution = action_distribution(space)
+        self.generator = generator
+        self._device = device
+        self._to_environment = make_to_environment(space)
+        self._transfer: InputTransfer | None = None
+
+    @abstractmethod
+    def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
+        """Chooses action vectors and returns the parameters of the distributions they were drawn from as well."""
+
+    def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
+        """See `Actor`."""
+        if self._transfer is None:
+            self._transfer = InputTransfer(observations.shape[1], self._device)
+            self._previous = PreviousStep.none(len(observations), self.distribution.action_size, self._device)
+        with torch.inference_mode():
+            actions, parameters = self.choose(self._transfer(observations, self._previous))
+            self._actions = actions.to(self._device)
+            both = torch.cat([actions, parameters], dim=1).cpu().numpy()
+        size = actions.shape[1]
+        return self._to_environment(both[:, :size]), {UNCLIPPED: both[:, :size], PARAMETERS: both[:, size:]}
+
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
+        """See `Actor`."""
+        self._previous = PreviousStep.of(self._actions, timestep)
+
+
+class RandomActor(PolicyActor):
+    """Draws actions uniformly from a bounded action space; the parameters of the distribution are reported as zero.
+
+    Args:
+        space: The action space of a single environment.
+        generator: Source of the actions.
+    """
+
+    def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete, generator: torch.Generator) -> None:
+        super().__init__(space, torch.device("cpu"), generator)
+        self._space = space
+
+    def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
+        """See `PolicyActor`."""
+        count = len(inputs.observations)
+        nothing = torch.zeros(count, self.distribution.parameter_size)
+        if isinstance(self._space, gym.spaces.Discrete):
+            choices = torch.randint(int(self._space.n), (count,), generator=self.generator)
+            return torch.nn.functional.one_hot(choices, int(self._space.n)).float(), nothing
+        return 2 * torch.rand((count, self._space.shape[0]), generator=self.generator) - 1, nothing

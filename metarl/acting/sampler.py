@@ -1,0 +1,107 @@
+"""Samples the training episodes of one meta-iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+
+import torch
+
+from metarl.acting.play import Actor, VectorPlay, play
+from metarl.data.rollout_buffer import RolloutBuffer
+from metarl.data.trajectories import Trajectories
+from metarl.devices import one_torch_thread, seconds_now
+from metarl.policies.distributions import action_distribution
+from metarl.seeding import derive_seeds
+from metarl_envs.core import Task, TaskVectorEnv
+from metarl_envs.divergence import Divergence
+from metarl_envs.errors import UserError
+
+MakeActor = Callable[[slice, torch.Generator], Actor]
+"""Makes an actor for the environments of some of the tasks, with the source of its noise."""
+
+
+class Sampler:
+    """Collects episodes for the tasks of one meta-iteration; everything drawn follows from the key.
+
+    The environments are split evenly among the tasks: with n for each, environments i*n to (i+1)*n - 1 play task i.
+
+    Args:
+        envs: One vector of environments, or several: then the policy acts for one while the others step (double
+            buffering). Environments and tasks count through all of them.
+        tasks: The meta-batch.
+        key: The run's seed, and which stream of it to draw from.
+        device: Where policies live and trajectories are wanted.
+
+    Raises:
+        UserError: If the environments cannot be split evenly among the tasks.
+    """
+
+    def __init__(
+        self, envs: Sequence[TaskVectorEnv], tasks: Sequence[Task], key: tuple[int, ...], device: torch.device
+    ) -> None:
+        began = seconds_now(device)
+        self.tasks = tuple(tasks)
+        """The meta-batch."""
+        self._num_envs = sum(env.num_envs for env in envs)
+        if self._num_envs % len(tasks) != 0:
+            raise UserError(f"{self._num_envs} environments cannot be split evenly among {len(tasks)} tasks")
+        self._envs_per_task = self._num_envs // len(tasks)
+        self._envs = envs
+        ends = list(accumulate(env.num_envs // self._envs_per_task for env in envs))
+        self._slices = [slice(*bounds) for bounds in pairwise([0, *ends])]
+        """The tasks of each vector."""
+        self._key = key
+        self._collections = 0
+        self._device = device
+        self.steps = 0
+        """Environment steps collected so far."""
+        self.divergences: list[Divergence] = []
+        """Simulations that blew up so far; their last steps are not in the trajectories."""
+        for env, which in zip(envs, self._slices, strict=True):
+            env.set_tasks([task for task in self.tasks[which] for _ in range(self._envs_per_task)])
+        self.seconds = seconds_now(device) - began
+        """Seconds spent on setting the tasks and on collecting so far."""
+
+    @one_torch_thread()
+    def collect(self, make_actor: MakeActor, episodes: int) -> Trajectories:
+        """Plays `episodes` episodes of each task, in as many environments at once as each task has.
+
+        Args:
+            make_actor: Makes who acts in each vector of environments.
+            episodes: Episodes per task, a multiple of the environments per task.
+
+        Returns:
+            Trajectories with the axes `[task, episode, step]`; where a task has one environment, in the order played.
+        """
+        began = seconds_now(self._device)
+        episodes_per_env = episodes // self._envs_per_task
+        vectors = self._reset(make_actor, episodes_per_env)
+        buffers = [self._make_buffer(env, episodes_per_env) for env in self._envs]
+        for step in play(vectors):
+            buffers[step.vector].add(step)
+            self.divergences += step.divergences
+        records = [
+            buffer.trajectories(which.stop - which.start, self.tasks[which])
+            for buffer, which in zip(buffers, self._slices, strict=True)
+        ]
+        trajectories = Trajectories.cat(records).to(self._device)
+        self.steps += trajectories.num_steps
+        self.seconds += seconds_now(self._device) - began
+        return trajectories
+
+    def _reset(self, make_actor: MakeActor, episodes: int) -> list[VectorPlay]:
+        """Resets all environments, each with a seed of its own, and makes the actors."""
+        *seeds, noise_seed = derive_seeds(*self._key, self._collections, count=self._num_envs + 1)
+        self._collections += 1
+        generator = torch.Generator().manual_seed(noise_seed)
+        vectors = []
+        for env, which in zip(self._envs, self._slices, strict=True):
+            own_seeds = seeds[which.start * self._envs_per_task : which.stop * self._envs_per_task]
+            vectors.append(VectorPlay(env, make_actor(which, generator), episodes, own_seeds))
+        return vectors
+
+    def _make_buffer(self, env: TaskVectorEnv, episodes: int) -> RolloutBuffer:
+        distribution = action_distribution(env.single_action_space)
+        observation_size = env.single_observation_space.shape[0]
+        return RolloutBuffer(env.num_envs, episodes, env.horizon, observation_size, distribution)

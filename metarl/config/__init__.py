@@ -1,0 +1,15 @@
+"""Configurations of training runs: models, and their way from and to YAML."""
+
+from metarl.config.files import dump_config as dump_config
+from metarl.config.files import load_config as load_config
+from metarl.config.files import override_config as override_config
+from metarl.config.files import parse_overrides as parse_overrides
+from metarl.config.run import CheckpointConfig as CheckpointConfig
+from metarl.config.run import EvaluationConfig as EvaluationConfig
+from metarl.config.run import RunConfig as RunConfig
+from metarl.config.tasks import BanditTasks as BanditTasks
+from metarl.config.tasks import LocomotionTasks as LocomotionTasks
+from metarl.config.tasks import MetaWorldTasks as MetaWorldTasks
+from metarl.config.tasks import NavigationTasks as NavigationTasks
+from metarl.config.tasks import RegisteredTasks as RegisteredTasks
+from metarl.config.tasks import TabularTasks as TabularTasks

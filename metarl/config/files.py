@@ -1,0 +1,178 @@
+"""Configurations as YAML, read with `safe_load`'s types only, and changed field by field from a command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from metarl.config.run import RunConfig
+from metarl_envs.errors import UserError, unknown
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a configuration and applies overrides from a command line.
+
+    Args:
+        path: A YAML file.
+        overrides: See `override_config`.
+
+    Raises:
+        UserError: If the file is missing, not YAML, or not a valid configuration before or after the overrides.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"no configuration file '{path}'") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read configuration file '{path}': {error}") from None
+    config = _validate(_parse_yaml(text, where=str(path)), where=str(path))
+    return override_config(config, overrides)
+
+
+def override_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """A configuration with some fields changed.
+
+    Args:
+        config: Where to start from.
+        overrides: Such as `["--algorithm.inner.lr", "0.1", "--seed=3"]`: dotted names, dashes for underscores, values
+            as in YAML; several values make a list.
+
+    Raises:
+        UserError: If a field is unknown or a value is not valid for it.
+    """
+    fields = config.model_dump(mode="json")
+    given = parse_overrides(overrides).items()
+    for name, values in sorted(given, key=lambda item: not item[0].endswith(".kind")):  # see `_assign`
+        _assign(fields, name, [_parse_yaml(value, where=f"--{name}") for value in values])
+    return _validate(fields, where="command line")
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Splits `--name value ...` and `--name=value` into values by field name; a name given twice takes the last.
+
+    Raises:
+        UserError: If a value comes before the first name, or a name has no value.
+    """
+    values: dict[str, list[str]] = {}
+    name = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            values[name] = [value] if equals else []
+        elif name is None:
+            raise UserError(f"unexpected argument '{argument}'; fields are set by '--field value'")
+        else:
+            values[name].append(argument)
+    for name, given in values.items():
+        if not given:
+            raise UserError(f"--{name} needs a value, such as '--{name} 1'")
+    return values
+
+
+def dump_config(config: RunConfig) -> str:
+    """The whole configuration as YAML that `load_config` reads back equal."""
+    # Characters beyond ASCII are escaped, as PyYAML does not read all of them back as it writes them.
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+
+
+def _assign(fields: dict[str, Any], name: str, values: list[Any]) -> None:
+    """Sets the field with a dotted name; an unknown last part is left to validation to complain about.
+
+    Another `kind` of a section has other fields: they start from their defaults.
+    """
+    *sections, last = name.replace("-", "_").split(".")
+    for section in sections:
+        if not isinstance(fields.get(section), dict):
+            raise unknown(
+                f"section in --{name}:", section, [key for key, value in fields.items() if isinstance(value, dict)]
+            )
+        fields = fields[section]
+    if last == "kind" and "kind" in fields and values != [fields["kind"]]:
+        fields.clear()
+    single = len(values) == 1 and (isinstance(values[0], list) or not isinstance(fields.get(last), list))
+    fields[last] = values[0] if single else values
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `1e-4` as a number, which YAML 1.1 does not, and `None`, which help texts show, as null."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes strings that `_Loader` would not read as such."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
+    )
+    _class.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"None\Z"), ["N"])
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return _Loader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{where}{line}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is a date in the 13th month, for example
+        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _validate(fields: Any, where: str) -> RunConfig:
+    try:
+        return RunConfig.model_validate(fields)
+    except ValidationError as error:
+        by_path: dict[str, list[ErrorDetails]] = {}
+        for detail in error.errors(include_url=False):
+            by_path.setdefault(_path(fields, detail), []).append(detail)
+        path, details = next(iter(by_path.items()))
+        more = f" (and {len(by_path) - 1} more)" if len(by_path) > 1 else ""
+        raise UserError(f"{where}: {path}: {_explain(details)}{more}") from None
+
+
+def _path(fields: Any, detail: ErrorDetails) -> str:
+    """Where an error is, dotted as the user writes it: pydantic's location without its names of union members."""
+    path = []
+    for key in detail["loc"]:
+        with suppress(KeyError, IndexError, TypeError):
+            fields = fields[key]
+            path.append(str(key))
+    match detail["type"]:
+        case "unknown_field":
+            path.append(detail["ctx"]["field"])
+        case "missing":
+            path.append(str(detail["loc"][-1]))
+        case "union_tag_invalid" | "union_tag_not_found":
+            path.append("kind")
+    return ".".join(path) or "top level"
+
+
+def _explain(details: list[ErrorDetails]) -> str:
+    """What is wrong with one value; there are several details where each member of a union was tried."""
+    detail = details[0]
+    given, expected = detail["input"], " or ".join(each["msg"].removeprefix("Input should be ") for each in details)
+    match detail["type"]:
+        case "unknown_field":
+            return detail["msg"]
+        case "missing" | "union_tag_not_found":
+            return "required, but missing"
+        case "value_error":
+            return detail["msg"].removeprefix("Value error, ")
+        case "union_tag_invalid":
+            given, expected = given["kind"], detail["ctx"]["expected_tags"].replace(", ", " or ")
+        case "model_type" | "model_attributes_type" | "dict_type":
+            expected = "a mapping of fields"
+        case "tuple_type":
+            expected = "a list"
+    close = get_close_matches(str(given), re.findall("'(.*?)'", expected), n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"expected {expected}, got {shorten(repr(given), 60)}{hint}"

@@ -1,0 +1,77 @@
+"""The configuration of a training run: frozen models, typed end to end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, NonNegativeInt, PlainValidator, PositiveInt, SerializeAsAny
+from pydantic_core import PydanticKnownError
+
+from metarl.algorithms import registry
+from metarl.algorithms.base import AlgorithmConfig
+from metarl.config.tasks import TasksConfig
+from metarl.devices import DeviceName
+from metarl.strict import StrictModel
+
+
+class EvaluationConfig(StrictModel):
+    """Evaluation on held-out tasks during training."""
+
+    every: NonNegativeInt = 10
+    """Iterations between evaluations; 0 is never."""
+    adaptation_episodes: tuple[NonNegativeInt, ...] = Field(default=(0, 10), min_length=1)
+    """Numbers of adaptation episodes after which the policy is evaluated."""
+    episodes: PositiveInt = 1
+    """Evaluation episodes per goal."""
+    tasks_per_name: PositiveInt | None = 10
+    """Held-out tasks of each name; None takes all."""
+
+
+class CheckpointConfig(StrictModel):
+    """When checkpoints are written and which are kept."""
+
+    every: PositiveInt = 10
+    """Iterations between checkpoints; the last iteration always has one."""
+    keep_last: PositiveInt = 2
+    """Checkpoints kept, beside the best."""
+
+
+def _validate_algorithm(value: Any) -> AlgorithmConfig:
+    """Validates the settings of whichever algorithm is registered under their `kind`."""
+    if isinstance(value, AlgorithmConfig):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticKnownError("model_type", {"class_name": "AlgorithmConfig"})
+    if "kind" not in value:
+        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'kind'"})
+    kind, names = value["kind"], registry.names()
+    if kind not in names:
+        tags = ", ".join(map(repr, names))
+        raise PydanticKnownError(
+            "union_tag_invalid", {"discriminator": "'kind'", "tag": str(kind), "expected_tags": tags}
+        )
+    return registry.config_class(kind).model_validate(value)
+
+
+class RunConfig(StrictModel):
+    """One training run."""
+
+    seed: NonNegativeInt = 1
+    """What all randomness of the run is derived from."""
+    device: DeviceName = "auto"
+    """Where the learning happens; "auto" is CUDA where there is a device, else the CPU."""
+    threads: PositiveInt | None = None
+    """Threads of PyTorch on the CPU; None is one per core."""
+    double_buffered: bool = False
+    """Half of the tasks step while the policy acts on the other half. For where acting leaves the cores idle, as on a
+    GPU; where policy and simulation share a few cores, it is slower."""
+    iterations: PositiveInt
+    """Meta-iterations (outer steps) to train for."""
+    tasks: TasksConfig
+    """What to train on."""
+    algorithm: Annotated[SerializeAsAny[AlgorithmConfig], PlainValidator(_validate_algorithm)]
+    """What to train with."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Evaluation during training."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """Checkpoints."""

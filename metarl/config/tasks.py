@@ -1,0 +1,175 @@
+"""Which tasks a run is about: a model for each family."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from metarl.strict import StrictModel
+
+if TYPE_CHECKING:
+    from metarl_envs.core import TaskDistribution
+
+
+class MetaWorldTasks(StrictModel):
+    """Robot manipulation tasks of Meta-World."""
+
+    kind: Literal["metaworld"] = "metaworld"
+    """Which family of tasks."""
+    benchmark: Literal["ML1", "ML10", "ML25", "ML45", "custom"]
+    """Which of Meta-World's splits; "custom" takes the names in `train` and `test`."""
+    task: str | None = None
+    """The task of ML1, such as "reach-v3"; None for the others."""
+    train: tuple[str, ...] = ()
+    """Names of the training tasks of "custom"."""
+    test: tuple[str, ...] = ()
+    """Names of the held-out tasks of "custom"."""
+    horizon: int = Field(default=500, ge=1, le=500)
+    """Length of an episode in steps, at most Meta-World's 500."""
+    seed: NonNegativeInt = 1
+    """What the goals are drawn from."""
+    engine: Literal["native", "reference"] = "native"
+    """What steps the environments: the fast engine, or Meta-World's own classes for comparison."""
+    reward: Literal["v1", "v2"] = "v2"
+    """Version of Meta-World's reward functions; "v1" needs the reference engine."""
+
+    def build(self) -> TaskDistribution:
+        """The task distribution that these settings describe.
+
+        Raises:
+            UserError: If there is none such, an unknown task name for example.
+        """
+        from metarl_envs.metaworld import MetaWorld
+
+        return MetaWorld(**self.model_dump(exclude={"kind"}))
+
+
+class NavigationTasks(StrictModel):
+    """Point navigation in the plane (Finn et al. 2017)."""
+
+    kind: Literal["navigation"] = "navigation"
+    """Which family of tasks."""
+    num_train_tasks: PositiveInt = 1000
+    """Goals to train on."""
+    num_test_tasks: PositiveInt = 40
+    """Held-out goals."""
+    horizon: PositiveInt = 100
+    """Length of an episode in steps."""
+    seed: NonNegativeInt = 1
+    """What the goals are drawn from."""
+
+    def build(self) -> TaskDistribution:
+        """The task distribution that these settings describe."""
+        from metarl_envs.navigation import Navigation
+
+        return Navigation(**self.model_dump(exclude={"kind"}))
+
+
+class BanditTasks(StrictModel):
+    """Bernoulli bandits (Duan et al. 2016)."""
+
+    kind: Literal["bandit"] = "bandit"
+    """Which family of tasks."""
+    arms: int = Field(default=5, ge=2)
+    """Arms of each bandit."""
+    num_train_tasks: PositiveInt = 10000
+    """Bandits to train on."""
+    num_test_tasks: PositiveInt = 500
+    """Held-out bandits."""
+    seed: NonNegativeInt = 1
+    """What the arms' probabilities are drawn from."""
+
+    def build(self) -> TaskDistribution:
+        """The task distribution that these settings describe."""
+        from metarl_envs.bandit import Bandit
+
+        return Bandit(**self.model_dump(exclude={"kind"}))
+
+
+class TabularTasks(StrictModel):
+    """Random tabular MDPs (Duan et al. 2016)."""
+
+    kind: Literal["tabular"] = "tabular"
+    """Which family of tasks."""
+    states: int = Field(default=10, ge=2)
+    """States of each MDP."""
+    actions: int = Field(default=5, ge=2)
+    """Actions of each MDP."""
+    horizon: PositiveInt = 10
+    """Length of an episode in steps."""
+    num_train_tasks: PositiveInt = 10000
+    """MDPs to train on."""
+    num_test_tasks: PositiveInt = 500
+    """Held-out MDPs."""
+    seed: NonNegativeInt = 1
+    """What the MDPs are drawn from."""
+
+    def build(self) -> TaskDistribution:
+        """The task distribution that these settings describe."""
+        from metarl_envs.tabular import TabularMDP
+
+        return TabularMDP(**self.model_dump(exclude={"kind"}))
+
+
+class LocomotionTasks(StrictModel):
+    """Running, walking and hopping robots of Gymnasium's, simulated by MuJoCo."""
+
+    kind: Literal["locomotion"] = "locomotion"
+    """Which family of tasks."""
+    family: Literal[
+        "HalfCheetahDir",
+        "HalfCheetahVel",
+        "AntDir",
+        "AntGoal",
+        "HumanoidDir",
+        "Walker2dVel",
+        "HopperRandParams",
+        "Walker2dRandParams",
+    ]
+    """Which robot, and what varies."""
+    num_train_tasks: PositiveInt | None = None
+    """Tasks to train on; None is 1000. HalfCheetahDir always has its two."""
+    num_test_tasks: PositiveInt | None = None
+    """Held-out tasks; None is 40. HalfCheetahDir has none: it is tested on what it is trained on."""
+    horizon: PositiveInt | None = None
+    """Length of an episode in steps; None is the published one, 100 for the half-cheetah, 200 for the others."""
+    seed: NonNegativeInt = 1
+    """What the tasks are drawn from."""
+
+    def build(self) -> TaskDistribution:
+        """The task distribution that these settings describe.
+
+        Raises:
+            UserError: If a number of tasks is given for HalfCheetahDir.
+        """
+        from metarl_envs.locomotion import Locomotion
+
+        return Locomotion(**self.model_dump(exclude={"kind"}))
+
+
+class RegisteredTasks(StrictModel):
+    """A family registered by `metarl_envs.registry.register` or by a plug-in."""
+
+    kind: Literal["registered"] = "registered"
+    """Which family of tasks."""
+    id: str
+    """The name it is registered under."""
+    options: dict[str, bool | int | float | str | None] = Field(default={})
+    """Keyword arguments for its factory."""
+
+    def build(self) -> TaskDistribution:
+        """The task distribution that these settings describe.
+
+        Raises:
+            UserError: If the id is unknown or the factory does not take the options.
+        """
+        from metarl_envs import registry
+
+        return registry.make(self.id, **self.options)
+
+
+TasksConfig = Annotated[
+    MetaWorldTasks | LocomotionTasks | NavigationTasks | BanditTasks | TabularTasks | RegisteredTasks,
+    Field(discriminator="kind"),
+]
