@@ -1,4 +1,4 @@
-"""Plays whole trials: what is earned from the first step on, exploration included, by whoever learns while playing."""
+"""Whole trials: the rewards from the first step on, exploration included, of players that learn while they play."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -17,7 +17,7 @@ from metarl_envs.errors import UserError
 
 @runtime_checkable
 class Player(Protocol):
-    """Learns while it plays a batch of tasks, one per environment: what a trial needs of a `metarl.agents.Agent`."""
+    """Player that learns while it plays a batch of tasks, one per environment; part of `metarl.agents.Agent`."""
 
     def init(self) -> None:
         """Forgets everything about earlier tasks."""
@@ -25,30 +25,30 @@ class Player(Protocol):
     def adapt_action(
         self, observations: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
-        """Actions for observations `(env, obs)`, and arrays `(env, ...)` to hand back to `step`."""
+        """Returns actions for observations `(env, obs)`, and arrays `(env, ...)` to hand back to `step`."""
 
     def step(self, timestep: Timestep) -> None:
-        """Is told what the last actions led to."""
+        """Learns from the results of the last actions."""
 
 
 @one_torch_thread()
 def play_trials(
     player: Player, distribution: TaskDistribution, tasks: Sequence[Task], episodes: int, seed: int
 ) -> Float[np.ndarray, "task episode"]:
-    """The return of each episode of one trial per task, from a blank memory.
+    """Plays one trial per task, starting without experience; returns the return of each episode.
 
-    An environment's seed depends on `seed` and the task's place in `tasks` only: every player meets the same arms that
-    pay at the same pulls, so that players can be compared pair by pair.
+    An environment's seed depends on `seed` and the task's place in `tasks` only: the environments are equally
+    lucky for every player, so that players can be compared task by task.
 
     Args:
-        player: Who plays; it is told of every step.
-        distribution: The family that the tasks belong to; all its episodes last the horizon.
+        player: The player; it learns from every step.
+        distribution: Makes environments for the tasks; all its episodes last the horizon.
         tasks: The tasks to play, all at once.
         episodes: Episodes per trial.
-        seed: What the environments' seeds are derived from; the player's own randomness is its own.
+        seed: Seed of the environments; the player has a random generator of its own.
 
     Raises:
-        UserError: If there is no task or no episode to play.
+        UserError: If there are no tasks or no episodes.
     """
     if not tasks or episodes < 1:
         raise UserError(f"a trial needs at least one task and one episode: got {len(tasks)} and {episodes}")
