@@ -179,7 +179,9 @@ MAML_TRAINING = f"{TRAINING} --algorithm.episodes 2 --algorithm.parallel-episode
 
 
 def test_the_wheel_is_what_runs(installed: Installed, project: Path) -> None:
-    code = "import metarl, metarl_envs, metarl.preset_files as p; print(metarl.__file__, metarl_envs.__file__, p.FOLDER)"
+    code = (
+        "import metarl, metarl_envs, metarl.preset_files as p; print(metarl.__file__, metarl_envs.__file__, p.FOLDER)"
+    )
     folders = run(installed.python, "-P", "-c", code, cwd=project).split()
     assert len(folders) == 3
     assert all(Path(folder).is_relative_to(installed.site_packages) for folder in folders)

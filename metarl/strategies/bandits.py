@@ -115,11 +115,13 @@ def _optimistic_thompson(
     successes: Counts, failures: Counts, rng: np.random.Generator
 ) -> Float[np.ndarray, "task arm"]:
     # max(theta, E[theta]), theta ~ Beta(1 + a, 1 + b)
-    return np.maximum(_thompson(successes, failures, rng), _posterior_mean(successes, failures))
+    mean = _posterior_mean(successes, failures)
+    draws: Float[np.ndarray, "task arm"] = np.maximum(_thompson(successes, failures, rng), mean)
+    return draws
 
 
 def _gittins(pulls: int) -> Scores:
-    # The horizon 1 / (1 - discount) equals the trial's length; for trials of one pull it would leave no discount.
+    # 1 / (1 - discount) = pulls, but at least 2, as a discount of 0 would not look ahead at all.
     discount = max(1 - 1 / pulls, 0.5)
 
     def scores(successes: Counts, failures: Counts, rng: np.random.Generator) -> Float[np.ndarray, "task arm"]:

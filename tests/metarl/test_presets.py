@@ -37,7 +37,7 @@ def test_the_families_and_algorithms_that_users_ask_for_have_presets() -> None:
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_preset_runs_a_short_iteration(path, tmp_path) -> None:
+def test_preset_runs_a_short_iteration(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
     assert path.read_text().startswith("#")  # says where its numbers come from
     run = RunDirectory.create(tmp_path / "run", shorten(config))
@@ -47,7 +47,7 @@ def test_preset_runs_a_short_iteration(path, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_preset_survives_a_round_trip(path, tmp_path) -> None:
+def test_preset_survives_a_round_trip(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
     (tmp_path / "config.yaml").write_text(dump_config(config))
     assert load_config(tmp_path / "config.yaml") == config
