@@ -37,8 +37,8 @@ def play_trials(
 ) -> Float[np.ndarray, "task episode"]:
     """Plays one trial per task, starting without experience; returns the return of each episode.
 
-    An environment's seed depends on `seed` and the task's place in `tasks` only: the environments are equally
-    lucky for every player, so that players can be compared task by task.
+    An environment's seed depends only on `seed` and on the task's place in `tasks`, so that all players meet the same
+    chance and can be compared task by task.
 
     Args:
         player: The player; it learns from every step.
