@@ -1,4 +1,4 @@
-"""Lets `python -m metarl` do what `metarl` does."""
+"""Runs the `metarl` command as `python -m metarl`."""
 
 import sys
 

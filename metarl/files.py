@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never finds half of one."""
+"""Atomic and durable writing of files."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from metarl_envs.errors import UserError
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Writes a file and waits until it is on the disk, so that a full disk is noticed here and not later."""
+    """Writes a file and waits until it is on the disk, so that a full disk raises here and not later."""
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
@@ -15,7 +15,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Waits until the names in a directory are on the disk."""
+    """Waits until the entries of a directory are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -24,7 +24,7 @@ def sync_directory(path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes or replaces a file: after an error or a crash, `path` holds what it held before or all of `data`."""
+    """Writes or replaces a file; after an error or a crash it holds its old content or the new one, never a part."""
     staging = path.with_name(f".{path.name}.tmp")
     try:
         write_synced(staging, data)
@@ -36,10 +36,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def make_room_for(path: Path) -> None:
-    """Makes a file's directory, so that a mistake is not found out after minutes of work.
+    """Makes the directory of a file to be written, so that a wrong path fails before minutes of work.
 
     Raises:
-        UserError: If it cannot be made, or there is a directory where the file should be.
+        UserError: If the directory cannot be made, or the path is itself a directory.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

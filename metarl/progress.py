@@ -1,4 +1,4 @@
-"""What one sees of a training run while it goes on, and how one stops it."""
+"""Progress of a training run on the terminal, and stopping it by a signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class StopSignal:
-    """Turns the first Ctrl-C or SIGTERM into a request to stop after the iteration; a second Ctrl-C interrupts."""
+    """Context in which Ctrl-C or SIGTERM requests a stop after the iteration, and a second Ctrl-C interrupts."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -49,8 +49,8 @@ class Reporter:
     """Shows a bar on a terminal, and one plain line per iteration anywhere else.
 
     Args:
-        iterations: How many the run has in all.
-        start: How many were done before.
+        iterations: Number of iterations of the whole run.
+        start: Number of iterations done before.
     """
 
     def __init__(self, iterations: int, start: int) -> None:
@@ -78,12 +78,12 @@ class Reporter:
         self._bar.stop()
 
     def show(self, iteration: int, env_steps: int, metrics: Mapping[str, float]) -> None:
-        """Tells of a finished iteration.
+        """Shows a finished iteration.
 
         Args:
             iteration: Iterations done, this one included.
             env_steps: Environment steps so far.
-            metrics: Of this iteration.
+            metrics: Metrics of this iteration.
         """
         status = (
             f"{metrics['time/fps']:,.0f} env steps/s, train success {metrics['rollout/success_rate']:.0%},"
@@ -97,7 +97,7 @@ class Reporter:
             print(f"iteration {iteration}/{self._iterations}: {status}, {env_steps:,} steps, ETA {eta}", flush=True)
 
     def finish(self, run: Path, *, interrupted: bool) -> None:
-        """Says where the run is, and how to go on if it was interrupted."""
+        """Prints the run's directory and the next command: to evaluate, or to continue an interrupted run."""
         self._bar.stop()
         if interrupted:
             print(f"stopped; go on with: metarl train --resume {run}")

@@ -1,4 +1,4 @@
-"""The base of every configuration model."""
+"""Base class of all configuration models."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from metarl_envs.errors import unknown
 
 
 class StrictModel(BaseModel):
-    """Frozen, takes no unknown fields and converts no types; the docstring under a field is its help text.
+    """Frozen model without unknown fields or type conversion; the docstring under a field is its help text.
 
     An integer is not read from "3", 3.0 or true; a float is finite and may be written as an integer; a tuple may be
     written as a list, since YAML and JSON have no tuples.

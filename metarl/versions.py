@@ -1,4 +1,4 @@
-"""What a result was made with."""
+"""Versions of the software that a result was made with."""
 
 import platform
 import subprocess
@@ -9,9 +9,10 @@ _PACKAGES = ("metarl-suite", "torch", "numpy", "gymnasium", "mujoco", "metaworld
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and the packages that shape a result, the platform, and metarl's commit if it is a checkout.
+    """Returns the versions of Python and of the packages that affect results, the platform, and metarl's commit.
 
-    Packages that are not installed are left out. A commit ends in "-dirty" where files differ from it.
+    Packages that are not installed are left out, and so is the commit where metarl is not run from a checkout. A commit
+    ends in "-dirty" if files differ from it.
     """
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
@@ -25,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def package_version(package: str) -> str | None:
-    """The installed version of a package, None where it is not installed."""
+    """Returns the installed version of a package, or None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -33,7 +34,8 @@ def package_version(package: str) -> str | None:
 
 
 def _commit(root: Path) -> str | None:
-    if not (root / ".git").exists():  # or git would find the repository of someone who vendors metarl
+    # git would search upwards, and find the repository of a project that contains a copy of metarl.
+    if not (root / ".git").exists():
         return None
     command = [
         "git",

@@ -1,8 +1,8 @@
-"""Plays classic strategies for bandits and tabular MDPs: the same as `metarl baselines`."""
+"""Plays classic strategies for bandits and tabular MDPs: the same as `metarl strategies`."""
 
 import sys
 
 from metarl.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["baselines", *sys.argv[1:]]))
+    sys.exit(main(["strategies", *sys.argv[1:]]))

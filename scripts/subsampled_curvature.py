@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from metarl.acting.sampler import Sampler
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep
@@ -18,7 +19,6 @@ from metarl.config import load_config
 from metarl.devices import keep_freed_memory, resolve_device
 from metarl.optim.conjugate_gradient import conjugate_gradient
 from metarl.optim.vectors import flatten, unflatten
-from metarl.acting.sampler import Sampler
 from metarl.seeding import Stream, generator
 from metarl_envs.parallel import available_cores
 

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import yaml
+from training_runs import train
 
 from metarl.config import load_config
 from metarl.runs import RunDirectory
-from metarl.training import train
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,7 +49,7 @@ def logged_metrics(trainings, folder):
     for index, (preset, overrides) in enumerate(trainings):
         config = load_config(ROOT / "configs" / f"{preset}.yaml", overrides)
         run = RunDirectory.create(folder / str(index), config)
-        train(run.config, run, resume=False)
+        train(run)
         logged |= json.loads((run.path / "metrics.jsonl").read_text()).keys()
     logged = {re.sub(r"/\d+_episodes$", "/<k>_episodes", name) for name in logged - {"iteration", "env_steps"}}
     return {name.replace("/navigation", "/<name>") for name in logged}

@@ -1,16 +1,17 @@
 """RL² on the counting environment: three tasks, trials of two episodes of 2, 3 and 4 steps."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from counting_env import Counting
 
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import RL2Config, ValueBaselineConfig
 from metarl.algorithms.rl2.losses import linear_values, make_samples, make_trials
+from metarl.data.trajectories import TENSORS
 from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.inputs import PolicyInput
-from metarl.acting.sampler import Sampler
 
 CPU = torch.device("cpu")
 CORES = {
@@ -40,7 +41,7 @@ def sampler(key=(1, 2, 3), split=(3,)):
 
 def trials_of(rl2, key=(1, 2, 3)):
     rl2.warm_up(sampler())
-    return make_trials(sampler(key).collect(RecurrentActor(rl2, 3), 2))
+    return make_trials(sampler(key).collect(lambda _, noise: RecurrentActor(rl2, 3, noise), 2))
 
 
 def doubled(trials):
@@ -61,7 +62,7 @@ def longer(trajectories, steps=3):
 
 def in_order(trajectories, order):
     """The same trajectories with their tasks in another order."""
-    return replace(trajectories, **{f.name: getattr(trajectories, f.name)[order] for f in fields(trajectories)})
+    return replace(trajectories, **{name: getattr(trajectories, name)[order] for name in TENSORS})
 
 
 def exact(core="gru", **settings):

@@ -226,8 +226,9 @@ class ParallelVectorEnv(TaskVectorEnv):
 def _start(number: int, envs: slice) -> _Worker:
     ours, theirs = Pipe()
     with theirs:
+        # -P: without it a signal.py or random.py in the working directory would be imported for the standard library's.
         process = subprocess.Popen(  # noqa: S603  (our own interpreter and program)
-            [sys.executable, "-c", _BOOTSTRAP, str(theirs.fileno())],
+            [sys.executable, "-P", "-c", _BOOTSTRAP, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=os.environ | _SINGLE_THREADED,

@@ -20,6 +20,10 @@ class ExploringAgent:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
+    def init(self) -> None:
+        """Has the agent forget everything about earlier tasks."""
+        self._agent.init()
+
     def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         """See `Actor`."""
         return self._agent.adapt_action(np.asarray(observations, dtype=np.float64))

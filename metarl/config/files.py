@@ -15,19 +15,21 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from metarl.config.run import RunConfig
+from metarl.preset_files import find_config
 from metarl_envs.errors import UserError, unknown
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a configuration and applies overrides from a command line.
 
     Args:
-        path: A YAML file.
+        source: Path of a YAML file, or name of a preset such as "ml10-rl2".
         overrides: See `override_config`.
 
     Raises:
         UserError: If the file is missing, not YAML, or not a valid configuration before or after the overrides.
     """
+    path = find_config(Path(source))
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Classic strategies for problems of which theory knows how to play them, to hold a meta-learned one against."""
+"""Classic strategies for bandits and tabular MDPs, to compare meta-learned policies with."""

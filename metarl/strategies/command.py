@@ -1,4 +1,4 @@
-"""`metarl baselines`: plays classic strategies, and RL² runs beside them; prints tables and writes a file."""
+"""`metarl strategies`: plays classic strategies, and RL² runs beside them; prints tables and writes a file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
+from metarl.acting.adaptation import ExploringAgent
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.errors import RunFailure
 from metarl.files import make_room_for, write_atomically
@@ -26,12 +27,13 @@ from metarl_envs.errors import UserError
 from metarl_envs.tabular import TabularMDP
 
 ARMS = (5, 10, 50)
+"""Numbers of arms in the RL² paper (Duan et al. 2016, table 1)."""
 EPISODES = {"bandit": (10, 100, 500), "tabular": (10, 25, 50, 75, 100)}
-"""Lengths of the trials in the RL² paper's tables (Duan et al. 2016, tables 1 and 2)."""
+"""Episodes per trial in the RL² paper (Duan et al. 2016, tables 1 and 2)."""
 
 
 class _Learned(NamedTuple):
-    """An RL² run, and the trials it was trained for."""
+    """RL² run, with the tasks and the episodes per trial that it was trained for."""
 
     player: Player
     distribution: TaskDistribution
@@ -39,7 +41,7 @@ class _Learned(NamedTuple):
     checkpoint: str
 
 
-def run_baselines(
+def run_strategies(
     family: Literal["bandit", "tabular"],
     *,
     arms: Sequence[int] | None = None,
@@ -49,26 +51,26 @@ def run_baselines(
     runs: Sequence[Path] = (),
     output: Path | None = None,
 ) -> Path:
-    """Compares what players earn in a trial on held-out tasks: one trial per task, from its first step on.
+    """Compares players by the sum of rewards in a whole trial, one trial per held-out task.
 
     Args:
         family: Bernoulli bandits or tabular MDPs.
-        arms: Numbers of arms to try, for bandits; the RL² paper's where not given.
-        episodes: Lengths of trials to try; the RL² paper's where not given.
-        tasks: How many held-out tasks.
-        seed: What tasks, chance and the players' randomness are derived from.
-        runs: RL² runs; each plays, by its last checkpoint, the trials that it was trained for.
-        output: The file to write; without it `runs/baselines-<family>-<time>.json`.
+        arms: Numbers of arms to try, for bandits; by default the RL² paper's.
+        episodes: Numbers of episodes per trial to try; by default the RL² paper's.
+        tasks: Number of held-out tasks.
+        seed: Seed of the tasks, the environments and the players.
+        runs: RL² runs; the last checkpoint of each plays the trials that it was trained for.
+        output: The file to write; by default `runs/strategies-<family>-<time>.json`.
 
     Returns:
-        The file.
+        The file written.
 
     Raises:
         UserError: If arms are given for tabular MDPs, a run is not of RL² or was trained for none of the trials, or
             there cannot be such a file.
         RunFailure: If the file cannot be written.
     """
-    path = output or Path("runs", f"baselines-{family}-{datetime.now():%Y%m%d-%H%M%S}.json")
+    path = output or Path("runs", f"strategies-{family}-{datetime.now():%Y%m%d-%H%M%S}.json")
     distributions = _distributions(family, arms, tasks, seed)
     cells = [(distribution, length) for distribution in distributions for length in episodes or EPISODES[family]]
     learned = {f"rl2 {run}": _load(run, cells, seed) for run in runs}
@@ -87,14 +89,14 @@ def run_baselines(
         write_atomically(path, (json.dumps(found) + "\n").encode())
     except OSError as error:
         raise RunFailure(f"cannot write {path}: {error.strerror}") from error
-    console.print(f"Baselines: {path}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"Strategies: {path}", soft_wrap=True, markup=False, highlight=False)
     return path
 
 
 def _distributions(
     family: Literal["bandit", "tabular"], arms: Sequence[int] | None, tasks: int, seed: int
 ) -> list[Bandit] | list[TabularMDP]:
-    """What is played; the training tasks of these are not needed."""
+    """Makes the task distributions to play. They have one training task, as nothing is trained."""
     if family == "bandit":
         return [Bandit(count, num_train_tasks=1, num_test_tasks=tasks, seed=seed) for count in arms or ARMS]
     if arms:
@@ -113,7 +115,7 @@ def _load(path: Path, cells: Sequence[tuple[Bandit | TabularMDP, int]], seed: in
         )
     checkpoint = run.checkpoint("last")
     agent, _ = load_agent(checkpoint, run.config, trained_on, seed)
-    return _Learned(agent, trained_on, length, str(checkpoint))
+    return _Learned(ExploringAgent(agent), trained_on, length, str(checkpoint))
 
 
 def _play(

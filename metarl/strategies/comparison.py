@@ -1,6 +1,6 @@
-"""Every strategy for a family on the same held-out tasks, and learned players beside them."""
+"""Comparison of all classic strategies for a family, and of learned players, on the same held-out tasks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,33 +16,32 @@ from metarl_envs.bandit import Bandit
 from metarl_envs.core import TaskDistribution
 from metarl_envs.tabular import TabularMDP, action_values, models
 
-_MOST_PULLS_SOLVED = 10
-"""The longest trials of bandits whose best strategy is computed."""
+_MAX_PULLS_SOLVED = 10
+"""Longest bandit trials for which the Bayes-optimal return is computed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What was earned in trials of one length on one distribution's held-out tasks."""
+    """Returns of trials of one length on one distribution's held-out tasks."""
 
     distribution: str
-    """Its name."""
+    """Name of the distribution."""
     episodes: int
     """Episodes per trial."""
     task_ids: tuple[str, ...]
-    """The tasks, one trial each."""
+    """Ids of the tasks, one trial each."""
     rewards: Mapping[str, Float[np.ndarray, "task"]]
-    """Sum of a trial's rewards, by player and task."""
+    """Sum of a trial's rewards by player, per task."""
     intervals: Mapping[str, Interval]
-    """Mean over the tasks, by player."""
+    """Mean over the tasks by player, with its interval."""
     bounds: Mapping[str, float]
-    """Expected rewards that no player can beat, by name: of the best strategy, over all tasks there could be; and with
-    each of these tasks known from the start."""
+    """Upper bounds of the expected sum by name: "best strategy" is the Bayes-optimal return over the distribution of
+    tasks, "task known" that of the best actions for each of these tasks."""
     margins: Mapping[str, tuple[str, Interval]]
-    """By learned player: the classic strategy with the highest mean, and how much more than it the player earned,
-    paired by task."""
+    """By learned player: the classic strategy with the highest mean, and the player's gain over it, paired by task."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON types."""
+        """Converts the comparison to JSON types."""
         return {
             "distribution": self.distribution,
             "episodes": self.episodes,
@@ -57,12 +56,12 @@ class Comparison:
 def compare(
     distribution: Bandit | TabularMDP, episodes: int, seed: int, learned: Mapping[str, Player] | None = None
 ) -> Comparison:
-    """Plays one trial per held-out task with every player; all meet the same tasks and the same chance.
+    """Plays one trial per held-out task with every player, all on the same tasks and with the same seeds.
 
     Args:
-        distribution: The family.
+        distribution: The tasks.
         episodes: Episodes per trial; for a bandit, pulls.
-        seed: What the environments' seeds and the strategies' randomness are derived from.
+        seed: Seed of the environments and of the strategies' random generators.
         learned: Further players by name.
     """
     tasks = distribution.test_tasks
@@ -105,24 +104,13 @@ def _bounds(distribution: Bandit | TabularMDP, episodes: int) -> dict[str, float
         values = action_values(models(tasks, distribution.states, distribution.actions), distribution.horizon)
         return {"task known": episodes * float(values[:, 0, 0].max(axis=-1).mean())}
     known = {"task known": episodes * float(np.mean([task.parameters.max() for task in tasks]))}
-    if episodes > _MOST_PULLS_SOLVED:
+    if episodes > _MAX_PULLS_SOLVED:
         return known
     return {"best strategy": bayes_optimal_return(distribution.arms, episodes), **known}
 
 
 def same_problem(one: TaskDistribution, other: TaskDistribution) -> bool:
-    """Whether a player for one distribution can play the other: same family, spaces and horizon."""
+    """Returns true if a player for one distribution can play the other: same family, spaces and horizon."""
     return type(one) is type(other) and all(
         getattr(one, name) == getattr(other, name) for name in ("observation_space", "action_space", "horizon")
     )
-
-
-def in_threes(comparisons: Sequence[Comparison]) -> Iterator[list[Comparison]]:
-    """Comparisons in groups of one distribution, as many as fit beside each other on a terminal."""
-    group: list[Comparison] = []
-    for comparison in comparisons:
-        if group and (len(group) == 3 or group[0].distribution != comparison.distribution):
-            yield group
-            group = []
-        group.append(comparison)
-    yield group

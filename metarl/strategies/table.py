@@ -1,6 +1,6 @@
 """Comparisons as tables for an 80-column terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -8,18 +8,32 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl.evaluation.statistics import LEVEL, Interval
-from metarl.strategies.comparison import Comparison, in_threes
+from metarl.strategies.comparison import Comparison
+
+_MAX_COLUMNS = 3
+"""Lengths of trials that fit beside each other in 80 columns."""
 
 
 def comparison_tables(comparisons: Sequence[Comparison]) -> RenderableType:
-    """One table per distribution and up to three lengths of trials: a row per player, then what none can beat."""
+    """Makes a table per distribution and up to three lengths of trials: rows of players, then of upper bounds."""
     parts: list[RenderableType] = []
-    for group in in_threes(comparisons):
+    for group in table_groups(comparisons):
         tasks = len(group[0].task_ids)
         heading = f"{group[0].distribution}: rewards of a trial, {tasks} held-out task{'s' * (tasks > 1)}"
         parts += [Text(f"{heading} [{LEVEL:.0%} interval over tasks]"), _table(group)]
         parts += [Text(_conclusion(comparison, name)) for comparison in group for name in comparison.margins]
     return Group(*parts)
+
+
+def table_groups(comparisons: Sequence[Comparison]) -> Iterator[list[Comparison]]:
+    """Splits comparisons into those of one table: of one distribution, and no more than fit on a terminal."""
+    group: list[Comparison] = []
+    for comparison in comparisons:
+        if group and (len(group) == _MAX_COLUMNS or group[0].distribution != comparison.distribution):
+            yield group
+            group = []
+        group.append(comparison)
+    yield group
 
 
 def _conclusion(comparison: Comparison, name: str) -> str:

@@ -12,6 +12,7 @@ from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.data.steps import Timestep
+from metarl.evaluation.controls import make_control
 from metarl_envs.errors import UserError
 
 OBSERVATIONS = np.random.default_rng(5).normal(size=(20, 2))
@@ -198,13 +199,14 @@ def test_a_held_state_leaves_nothing_but_the_step_before() -> None:
             agent.eval_action(np.full((1, 2), observation))
             told = np.array([reward])
             agent.step(Timestep(seen, np.zeros((1, 2)), told, told > 9, told > 9, {}))
-            agent._memory = agent._memory._replace(previous_actions=torch.zeros(1, 2))
+            previous = agent._memory.previous._replace(actions=torch.zeros(1, 2))
+            agent._memory = agent._memory._replace(previous=previous)
         return agent.eval_action(seen)
 
     histories = [[], [(0.9, 1.0)], [(-0.5, 3.0), (0.2, -1.0)]]
     remembered = [act_after(history) for history in histories]
     assert not np.array_equal(remembered[0], remembered[1])
-    agent.hold_state()
+    agent = make_control("state-held", agent)
     held = [act_after(history) for history in histories]
     assert all(np.array_equal(each, held[0]) for each in held)
     with pytest.raises(UserError, match="is a control for evaluations"):
@@ -213,4 +215,9 @@ def test_a_held_state_leaves_nothing_but_the_step_before() -> None:
 
 def test_without_a_recurrent_state_there_is_none_to_hold() -> None:
     with pytest.raises(UserError, match="no recurrent state to hold"):
-        make_algorithm("maml").make_agent(seed=1).hold_state()
+        make_control("state-held", make_algorithm("maml").make_agent(seed=1))
+
+
+def test_an_unknown_control_is_named() -> None:
+    with pytest.raises(UserError, match="unknown control 'state-heldd'; did you mean 'state-held'"):
+        make_control("state-heldd", make_algorithm("rl2").make_agent(seed=1))

@@ -1,24 +1,36 @@
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 import metarl.cli
 from metarl import checkpoints
+from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import CheckpointError, Manifest
 from metarl.cli import main
+from metarl.config import RunConfig, load_config, override_config
+from metarl.preset_files import FOLDER, preset_path
 from metarl.runs import RunDirectory
+from metarl_envs.core import TaskDistribution
 from metarl_envs.errors import UserError
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
+Fake = Callable[[str, str, Callable[..., Any] | None], None]
+Trainings = list[tuple[RunConfig, RunDirectory, bool]]
+"""What `train` was called with."""
+
+
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "quick.yaml"
     path.write_text("iterations: 5\ndevice: cpu\ntasks: {kind: navigation}\nalgorithm: {kind: maml}\n")
@@ -26,10 +38,10 @@ def config(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def fake(monkeypatch):
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Replaces one function of a module by another for the commands that import it."""
 
-    def replace(module, name, function):
+    def replace(module: str, name: str, function: Callable[..., Any] | None) -> None:
         stand_in = ModuleType(module)
         setattr(stand_in, name, function)
         monkeypatch.setitem(sys.modules, module, stand_in)
@@ -38,14 +50,14 @@ def fake(monkeypatch):
 
 
 @pytest.fixture
-def trained(fake):
-    """What `train` was called with."""
-    calls = []
+def trained(fake: Fake) -> Trainings:
+    """The trainings started, none of which is done."""
+    calls: Trainings = []
     fake("metarl.training", "train", lambda config, run, resume: calls.append((config, run, resume)))
     return calls
 
 
-def save_checkpoint(run, env_steps):
+def save_checkpoint(run: RunDirectory, env_steps: int) -> Path:
     manifest = Manifest(
         iteration=1, env_steps=env_steps, config={}, task_fingerprint="f", versions={}, score=-env_steps
     )
@@ -53,7 +65,7 @@ def save_checkpoint(run, env_steps):
 
 
 @pytest.fixture
-def run(config, trained):
+def run(config: str, trained: Trainings) -> RunDirectory:
     """A finished run with two checkpoints, of which the first is the best."""
     assert main(["train", config, "--run", "done"]) == 0
     trained.clear()
@@ -63,7 +75,7 @@ def run(config, trained):
     return run
 
 
-def fails(capsys, code, *arguments):
+def fails(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
     """Runs a command that fails with one line on stderr, which is returned without its beginning."""
     capsys.readouterr()
     assert main(list(arguments)) == code
@@ -74,28 +86,58 @@ def fails(capsys, code, *arguments):
     return captured.err.removeprefix("metarl: ").strip()
 
 
-def test_train(config, trained, capsys) -> None:
+def test_train(config: str, trained: Trainings, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", config, "--run", "out/a", "--iterations", "2", "--algorithm.inner.lr=0.5"]) == 0
     [(given, run, resume)] = trained
+    assert isinstance(given.algorithm, MAMLConfig)
     assert (given.iterations, given.algorithm.inner.lr, resume) == (2, 0.5, False)
     assert run.path == Path("out/a")
     assert RunDirectory.open(run.path).config == given
     assert "run directory: out/a\n" in capsys.readouterr().out
 
 
-def test_train_options_may_stand_among_overrides(config, trained) -> None:
+def test_train_options_may_stand_among_overrides(config: str, trained: Trainings) -> None:
     assert main(["train", "--run=b", config, "--iterations", "2", "--run", "c", "--seed", "4"]) == 0
     [(given, run, _)] = trained
     assert (run.path, given.iterations, given.seed) == (Path("c"), 2, 4)
 
 
-def test_train_names_the_run_after_the_configuration(config, trained) -> None:
+def test_train_names_the_run_after_the_configuration(config: str, trained: Trainings) -> None:
     assert main(["train", config]) == 0
     assert trained[0][1].path.parent == Path("runs")
     assert trained[0][1].path.match("quick-[0-9]*-[0-9]*")
 
 
-def test_resume(run, trained) -> None:
+@pytest.mark.parametrize("name", ["navigation-rl2", "navigation-rl2.yaml"])
+def test_train_finds_presets_by_name(name: str, trained: Trainings) -> None:
+    Path("navigation-rl2").mkdir()  # a folder is no configuration
+    assert main(["train", name, "--iterations", "3"]) == 0
+    [(given, run, _)] = trained
+    assert given == override_config(load_config(preset_path("navigation-rl2")), ["--iterations", "3"])
+    assert run.path.match("runs/navigation-rl2-[0-9]*-[0-9]*")
+
+
+@pytest.mark.parametrize("name", ["navigation-rl2", "navigation-rl2.yaml"])
+def test_a_file_wins_over_a_preset(name: str, config: str, trained: Trainings) -> None:
+    Path(config).rename(name)
+    assert main(["train", name]) == 0
+    assert trained[0][0].algorithm.kind == "maml"
+
+
+def test_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets"]) == 0
+    title, *lines, hint = capsys.readouterr().out.splitlines()
+    assert title == "Presets:"
+    assert hint.startswith("Train one: metarl train NAME.")
+    assert hint.endswith(str(FOLDER))
+    names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    assert [line.split()[0] for line in lines] == names
+    for name, line in zip(names, lines, strict=True):
+        first = (CONFIGS / f"{name}.yaml").read_text().splitlines()[0]
+        assert f"# {line.split(maxsplit=1)[1]}" == first
+
+
+def test_resume(run: RunDirectory, trained: Trainings) -> None:
     assert main(["train", "--resume", "done"]) == 0
     assert main(["train", "--resume", "done", "--iterations", "8"]) == 0
     assert [(config.iterations, given.path, resume) for config, given, resume in trained] == [
@@ -105,37 +147,37 @@ def test_resume(run, trained) -> None:
     assert RunDirectory.open(run.path).config.iterations == 8
 
 
-def test_evaluate(run, fake) -> None:
-    calls = []
+def test_evaluate(run: RunDirectory, fake: Fake) -> None:
+    calls: list[tuple[Any, ...]] = []
 
-    def evaluate_run(*args, **kwargs):
+    def evaluate_run(*args: Any, **kwargs: Any) -> None:
         calls.append((*args, kwargs))
 
     fake("metarl.evaluation.command", "evaluate_run", evaluate_run)
     assert main(["evaluate", "done"]) == 0
     arguments = "--checkpoint best --adaptation-episodes 0 5 --episodes 2 --tasks-per-name 4 --split train --seed 9"
-    arguments += " --hold-state"
+    arguments += " --control state-held"
     assert main(["evaluate", "done", *arguments.split()]) == 0
     assert [(call[0].path, call[1].name, call[2]) for call in calls] == [
         (
             Path("done"),
             "000000000002",
             {"adaptation_episodes": (0, 1, 3, 10), "episodes": 3, "tasks_per_name": None, "split": "test", "seed": 1}
-            | {"hold_state": False},
+            | {"control": None},
         ),
         (
             Path("done"),
             "000000000001",
             {"adaptation_episodes": [0, 5], "episodes": 2, "tasks_per_name": 4, "split": "train", "seed": 9}
-            | {"hold_state": True},
+            | {"control": "state-held"},
         ),
     ]
 
 
-def test_watch(run, fake, capsys) -> None:
-    calls = []
+def test_watch(run: RunDirectory, fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[tuple[Any, ...]] = []
 
-    def watch_run(*args, **kwargs):
+    def watch_run(*args: Any, **kwargs: Any) -> list[Path]:
         calls.append((*args, kwargs))
         return [Path("a.mp4"), Path("b.mp4")]
 
@@ -147,13 +189,15 @@ def test_watch(run, fake, capsys) -> None:
     assert capsys.readouterr().out.splitlines()[-2:] == ["video: a.mp4", "video: b.mp4"]
 
 
-def test_export(run, fake, capsys) -> None:
-    written = []
+def test_export(run: RunDirectory, fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    written: list[Path] = []
 
     class Exporting:
         export = staticmethod(written.append)
 
-    def load_agent(checkpoint, config, distribution):
+    def load_agent(
+        checkpoint: Path, config: RunConfig, distribution: TaskDistribution
+    ) -> tuple[type[Exporting], Manifest]:
         assert config == run.config
         assert distribution.name == "navigation"
         return Exporting, checkpoints.load(checkpoint)[1]
@@ -165,7 +209,7 @@ def test_export(run, fake, capsys) -> None:
     assert capsys.readouterr().out.splitlines()[-2:] == [f"policy: {path}" for path in written]
 
 
-def test_tasks(capsys) -> None:
+def test_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ("ML10", "navigation", "bandit", "pick-place-wall-v3"))
@@ -179,8 +223,8 @@ def test_tasks(capsys) -> None:
     assert "benchmark: ML1, task: reach-v3" in capsys.readouterr().out
 
 
-def test_help(config, capsys) -> None:
-    for arguments in (["--help"], ["evaluate", "--help"], ["train", config, "--help"]):
+def test_help(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["evaluate", "--help"], ["train", config, "--help"], ["train", "demo", "--help"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 0
@@ -192,7 +236,7 @@ def test_help(config, capsys) -> None:
     assert not Path("runs").exists()
 
 
-def test_version(capsys) -> None:
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
@@ -207,7 +251,14 @@ def test_version(capsys) -> None:
         ("train", "train needs either a configuration file or --resume RUN; see 'metarl train --help'"),
         ("train quick.yaml --resume done", "train needs either a configuration file or --resume RUN; see"),
         ("train quick.yaml more", "unknown argument 'more'; known: --help, --resume, --run, -h"),
-        ("train none.yaml", "no configuration file 'none.yaml'"),
+        ("train none/a.yaml", "no configuration file 'none/a.yaml'"),
+        (
+            "train none.yaml",
+            "unknown preset 'none.yaml'; 'metarl presets' lists them. Anything else must be the path of",
+        ),
+        ("train ml10-rl", "unknown preset 'ml10-rl'; did you mean 'ml10-rl2'? Anything else must be the path of an"),
+        ("train done", "unknown preset 'done'; "),
+        ("benchmark", "unknown command 'benchmark'; known: "),
         ("train quick.yaml --iteratons 3", "command line: iteratons: unknown field 'iteratons'; did you mean"),
         ("train quick.yaml --algorithm.inner.lrr 3", "command line: algorithm.inner.lrr: unknown field 'lrr'; did you"),
         (
@@ -239,20 +290,26 @@ def test_version(capsys) -> None:
         ("tasks pich-place-v3", "unknown task family 'pich-place-v3'; did you mean 'pick-place-v3'?"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, fake, capsys, arguments, message) -> None:
+def test_mistakes_are_told_in_one_line(
+    run: RunDirectory, fake: Fake, capsys: pytest.CaptureFixture[str], arguments: str, message: str
+) -> None:
     fake("metarl.evaluation.command", "evaluate_run", None)
     fake("metarl.viewing.command", "watch_run", None)
     assert fails(capsys, 2, *arguments.split()).startswith(f"error: {message}")
 
 
-def test_no_cuda(config, trained, capsys, monkeypatch) -> None:
+def test_no_cuda(
+    config: str, trained: Trainings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert fails(capsys, 2, "train", config, "--device", "cuda").startswith("error: device: 'cuda' was asked for")
     assert not Path("runs").exists()
 
 
-def test_a_mistake_found_at_start_up_leaves_no_directory(config, fake, capsys) -> None:
-    def train(config, run, resume):
+def test_a_mistake_found_at_start_up_leaves_no_directory(
+    config: str, fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
         raise UserError("no such\ntask")
 
     fake("metarl.training", "train", train)
@@ -260,8 +317,8 @@ def test_a_mistake_found_at_start_up_leaves_no_directory(config, fake, capsys) -
     assert not Path("a").exists()
 
 
-def test_a_full_disk_is_no_fault_of_the_user(config, fake, capsys) -> None:
-    def train(config, run, resume):
+def test_a_full_disk_is_no_fault_of_the_user(config: str, fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
         raise CheckpointError("could not write checkpoint: No space left on device")
 
     fake("metarl.training", "train", train)
@@ -271,16 +328,16 @@ def test_a_full_disk_is_no_fault_of_the_user(config, fake, capsys) -> None:
     assert Path("a").exists()
 
 
-def test_interruption(capsys, monkeypatch) -> None:
-    def interrupt(argv):
+def test_interruption(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(argv: list[str]) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(metarl.cli, "_run", interrupt)
     assert fails(capsys, 130, "tasks") == "interrupted"
 
 
-def test_faults_of_the_program_keep_their_traceback(config, fake) -> None:
-    def train(config, run, resume):
+def test_faults_of_the_program_keep_their_traceback(config: str, fake: Fake) -> None:
+    def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
         raise ZeroDivisionError
 
     fake("metarl.training", "train", train)
@@ -288,8 +345,10 @@ def test_faults_of_the_program_keep_their_traceback(config, fake) -> None:
         main(["train", config, "--run", "a"])
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "watch", "export", "baselines"])
-def test_scripts_do_what_the_command_does(command, capsys, monkeypatch) -> None:
+@pytest.mark.parametrize("command", ["train", "evaluate", "watch", "export", "strategies"])
+def test_scripts_do_what_the_command_does(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", [f"{command}.py", "--no-such-option"])
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(SCRIPTS / f"{command}.py"), run_name="__main__")

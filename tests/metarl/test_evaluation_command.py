@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from metarl import checkpoints
-from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import Manifest
 from metarl.config import NavigationTasks, RunConfig
@@ -66,11 +65,11 @@ def test_what_was_found_is_kept_and_printed(run, capsys) -> None:
 
 
 def test_a_control_is_named_as_one(run, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(StandingStill, "hold_state", lambda agent: None, raising=False)
-    path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], hold_state=True)
+    monkeypatch.setattr(command, "make_control", lambda name, agent: agent)
+    path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], control="state-held")
     assert path.name == "000000001200-test-k0-episodes3-seed1-state-held.json"
-    assert json.loads(path.read_text())["state_held"]
-    assert "Control: the policy's recurrent state is held" in capsys.readouterr().out
+    assert json.loads(path.read_text())["control"] == "state-held"
+    assert "Control: state-held." in capsys.readouterr().out
 
 
 def test_training_tasks_and_fewer_of_them(run, capsys) -> None:
@@ -87,7 +86,7 @@ def test_the_checkpoint_itself_is_evaluated(run, monkeypatch) -> None:
     """From a real checkpoint of an untrained policy; one of another family is refused."""
     monkeypatch.setattr(command, "load_agent", load_agent)
     distribution = run.config.tasks.build()
-    algorithm = make_algorithm(run.config.algorithm, distribution, torch.device("cpu"))
+    algorithm = run.config.algorithm.build(distribution, torch.device("cpu"))
     manifest = Manifest(
         iteration=0, env_steps=0, config={}, task_fingerprint=distribution.fingerprint, versions={"numpy": "2"}
     )
@@ -99,7 +98,7 @@ def test_the_checkpoint_itself_is_evaluated(run, monkeypatch) -> None:
     first = path.read_bytes()
     assert command.evaluate_run(run, checkpoint, **options).read_bytes() == first
     with pytest.raises(UserError, match="no recurrent state to hold"):
-        command.evaluate_run(run, checkpoint, **options, hold_state=True)
+        command.evaluate_run(run, checkpoint, **options, control="state-held")
     other = run.config.model_copy(update={"tasks": NavigationTasks(num_test_tasks=5)})
     with pytest.raises(UserError, match="was trained on other tasks") as caught:
         command.evaluate_run(RunDirectory(run.path, other), checkpoint)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from metarl import checkpoints
+from metarl.acting.actions import to_environment
 from metarl.acting.agents import Origin
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
@@ -22,6 +23,7 @@ from metarl.algorithms.rl2.config import RL2Config
 from metarl.checkpoints import Manifest
 from metarl.cli import main
 from metarl.config import NavigationTasks, RunConfig
+from metarl.data.steps import Timestep
 from metarl.errors import RunFailure
 from metarl.policies.config import (
     GRUConfig,
@@ -32,8 +34,6 @@ from metarl.policies.config import (
 )
 from metarl.policies.inputs import PolicyInput
 from metarl.runs import RunDirectory
-from metarl.acting.actions import to_environment
-from metarl.data.steps import Timestep
 from metarl.versions import package_version
 from metarl_envs.errors import UserError
 

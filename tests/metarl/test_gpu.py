@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_runs import train
 
 from metarl import checkpoints
-from metarl.algorithms import make_algorithm
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.config import (
     InnerConfig,
     MAMLConfig,
@@ -27,8 +28,6 @@ from metarl.config import EvaluationConfig, NavigationTasks, RunConfig
 from metarl.loading import load
 from metarl.policies.config import LSTMConfig
 from metarl.runs import RunDirectory
-from metarl.acting.sampler import Sampler
-from metarl.training import train
 from metarl_envs.navigation import Navigation
 from scripts.benchmark import command
 from scripts.benchmark.algorithms import ALGORITHM_SUITES
@@ -113,7 +112,7 @@ def assert_close(state, expected, tolerance=5e-4):
 
 def build(name, distribution, device, seed=0):
     torch.manual_seed(seed)
-    return make_algorithm(ALGORITHMS[name], distribution, torch.device(device))
+    return ALGORITHMS[name].build(distribution, torch.device(device))
 
 
 def manifest(distribution):
@@ -183,7 +182,7 @@ def test_training_samples_and_learns_on_the_device_and_its_agent_acts_on_the_cpu
         evaluation=EvaluationConfig(every=1, adaptation_episodes=(0, 2), tasks_per_name=2),
     )
     run = RunDirectory.create(tmp_path / "run", config)
-    train(config, run, resume=False)
+    train(run)
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 2
     assert not any("nonfinite" in line for line in lines)

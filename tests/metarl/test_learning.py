@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config
 from metarl.evaluation.protocol import evaluate
 from metarl.policies.config import GRUConfig
-from metarl.acting.sampler import Sampler
 from metarl.seeding import Stream, generator
 from metarl.strategies.bandits import BanditStrategy, bandit_strategies, bayes_optimal_return
 from metarl.strategies.trials import play_trials

@@ -7,9 +7,9 @@ from counting_env import Counting
 
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig, ProMPConfig, ValueBaselineConfig
-from metarl.evaluation.protocol import evaluate
 from metarl.data.steps import Timestep
 from metarl.data.trajectories import Trajectories
+from metarl.evaluation.protocol import evaluate
 
 OBSERVATIONS = np.array([[0.0, 20.0], [1.0, -3.0]])
 NOTHING = np.zeros(2, bool)

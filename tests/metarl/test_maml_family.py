@@ -8,6 +8,7 @@ import torch
 from counting_env import Counting, CountingEnv
 from maml_problems import make_maml, random_problem
 
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import (
     InnerConfig,
@@ -21,12 +22,11 @@ from metarl.algorithms.maml.config import (
 )
 from metarl.algorithms.maml.losses import exploration_credit, make_batch
 from metarl.algorithms.maml.outer import NonFiniteError
+from metarl.data.trajectories import Trajectories
 from metarl.errors import RunFailure
 from metarl.optim.adam import adam_start, adam_step
 from metarl.optim.vectors import unflatten
-from metarl.acting.sampler import Sampler
 from metarl.seeding import Stream, generator
-from metarl.data.trajectories import Trajectories
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from training_runs import train
 
 from metarl.config import LocomotionTasks, MetaWorldTasks, RunConfig, dump_config, load_config
 from metarl.runs import RunDirectory
-from metarl.training import train
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -37,17 +37,17 @@ def test_the_families_and_algorithms_that_users_ask_for_have_presets() -> None:
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_preset_runs_a_short_iteration(path, tmp_path) -> None:
+def test_preset_runs_a_short_iteration(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
     assert path.read_text().startswith("#")  # says where its numbers come from
     run = RunDirectory.create(tmp_path / "run", shorten(config))
-    train(run.config, run, resume=False)
+    train(run)
     assert run.checkpoint("last").is_dir()
     assert (run.path / "metrics.jsonl").read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_preset_survives_a_round_trip(path, tmp_path) -> None:
+def test_preset_survives_a_round_trip(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
     (tmp_path / "config.yaml").write_text(dump_config(config))
     assert load_config(tmp_path / "config.yaml") == config

@@ -7,13 +7,13 @@ import torch
 from counting_env import Counting
 from rl2_on_counting import in_order, longer
 
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.algorithms.rl2.losses import cut, linear_values, make_samples, make_trials, ppo_terms, surrogate
+from metarl.data.steps import Timestep
 from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.distributions import Gaussian
-from metarl.acting.sampler import Sampler
-from metarl.data.steps import Timestep
 
 CPU = torch.device("cpu")
 CORES = {

@@ -8,11 +8,11 @@ import pytest
 import torch
 from gymnasium.vector.utils import batch_space
 
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
 from metarl.algorithms.rl2.losses import make_trials
 from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
-from metarl.acting.sampler import Sampler
 from metarl_envs.core import Task, TaskVectorEnv
 
 pytestmark = pytest.mark.learning

@@ -9,7 +9,6 @@ import yaml
 from counting_env import Counting
 from page import ROOT, Page, logged_metrics, parse_algorithm
 
-from metarl.algorithms import make_algorithm
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.cli import main
 from metarl.config import load_config
@@ -59,7 +58,7 @@ def test_what_the_page_calls_refused_is_refused(parse) -> None:
         if first.keys() == second.keys():
             together = {name: first[name] | second[name] for name in first}
         with pytest.raises(UserError) as caught:
-            make_algorithm(parse(together), Counting(), torch.device("cpu"))
+            parse(together).build(Counting(), torch.device("cpu"))
         assert "\n" not in str(caught.value)
 
 

@@ -16,7 +16,7 @@ from rl2_on_counting import (
     trials_of,
 )
 
-from metarl.algorithms import make_algorithm
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Samples, make_samples
@@ -26,7 +26,6 @@ from metarl.errors import RunFailure
 from metarl.optim.vectors import flatten
 from metarl.policies.config import HypernetworkHeadConfig, LinearHeadConfig, TransformerConfig
 from metarl.runs import RunDirectory
-from metarl.acting.sampler import Sampler
 from metarl_envs.errors import UserError
 
 NAVIGATION = Path(__file__).parents[2] / "configs" / "navigation-rl2.yaml"
@@ -178,7 +177,7 @@ def test_what_is_saved_is_all_there_is(settings) -> None:
 def test_contradictory_settings_are_named(settings, message) -> None:
     config = RL2Config(**({"meta_batch": 3, "episodes": 2} | settings))
     with pytest.raises(UserError, match=message):
-        make_algorithm(config, Counting(), CPU)
+        config.build(Counting(), CPU)
 
 
 def test_a_shared_core_is_refused_to_a_trust_region() -> None:
@@ -190,7 +189,7 @@ def test_a_shared_core_is_refused_to_a_trust_region() -> None:
 def test_a_memory_shorter_than_the_trial_is_warned_of(memory, warned, caplog) -> None:
     config = RL2Config(meta_batch=3, episodes=2, core=TransformerConfig(memory=memory, model_size=4, heads=1))
     with caplog.at_level(logging.WARNING):
-        make_algorithm(config, Counting(), CPU)
+        config.build(Counting(), CPU)
     assert ("remembers 7 steps, fewer than the 8 steps of a trial (2 episodes of 4); take 8" in caplog.text) == warned
 
 

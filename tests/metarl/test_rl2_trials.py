@@ -6,11 +6,11 @@ import torch
 from counting_env import Counting
 from rl2_on_counting import BASELINES, CORES, CPU, close, doubled, in_order, longer, make_rl2, sampler
 
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config, TRPOConfig
 from metarl.algorithms.rl2.losses import make_trials
 from metarl.evaluation.protocol import evaluate
-from metarl.acting.sampler import Sampler
 
 OUTER = {"ppo": PPOConfig(epochs=3), "trpo": TRPOConfig(cg_iterations=3)}
 

@@ -1,28 +1,31 @@
 import math
-from dataclasses import fields
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from counting_env import Counting
+from counting_env import Counting, CountingEnv
+from torch import Tensor
 
-from metarl.errors import RunFailure
 from metarl.acting.actions import to_environment, to_vectors
-from metarl.acting.actors import RandomActor
+from metarl.acting.actors import PolicyActor, RandomActor
 from metarl.acting.sampler import Sampler
+from metarl.data.trajectories import TENSORS, Trajectories
+from metarl.errors import RunFailure
+from metarl.policies.inputs import PolicyInput
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
 
 
-class RecordingActor:
+class RecordingActor(PolicyActor):
     """Does 0.1, 0.2, ... in its first component and keeps what it was shown."""
 
-    def __init__(self):
-        self.inputs = []
+    def __init__(self, noise: torch.Generator) -> None:
+        super().__init__(Counting().action_space, CPU, noise)
+        self.inputs: list[PolicyInput] = []
 
-    def act(self, inputs, generator):
+    def choose(self, inputs: PolicyInput) -> tuple[Tensor, Tensor]:
         self.inputs.append(inputs)
         actions = torch.zeros(len(inputs.observations), 2)
         actions[:, 0] = 0.1 * len(self.inputs)
@@ -30,40 +33,40 @@ class RecordingActor:
         parameters[:, 2:] = len(self.inputs)  # the logarithms of the standard deviations
         return actions, parameters
 
-    def part(self, tasks):
-        return self
-
 
 class Shifting(RecordingActor):
-    """Does what depends on the task and on the step before; each part of it has a clock of its own."""
+    """Does what depends on the task and on the step before; for each vector there is one, with a clock of its own."""
 
-    def __init__(self, shifts):
-        super().__init__()
+    def __init__(self, shifts: Tensor, noise: torch.Generator) -> None:
+        super().__init__(noise)
         self.shifts = shifts
-        self.parts = []
 
-    def act(self, inputs, generator):
-        actions, parameters = super().act(inputs, generator)
-        lanes = len(actions) // len(self.shifts)
-        actions += self.shifts.repeat_interleave(lanes, 0) + 0.001 * inputs.previous_rewards.unsqueeze(1)
+    def choose(self, inputs: PolicyInput) -> tuple[Tensor, Tensor]:
+        actions, parameters = super().choose(inputs)
+        envs_per_task = len(actions) // len(self.shifts)
+        actions += self.shifts.repeat_interleave(envs_per_task, 0) + 0.001 * inputs.previous_rewards.unsqueeze(1)
         return actions, parameters
 
-    def part(self, tasks):
-        self.parts.append(Shifting(self.shifts[tasks]))
-        return self.parts[-1]
 
-
-def collect(lanes, episodes, tasks=None, actor=None):
+def collect(
+    envs_per_task: int, episodes: int, kind: type[RecordingActor] = RecordingActor
+) -> tuple[Trajectories, Sampler, CountingEnv, RecordingActor]:
+    """What an actor did in the training tasks."""
     distribution = Counting()
-    tasks = tasks or list(distribution.train_tasks)
-    env = distribution.make_env(len(tasks) * lanes)
+    tasks = list(distribution.train_tasks)
+    env = distribution.make_env(len(tasks) * envs_per_task)
     sampler = Sampler([env], tasks, (7, 2, 0), CPU)
-    actor = actor or RecordingActor()
-    return sampler.collect(actor, episodes), sampler, env, actor
+    actors: list[RecordingActor] = []
+
+    def make_actor(tasks: slice, noise: torch.Generator) -> RecordingActor:
+        actors.append(kind(noise))
+        return actors[-1]
+
+    return sampler.collect(make_actor, episodes), sampler, env, actors[0]
 
 
 def test_episodes_one_after_the_other_land_where_they_belong() -> None:
-    trajectories, sampler, _, _ = collect(lanes=1, episodes=2)
+    trajectories, sampler, _, _ = collect(envs_per_task=1, episodes=2)
     assert trajectories.observations.shape == (3, 2, 4, 2)
     # task 1 has episodes of 3 steps: its clock runs 0 1 2 in the first and 3 4 5 in the second, then padding
     assert trajectories.observations[1, :, :, 0].tolist() == [[0, 1, 2, 0], [3, 4, 5, 0]]
@@ -82,14 +85,14 @@ def test_episodes_one_after_the_other_land_where_they_belong() -> None:
 
 
 def test_episodes_side_by_side_are_grouped_by_task() -> None:
-    trajectories, _, env, _ = collect(lanes=2, episodes=4)
+    trajectories, _, env, _ = collect(envs_per_task=2, episodes=4)
     assert trajectories.rewards.shape == (3, 4, 4)
     assert [task.parameters[1] for task in env.tasks] == [10, 10, 20, 20, 30, 30]
     assert trajectories.observations[..., 0, 1].tolist() == [[10.0] * 4, [20.0] * 4, [30.0] * 4]
 
 
 def test_policy_sees_exactly_the_step_before_also_across_episodes() -> None:
-    _, _, _, actor = collect(lanes=1, episodes=2)
+    _, _, _, actor = collect(envs_per_task=1, episodes=2)
     shown = actor.inputs
     assert shown[0].previous_actions.abs().sum() == shown[0].previous_rewards.abs().sum() == 0
     assert shown[0].episode_start.tolist() == [True, True, True]
@@ -100,7 +103,7 @@ def test_policy_sees_exactly_the_step_before_also_across_episodes() -> None:
 
 
 def test_environments_that_wait_for_others_are_not_recorded() -> None:
-    trajectories, _, env, _ = collect(lanes=1, episodes=1)
+    trajectories, _, env, _ = collect(envs_per_task=1, episodes=1)
     assert len(env.received) == 4
     assert trajectories.valid.sum((1, 2)).tolist() == [2, 3, 4]
 
@@ -110,8 +113,11 @@ def test_collections_differ_and_repeat() -> None:
         distribution = Counting()
         env = distribution.make_env(3)
         sampler = Sampler([env], distribution.train_tasks, (7, 2, 0), CPU)
-        actor = RandomActor(distribution.action_space)
-        return sampler.collect(actor, 1), sampler.collect(actor, 1), env.seeds
+
+        def make_actor(tasks: slice, noise: torch.Generator) -> RandomActor:
+            return RandomActor(distribution.action_space, noise)
+
+        return sampler.collect(make_actor, 1), sampler.collect(make_actor, 1), env.seeds
 
     first, second, seeds = run()
     again, _, _ = run()
@@ -122,10 +128,10 @@ def test_collections_differ_and_repeat() -> None:
 
 def test_actions_are_clipped_for_the_environment_and_recorded_as_sampled() -> None:
     class Strong(RecordingActor):
-        def act(self, inputs, generator):
+        def choose(self, inputs: PolicyInput) -> tuple[Tensor, Tensor]:
             return torch.full((len(inputs.observations), 2), 5.0), torch.zeros(len(inputs.observations), 4)
 
-    trajectories, _, env, _ = collect(lanes=1, episodes=1, actor=Strong())
+    trajectories, _, env, _ = collect(envs_per_task=1, episodes=1, kind=Strong)
     assert np.max(env.received) == 1.0
     assert trajectories.actions[0, 0, 0].tolist() == [5.0, 5.0]
 
@@ -147,13 +153,13 @@ def test_discrete_actions_are_one_hot_vectors_for_the_policy() -> None:
 
 def test_non_finite_actions_stop_the_run_and_name_the_place() -> None:
     class Broken(RecordingActor):
-        def act(self, inputs, generator):
+        def choose(self, inputs: PolicyInput) -> tuple[Tensor, Tensor]:
             actions = torch.zeros(len(inputs.observations), 2)
             actions[1, 0] = float("nan")
             return actions, torch.zeros(len(actions), 4)
 
     with pytest.raises(RunFailure, match="non-finite action in environment 1 at step 0"):
-        collect(lanes=1, episodes=1, actor=Broken())
+        collect(envs_per_task=1, episodes=1, kind=Broken)
 
 
 @pytest.mark.parametrize("split", [(1, 2), (2, 1), (1, 1, 1)])
@@ -161,16 +167,24 @@ def test_several_vectors_record_what_one_does(split) -> None:
     def play(split):
         distribution = Counting()
         envs = [distribution.make_env(2 * count) for count in split]
-        actor = Shifting(torch.tensor([[0.0], [0.2], [0.4]]))
         sampler = Sampler(envs, distribution.train_tasks, (7, 2, 0), CPU)
-        return sampler.collect(actor, 4), sampler.steps, [seed for env in envs for seed in env.seeds[0]], actor
+        shifts = torch.tensor([[0.0], [0.2], [0.4]])
+        actors = []
+
+        def make_actor(tasks, noise):
+            actors.append(Shifting(shifts[tasks], noise))
+            return actors[-1]
+
+        trajectories = sampler.collect(make_actor, 4)
+        return trajectories, sampler.steps, [seed for env in envs for seed in env.seeds[0]], actors
 
     alone, steps, seeds, _ = play((3,))
-    together, *others, actor = play(split)
+    together, *others, actors = play(split)
     assert others == [steps, seeds]
-    assert [len(part.shifts) for part in actor.parts] == list(split)
-    for field in fields(alone):
-        assert torch.equal(getattr(together, field.name), getattr(alone, field.name))
+    assert [len(actor.shifts) for actor in actors] == list(split)
+    assert together.tasks == alone.tasks == Counting().train_tasks
+    for name in TENSORS:
+        assert torch.equal(getattr(together, name), getattr(alone, name))
 
 
 def test_the_policy_acts_for_one_vector_while_the_other_steps() -> None:
@@ -186,7 +200,7 @@ def test_the_policy_acts_for_one_vector_while_the_other_steps() -> None:
 
     distribution = Telling()
     envs = [distribution.make_env(count) for count in (2, 1)]
-    Sampler(envs, distribution.train_tasks, (7,), CPU).collect(RecordingActor(), 1)
+    Sampler(envs, distribution.train_tasks, (7,), CPU).collect(lambda tasks, noise: RecordingActor(noise), 1)
     assert happened[:6] == [
         "first begins",
         "second begins",
@@ -212,7 +226,7 @@ def test_environments_that_cannot_be_split_among_the_tasks_are_refused() -> None
 def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch) -> None:
     clock = iter([0.0, 1.0, 50.0, 70.0, 100.0, 400.0])
     monkeypatch.setattr("metarl.acting.sampler.seconds_now", lambda device: next(clock))
-    _, sampler, _, _ = collect(lanes=1, episodes=1)
+    _, sampler, _, _ = collect(envs_per_task=1, episodes=1)
     assert sampler.seconds == 21.0
-    sampler.collect(RecordingActor(), 1)
+    sampler.collect(lambda tasks, noise: RecordingActor(noise), 1)
     assert sampler.seconds == 321.0

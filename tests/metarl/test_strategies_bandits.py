@@ -1,7 +1,10 @@
+from collections.abc import Iterator
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,25 +12,30 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.stats import beta
 
-from metarl.strategies.bandits import EPSILON, BanditStrategy, bandit_strategies, bayes_optimal_return
+from metarl.data.steps import Timestep
+from metarl.strategies.bandits import EPSILON, BanditStrategy, Counts, bandit_strategies, bayes_optimal_return
 from metarl.strategies.gittins import gittins_indices
 from metarl.strategies.trials import Player, play_trials
-from metarl.data.steps import Timestep
 from metarl_envs.bandit import Bandit
 from metarl_envs.core import Task
 
+History = tuple[tuple[int, int], ...]
+"""The arms pulled and their rewards."""
+Policy = dict[History, int]
+"""The arm to pull after each history."""
 
-def scores_of(name, paid, blank, pulls=10, rng=None):
-    paid, blank = np.array([paid], dtype=float), np.array([blank], dtype=float)
-    return bandit_strategies(pulls)[name](paid, blank, rng or np.random.default_rng(0))[0]
+
+def scores_of(name: str, successes: list[int], failures: list[int], pulls: int = 10) -> npt.NDArray[np.float64]:
+    counts = np.array([successes], dtype=float), np.array([failures], dtype=float)
+    scores: npt.NDArray[np.float64] = bandit_strategies(pulls)[name](*counts, np.random.default_rng(0))[0]
+    return scores
 
 
-def pulled_arms(name, paid, blank, times):
+def pulled_arms(name: str, successes: list[int], failures: list[int], times: int) -> npt.NDArray[np.float64]:
     """How often each arm is pulled next, of many draws."""
-    counts = np.broadcast_to(np.array(paid, dtype=float), (times, len(paid)))
-    blanks = np.broadcast_to(np.array(blank, dtype=float), (times, len(blank)))
-    arms = bandit_strategies(10)[name](counts, blanks, np.random.default_rng(1)).argmax(axis=-1)
-    return np.bincount(arms, minlength=len(paid)) / times
+    a, b = (np.broadcast_to(np.array(count, dtype=float), (times, len(count))) for count in (successes, failures))
+    arms = bandit_strategies(10)[name](a, b, np.random.default_rng(1)).argmax(axis=-1)
+    return np.bincount(arms, minlength=len(successes)) / times
 
 
 def test_greedy_by_hand() -> None:
@@ -51,17 +59,17 @@ def test_random_pulls_every_arm_alike() -> None:
     np.testing.assert_allclose(pulled_arms("random", [1, 5, 0], [1, 0, 5], 100_000), [1 / 3] * 3, atol=0.008)
 
 
-def chance_of_being_best(posteriors, arm):
+def chance_of_being_best(posteriors: list[Any], arm: int) -> float:
     others = [posterior for index, posterior in enumerate(posteriors) if index != arm]
-    return quad(lambda x: posteriors[arm].pdf(x) * np.prod([other.cdf(x) for other in others]), 0, 1)[0]
+    return float(quad(lambda x: posteriors[arm].pdf(x) * np.prod([other.cdf(x) for other in others]), 0, 1)[0])
 
 
 def test_thompson_pulls_each_arm_as_often_as_it_is_the_best() -> None:
-    paid, blank = [2, 0, 1], [1, 0, 4]
-    posteriors = [beta(1 + a, 1 + b) for a, b in zip(paid, blank, strict=True)]
+    successes, failures = [2, 0, 1], [1, 0, 4]
+    posteriors = [beta(1 + a, 1 + b) for a, b in zip(successes, failures, strict=True)]
     expected = [chance_of_being_best(posteriors, arm) for arm in range(3)]
     assert sum(expected) == pytest.approx(1)
-    np.testing.assert_allclose(pulled_arms("thompson", paid, blank, 100_000), expected, atol=0.008)
+    np.testing.assert_allclose(pulled_arms("thompson", successes, failures, 100_000), expected, atol=0.008)
 
 
 def test_optimistic_thompson_never_goes_below_the_mean() -> None:
@@ -75,8 +83,8 @@ def test_optimistic_thompson_never_goes_below_the_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("discount", "paid", "blank", "published"),
-    [  # Gittins, Glazebrook & Weber 2011, tables for Bernoulli arms: Beta(1 + paid, 1 + blank)
+    ("discount", "successes", "failures", "published"),
+    [  # Gittins, Glazebrook & Weber 2011, tables for Bernoulli arms: Beta(1 + successes, 1 + failures)
         (0.9, 0, 0, 0.7029),
         (0.9, 1, 0, 0.8001),
         (0.9, 0, 1, 0.5001),
@@ -85,43 +93,45 @@ def test_optimistic_thompson_never_goes_below_the_mean() -> None:
         (0.99, 0, 1, 0.7005),
     ],
 )
-def test_gittins_indices_are_the_published_ones(discount, paid, blank, published) -> None:
-    assert gittins_indices(discount, 3)[paid, blank] == pytest.approx(published, abs=1e-4)
+def test_gittins_indices_are_the_published_ones(
+    discount: float, successes: int, failures: int, published: float
+) -> None:
+    assert gittins_indices(discount, 3)[successes, failures] == pytest.approx(published, abs=1e-4)
 
 
-def slow_gittins_index(discount, paid, blank, depth):
+def slow_gittins_index(discount: float, successes: int, failures: int, depth: int) -> float:
     """The charge per pull at which playing on, for as long as one likes, is worth exactly nothing."""
 
-    def gain(charge):
+    def gain(charge: float) -> float:
         @cache
-        def best(paid, blank):
-            mean = (1 + paid) / (2 + paid + blank)
-            if paid + blank >= depth:
+        def best(a: int, b: int) -> float:
+            mean = (1 + a) / (2 + a + b)
+            if a + b >= depth:
                 return max(0.0, (mean - charge) / (1 - discount))
-            return max(0.0, go_on(paid, blank))
+            return max(0.0, go_on(a, b))
 
-        def go_on(paid, blank):
-            mean = (1 + paid) / (2 + paid + blank)
-            following = mean * best(paid + 1, blank) + (1 - mean) * best(paid, blank + 1)
+        def go_on(a: int, b: int) -> float:
+            mean = (1 + a) / (2 + a + b)
+            following = mean * best(a + 1, b) + (1 - mean) * best(a, b + 1)
             return mean - charge + discount * following
 
-        return go_on(paid, blank)
+        return go_on(successes, failures)
 
-    return brentq(gain, 0.0, 1.0, xtol=1e-10)
+    return float(brentq(gain, 0.0, 1.0, xtol=1e-10))
 
 
-@pytest.mark.parametrize(("paid", "blank"), [(0, 0), (3, 1), (1, 3), (5, 0), (0, 5)])
-def test_gittins_indices_are_those_of_the_definition(paid, blank) -> None:
-    expected = slow_gittins_index(0.8, paid, blank, depth=60)
-    assert gittins_indices(0.8, 5)[paid, blank] == pytest.approx(expected, abs=1e-4)
+@pytest.mark.parametrize(("successes", "failures"), [(0, 0), (3, 1), (1, 3), (5, 0), (0, 5)])
+def test_gittins_indices_are_those_of_the_definition(successes: int, failures: int) -> None:
+    expected = slow_gittins_index(0.8, successes, failures, depth=60)
+    assert gittins_indices(0.8, 5)[successes, failures] == pytest.approx(expected, abs=1e-4)
 
 
 def test_gittins_table_covers_all_that_can_be_seen() -> None:
     indices = gittins_indices(0.9, 6)
-    paid, blank = np.indices((7, 7))
-    assert (np.isfinite(indices) == (paid + blank <= 6)).all()
-    means = (1 + paid) / (2 + paid + blank)
-    seen = paid + blank <= 6
+    successes, failures = np.indices((7, 7))
+    seen = successes + failures <= 6
+    assert (np.isfinite(indices) == seen).all()
+    means = (1 + successes) / (2 + successes + failures)
     assert (indices[seen] > means[seen]).all()
     assert indices[0, 0] == pytest.approx(gittins_indices(0.9, 50)[0, 0], abs=3e-5)
 
@@ -133,10 +143,10 @@ def test_gittins_discount_has_the_trial_as_its_horizon() -> None:
     assert np.isfinite(scores_of("gittins", [0, 0], [0, 0], pulls=1)).all()
 
 
-def exact_value(policy, arms, pulls):
+def exact_value(policy: Policy, pulls: int) -> float:
     """Expected reward of a deterministic policy `history -> arm` under the prior, following every outcome."""
 
-    def value(history):
+    def value(history: History) -> float:
         if len(history) == pulls:
             return 0.0
         arm = policy[history]
@@ -147,7 +157,7 @@ def exact_value(policy, arms, pulls):
     return value(())
 
 
-def all_policies(arms, pulls):
+def all_policies(arms: int, pulls: int) -> Iterator[Policy]:
     """Every deterministic policy; what it would do where it never comes is decided too, and makes no difference."""
     histories = [
         tuple(zip(pulled, outcomes, strict=True))
@@ -161,22 +171,22 @@ def all_policies(arms, pulls):
 
 def test_best_return_beats_every_strategy_there_is() -> None:
     assert bayes_optimal_return(2, 1) == pytest.approx(1 / 2)
-    best = max(exact_value(policy, 2, 2) for policy in all_policies(2, 2))
+    best = max(exact_value(policy, 2) for policy in all_policies(2, 2))
     assert bayes_optimal_return(2, 2) == pytest.approx(best) == pytest.approx(0.5 + 0.5 * (2 / 3) + 0.5 * (1 / 2))
 
 
-def best_of_three_pulls():
+def best_of_three_pulls() -> float:
     """Every policy of three pulls of two arms that pulls arm 0 first: the arms are alike."""
     best = 0.0
     for second in product((0, 1), repeat=2):  # after a blank, after a payment
         for third in product((0, 1), repeat=4):
-            policy = {(): 0}
+            policy: Policy = {(): 0}
             for first_outcome in (0, 1):
-                one = ((0, first_outcome),)
+                one: History = ((0, first_outcome),)
                 policy[one] = second[first_outcome]
                 for outcome in (0, 1):
                     policy[(*one, (second[first_outcome], outcome))] = third[2 * first_outcome + outcome]
-            best = max(best, exact_value(policy, 2, 3))
+            best = max(best, exact_value(policy, 3))
     return best
 
 
@@ -190,10 +200,10 @@ def test_best_return_knows_that_arms_beyond_the_pulls_do_not_matter() -> None:
 
 
 @cache
-def mean_reward(name, arms, pulls, count=4000):
+def mean_reward(name: str, arms: int, pulls: int, count: int = 4000) -> float:
     distribution = Bandit(arms, num_train_tasks=1, num_test_tasks=count, seed=3)
     strategy = BanditStrategy(bandit_strategies(pulls)[name], count, arms, np.random.default_rng(0))
-    return play_trials(strategy, distribution, distribution.test_tasks, pulls, seed=1).sum(axis=-1).mean()
+    return float(play_trials(strategy, distribution, distribution.test_tasks, pulls, seed=1).sum(axis=-1).mean())
 
 
 @pytest.mark.parametrize(
@@ -211,7 +221,7 @@ def mean_reward(name, arms, pulls, count=4000):
         ("gittins", 5, 100, 78.3),
     ],
 )
-def test_strategies_earn_what_the_paper_reports(name, arms, pulls, published) -> None:
+def test_strategies_earn_what_the_paper_reports(name: str, arms: int, pulls: int, published: float) -> None:
     assert mean_reward(name, arms, pulls) == pytest.approx(published, abs=0.2 if pulls == 10 else 1.5)
 
 
@@ -233,12 +243,12 @@ def test_every_strategy_finds_the_arm_that_always_pays() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=10))
-def test_payments_are_counted_for_the_arm_that_was_pulled(pulls) -> None:
+def test_payments_are_counted_for_the_arm_that_was_pulled(pulls: list[tuple[int, bool]]) -> None:
     shown = []
 
-    def record(paid, blank, rng):
-        shown.append((paid.copy(), blank.copy()))
-        return paid
+    def record(successes: Counts, failures: Counts, rng: np.random.Generator) -> Counts:
+        shown.append((successes.copy(), failures.copy()))
+        return successes
 
     strategy = BanditStrategy(record, 1, 3, np.random.default_rng(0))
     assert isinstance(strategy, Player)

@@ -1,17 +1,20 @@
 from itertools import permutations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from metarl.data.steps import Timestep
 from metarl.strategies import tabular
 from metarl.strategies.tabular import (
     EPSILON,
     SAMPLES,
     Experience,
     PlanningStrategy,
+    Values,
     optimistic_transitions,
     posterior_draw,
     posterior_mean,
@@ -19,24 +22,26 @@ from metarl.strategies.tabular import (
     ucrl2,
 )
 from metarl.strategies.trials import Player, play_trials
-from metarl.data.steps import Timestep
 from metarl_envs.tabular import TabularMDP, action_values, models
 
-
-def nothing_seen(tasks=1, states=2, actions=2):
-    return Experience(*np.zeros((2, tasks, states, actions)), np.zeros((tasks, states, actions, states)))
+Earned = tuple[float, dict[str, npt.NDArray[np.float64]]]
 
 
-def some_experience():
+def nothing_seen(tasks: int = 1, states: int = 2, actions: int = 2) -> Experience:
+    visits, reward_sums = np.zeros((2, tasks, states, actions))
+    return Experience(visits, reward_sums, np.zeros((tasks, states, actions, states)))
+
+
+def some_experience() -> Experience:
     """Of one MDP with 2 states and 2 actions: action 1 in state 0 was taken 3 times, the last at an episode's end."""
     seen = nothing_seen()
     seen.visits[0, 0, 1] = 3
-    seen.rewards[0, 0, 1] = 11
-    seen.moves[0, 0, 1] = [0, 2]
+    seen.reward_sums[0, 0, 1] = 11
+    seen.transition_counts[0, 0, 1] = [0, 2]
     return seen
 
 
-def random_experience(seed, tasks=2, states=4, actions=3, most=6):
+def random_experience(seed: int, tasks: int = 2, states: int = 4, actions: int = 3, most: int = 6) -> Experience:
     rng = np.random.default_rng(seed)
     moves = rng.integers(0, most, (tasks, states, actions, states)).astype(float)
     visits = moves.sum(axis=-1)
@@ -56,7 +61,7 @@ def test_posterior_draws_have_the_posteriors_moments() -> None:
     seen = Experience(*(np.repeat(part, count, axis=0) for part in some_experience()))
     rewards, transitions = posterior_draw(seen, np.random.default_rng(0))
     np.testing.assert_allclose(rewards.mean(axis=0), [[1, 3], [1, 1]], atol=0.025)  # five standard errors
-    np.testing.assert_allclose(rewards.var(axis=0), [[1, 1 / 4], [1, 1]], rtol=0.04)
+    np.testing.assert_allclose(rewards.var(axis=0), [[1.0, 1 / 4], [1.0, 1.0]], rtol=0.04)
     np.testing.assert_allclose(transitions.sum(axis=-1), 1)
     share = transitions[:, 0, 1, 1]  # Beta(3, 1)
     assert share.mean() == pytest.approx(3 / 4, abs=0.006)
@@ -65,16 +70,16 @@ def test_posterior_draws_have_the_posteriors_moments() -> None:
 
 
 def test_experience_is_what_was_shown() -> None:
-    taken = []
+    taken: list[Experience] = []
 
-    def plan(seen, horizon, rng):
+    def plan(seen: Experience, horizon: int, rng: np.random.Generator) -> Values:
         taken.append(Experience(*(part.copy() for part in seen)))
         return np.broadcast_to([0.0, 1.0], (2, horizon, 3, 2))  # action 1 everywhere
 
     strategy = PlanningStrategy(plan, num_tasks=2, states=3, actions=2, horizon=2, rng=np.random.default_rng(0))
     assert isinstance(strategy, Player)
 
-    def step(states, rewards, ends):
+    def step(states: list[int], rewards: list[float], ends: bool) -> None:
         observations = np.eye(3)[states]
         actions, _ = strategy.adapt_action(observations)
         assert actions.tolist() == [1, 1]
@@ -87,11 +92,13 @@ def test_experience_is_what_was_shown() -> None:
     assert len(taken) == 2  # one plan per episode
     assert not any(part.any() for part in taken[0])
     assert taken[1].visits[..., 1].tolist() == [[1, 1, 0], [1, 0, 1]]
-    assert taken[1].rewards[..., 1].tolist() == [[1, 3, 0], [2, 0, 4]]
-    assert taken[1].moves[:, 0, 1].tolist() == [[0, 1, 0], [0, 0, 1]]
-    assert taken[1].moves.sum() == 2
+    assert taken[1].reward_sums[..., 1].tolist() == [[1, 3, 0], [2, 0, 4]]
+    assert taken[1].transition_counts[:, 0, 1].tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert taken[1].transition_counts.sum() == 2
     assert not taken[1].visits[..., 0].any()
-    assert strategy.experience.moves.sum() == 2  # state 0 is where the episode began, not where the last one led to
+    assert (
+        strategy.experience.transition_counts.sum() == 2
+    )  # state 0 is where the episode began, not where the last one led to
     strategy.init()
     step([0, 0], [0.0, 0.0], ends=False)
     assert not any(part.any() for part in taken[2])
@@ -112,7 +119,9 @@ distributions = st.lists(st.floats(0.0, 1.0), min_size=2, max_size=5).filter(lam
 
 
 @given(distributions, st.floats(0, 2.5), st.integers(0, 2**32 - 1))
-def test_optimistic_transitions_are_the_best_within_the_distance(weights, spread, seed) -> None:
+def test_optimistic_transitions_are_the_best_within_the_distance(
+    weights: list[float], spread: float, seed: int
+) -> None:
     frequencies = np.array(weights) / sum(weights)
     count = len(weights)
     values = np.sort(np.random.default_rng(seed).normal(size=count))
@@ -143,7 +152,7 @@ def test_ucrl2_by_hand() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_ucrl2_without_radii_is_greedy_and_grows_with_them(seed) -> None:
+def test_ucrl2_without_radii_is_greedy_and_grows_with_them(seed: int) -> None:
     seen = random_experience(seed)
     greedy = action_values(posterior_mean(seen), 3)
     np.testing.assert_allclose(ucrl2(seen, 3, scale=0.0), greedy)
@@ -155,9 +164,11 @@ def test_ucrl2_without_radii_is_greedy_and_grows_with_them(seed) -> None:
 def test_ucrl2_does_not_depend_on_the_names_of_states() -> None:
     seen = random_experience(5, states=3)
     values = ucrl2(seen, 4, scale=0.1)
-    for order in permutations(range(3)):
-        order = list(order)
-        renamed = Experience(seen.visits[:, order], seen.rewards[:, order], seen.moves[:, order][..., order])
+    for permutation in permutations(range(3)):
+        order = list(permutation)
+        renamed = Experience(
+            seen.visits[:, order], seen.reward_sums[:, order], seen.transition_counts[:, order][..., order]
+        )
         np.testing.assert_allclose(ucrl2(renamed, 4, scale=0.1), values[:, :, order])
 
 
@@ -174,7 +185,7 @@ def test_psrl_is_optimal_for_a_draw() -> None:
     np.testing.assert_allclose(values, action_values(posterior_draw(seen, np.random.default_rng(4)), 3))
 
 
-def test_optimistic_psrl_merges_its_draws(monkeypatch) -> None:
+def test_optimistic_psrl_merges_its_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = random_experience(1)
     plan = tabular_strategies()["optimistic psrl"]
     rng = np.random.default_rng(4)
@@ -204,7 +215,7 @@ def test_epsilon_greedy_departs_from_greedy_as_often_as_it_should() -> None:
 
 
 @pytest.fixture(scope="module")
-def earned():
+def earned() -> Earned:
     """Mean return per episode of each strategy, `(episode,)`, over 200 MDPs."""
     distribution = TabularMDP(num_train_tasks=1, num_test_tasks=150, seed=3)
     tasks = distribution.test_tasks
@@ -216,7 +227,7 @@ def earned():
     return best, returns
 
 
-def test_strategies_learn_and_none_beats_the_best(earned) -> None:
+def test_strategies_learn_and_none_beats_the_best(earned: Earned) -> None:
     best, returns = earned
     for name, episodes in returns.items():
         late = episodes[20:].mean()
@@ -230,7 +241,7 @@ def test_strategies_learn_and_none_beats_the_best(earned) -> None:
             assert late > returns["random"].mean() + 6, name
 
 
-def test_strategies_earn_what_the_paper_reports(earned) -> None:
+def test_strategies_earn_what_the_paper_reports(earned: Earned) -> None:
     # What we recall of table 2 of Duan et al. 2016, 25 episodes: random 250.2, PSRL 408.8, BEB 427.8, over 1000 MDPs.
     _, returns = earned
     for name, published in (("random", 250.2), ("psrl", 408.8), ("beb", 427.8)):

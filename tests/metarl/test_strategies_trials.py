@@ -1,10 +1,14 @@
 import json
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from metarl.data.steps import Timestep
 from rich.console import Console
+from training_runs import train
 
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config
@@ -15,10 +19,9 @@ from metarl.loading import load_agent
 from metarl.policies.config import GRUConfig
 from metarl.runs import RunDirectory
 from metarl.strategies.bandits import BanditStrategy, bandit_strategies
-from metarl.strategies.comparison import Comparison, compare, in_threes, same_problem
-from metarl.strategies.table import comparison_tables
+from metarl.strategies.comparison import Comparison, compare, same_problem
+from metarl.strategies.table import comparison_tables, table_groups
 from metarl.strategies.trials import Player, play_trials
-from metarl.training import train
 from metarl_envs.bandit import Bandit
 from metarl_envs.core import Task
 from metarl_envs.errors import UserError
@@ -28,25 +31,27 @@ from metarl_envs.tabular import TabularMDP, action_values, models
 class Fixed:
     """Pulls the same arm in every bandit and writes down what it is told."""
 
-    def __init__(self, arm):
+    def __init__(self, arm: int) -> None:
         self.arm = arm
         self.init()
 
-    def init(self):
-        self.told = []
+    def init(self) -> None:
+        self.told: list[Timestep] = []
 
-    def adapt_action(self, observations):
+    def adapt_action(
+        self, observations: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         return np.full(len(observations), self.arm), {}
 
-    def step(self, timestep):
+    def step(self, timestep: Timestep) -> None:
         self.told.append(timestep)
 
 
-def few(arms):
+def few(arms: int) -> Bandit:
     return Bandit(arms, num_train_tasks=5, num_test_tasks=50)
 
 
-def bandits(*means):
+def bandits(*means: list[float]) -> list[Task]:
     return [Task("bandit", arms) for arms in means]
 
 
@@ -78,7 +83,7 @@ def test_the_player_begins_blank() -> None:
 
 
 @pytest.mark.parametrize(("tasks", "episodes"), [([], 1), (bandits([0.1, 0.2]), 0)])
-def test_nothing_to_play_is_refused(tasks, episodes) -> None:
+def test_nothing_to_play_is_refused(tasks: list[Task], episodes: int) -> None:
     with pytest.raises(UserError, match="at least one task and one episode"):
         play_trials(Fixed(0), few(2), tasks, episodes, seed=1)
 
@@ -117,33 +122,33 @@ def test_bounds_of_tabular_mdps() -> None:
 def test_same_problem() -> None:
     assert same_problem(few(2), Bandit(2, num_train_tasks=1, num_test_tasks=1, seed=2))
     assert not same_problem(few(2), few(3))
-    counts = {"num_train_tasks": 1, "num_test_tasks": 1}
+    counts: dict[str, Any] = {"num_train_tasks": 1, "num_test_tasks": 1}
     assert not same_problem(TabularMDP(**counts), TabularMDP(**counts, horizon=9))
     assert not same_problem(TabularMDP(**counts, states=1, horizon=1), few(5))
 
 
 def test_tables_are_of_one_distribution_and_at_most_three_lengths() -> None:
     comparisons = [compare(few(2), n, seed=1) for n in (1, 2, 3, 4)] + [compare(few(3), 1, seed=1)]
-    assert [[c.episodes for c in group] for group in in_threes(comparisons)] == [[1, 2, 3], [4], [1]]
+    assert [[c.episodes for c in group] for group in table_groups(comparisons)] == [[1, 2, 3], [4], [1]]
 
 
-def train_rl2(path, tasks, episodes):
+def train_rl2(path: str, tasks: BanditTasks | TabularTasks, episodes: int) -> RunDirectory:
     algorithm = RL2Config(meta_batch=2, episodes=episodes, core=GRUConfig(hidden_size=4), outer=PPOConfig(epochs=1))
     evaluation = EvaluationConfig(every=0, tasks_per_name=None)
     config = RunConfig(iterations=1, tasks=tasks, algorithm=algorithm, evaluation=evaluation, device="cpu")
     run = RunDirectory.create(Path(path), config)
-    train(config, run, resume=False)
+    train(run)
     return run
 
 
 FEW = BanditTasks(arms=2, num_train_tasks=5, num_test_tasks=5)
 
 
-def test_a_run_plays_what_it_was_trained_for(capsys) -> None:
+def test_a_run_plays_what_it_was_trained_for(capsys: pytest.CaptureFixture[str]) -> None:
     run = train_rl2("mine", FEW, episodes=4)
     capsys.readouterr()
     arguments = "--arms 2 3 --episodes 4 5 --tasks 30 --seed 7 --run mine --output out/found.json"
-    assert main(["baselines", "bandit", *arguments.split()]) == 0
+    assert main(["strategies", "bandit", *arguments.split()]) == 0
     found = json.loads(Path("out/found.json").read_text())
     assert found["checkpoints"] == {"rl2 mine": str(run.checkpoint("last"))}
     cells = found["comparisons"]
@@ -164,15 +169,15 @@ def test_a_run_plays_what_it_was_trained_for(capsys) -> None:
     assert "bandit-3: rewards of a trial, 30 held-out tasks" in printed
     assert "rl2 mine: " in printed
     assert f"{expected.mean():.2f} [" in printed
-    assert "Baselines: out/found.json" in printed
+    assert "Strategies: out/found.json" in printed
     assert max(map(len, printed.splitlines())) <= 80
     assert "…" not in printed
 
 
-def test_tabular_mdps_from_the_command_line(capsys) -> None:
+def test_tabular_mdps_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     train_rl2("mine", TabularTasks(num_train_tasks=5, num_test_tasks=5), episodes=1)
-    assert main(["baselines", "tabular", "--episodes", "1", "2", "--tasks", "5", "--run", "mine"]) == 0
-    [path] = Path("runs").glob("baselines-tabular-*.json")
+    assert main(["strategies", "tabular", "--episodes", "1", "2", "--tasks", "5", "--run", "mine"]) == 0
+    [path] = Path("runs").glob("strategies-tabular-*.json")
     found = json.loads(path.read_text())
     assert [sorted(cell["margins"]) for cell in found["comparisons"]] == [["rl2 mine"], []]
     assert found["comparisons"][0]["task_ids"] == [
@@ -180,7 +185,9 @@ def test_tabular_mdps_from_the_command_line(capsys) -> None:
     ]
 
 
-def test_what_cannot_be_compared_is_refused_before_anything_is_played(monkeypatch, capsys) -> None:
+def test_what_cannot_be_compared_is_refused_before_anything_is_played(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("metarl.strategies.command.compare", None)
     train_rl2("mine", FEW, episodes=4)
     RunDirectory.create(Path("maml"), RunConfig(iterations=1, tasks=FEW, algorithm=MAMLConfig()))
@@ -196,7 +203,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_played(monkeypatc
         ("bandits", "argument family: invalid choice: 'bandits'"),
         ("bandit --tasks 0", "argument --tasks: expected a whole number of at least 1"),
     ):
-        assert main(["baselines", *arguments.split()]) == 2
+        assert main(["strategies", *arguments.split()]) == 2
         error = capsys.readouterr().err
         assert complaint in error
         assert error.count("\n") == 1

@@ -6,12 +6,15 @@ import signal
 
 import pytest
 import torch
+from training_runs import train
 
 from metarl import checkpoints
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config, ValueBaselineConfig
+from metarl.cli.train import train_in_terminal
 from metarl.config import (
     BanditTasks,
     CheckpointConfig,
@@ -23,8 +26,6 @@ from metarl.config import (
 from metarl.errors import RunFailure
 from metarl.policies.config import GRUConfig, TransformerConfig
 from metarl.runs import RunDirectory
-from metarl.acting.sampler import Sampler
-from metarl.training import train
 from metarl_envs.errors import UserError
 
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=6)
@@ -66,7 +67,7 @@ def make_config(kind, iterations=4, **changes):
 
 def run_training(path, config):
     run = RunDirectory.create(path, config)
-    train(config, run, resume=False)
+    train(run)
     return run
 
 
@@ -101,9 +102,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, cap
         with monkeypatch.context() as patch:
             stop_after(patch, config, iterations)
             capsys.readouterr()
-            train(config, parts, resume=index > 0)
+            train_in_terminal(parts, resume=index > 0)
         assert f"metarl train --resume {parts.path}" in capsys.readouterr().out
-    train(config, parts, resume=True)
+    train(parts, resume=True)
 
     expected, manifest = checkpoints.load(whole.checkpoint("last"))
     state, resumed = checkpoints.load(parts.checkpoint("last"))
@@ -143,7 +144,7 @@ def test_checkpoint_of_other_tasks_is_refused(tmp_path) -> None:
     run = run_training(tmp_path / "run", config)
     other = config.model_copy(update={"tasks": NavigationTasks(num_train_tasks=10, num_test_tasks=4, horizon=6)})
     with pytest.raises(UserError, match="was trained on other tasks"):
-        train(other, run, resume=True)
+        train(RunDirectory(run.path, other), resume=True)
 
 
 def test_checkpoint_of_another_architecture_is_refused(tmp_path) -> None:
@@ -151,7 +152,7 @@ def test_checkpoint_of_another_architecture_is_refused(tmp_path) -> None:
     run = run_training(tmp_path / "run", config)
     wider = config.model_copy(update={"algorithm": MAML_CONFIG.model_copy(update={"hidden_sizes": (5,)})})
     with pytest.raises(UserError, match="does not fit"):
-        train(wider, run, resume=True)
+        train(RunDirectory(run.path, wider), resume=True)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_both_engines_of_meta_world_begin_the_same_training(tmp_path, monkeypatc
 
 def test_an_iterations_seconds_are_split_into_sampling_and_all_else(tmp_path, monkeypatch) -> None:
     clock = iter(range(1000))  # a second passes from one look at it to the next
-    for module in ("sampling", "training"):
+    for module in ("acting.sampler", "training"):
         monkeypatch.setattr(f"metarl.{module}.seconds_now", lambda device: float(next(clock)))
     run = run_training(tmp_path / "run", make_config("maml", iterations=2))
     for line in (run.path / "metrics.jsonl").read_text().splitlines():

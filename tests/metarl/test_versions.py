@@ -1,7 +1,9 @@
 import json
 import platform
 import subprocess
+from pathlib import Path
 
+import pytest
 import torch
 
 from metarl import versions as module
@@ -16,17 +18,17 @@ def test_versions_are_those_in_use() -> None:
     assert json.loads(json.dumps(found)) == found
 
 
-def test_packages_that_are_not_installed_are_left_out(monkeypatch) -> None:
+def test_packages_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PACKAGES", ("torch", "no-such-package"))
     assert package_version("no-such-package") is None
     assert set(versions()) - {"commit"} == {"python", "platform", "torch"}
 
 
-def test_commit_of_a_checkout(tmp_path, monkeypatch) -> None:
+def test_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "__file__", str(tmp_path / "metarl" / "versions.py"))
     assert "commit" not in versions()
 
-    def git(*arguments):
+    def git(*arguments: str) -> str:
         identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
         command = ["git", *identity, "-C", str(tmp_path), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -45,7 +47,7 @@ def test_commit_of_a_checkout(tmp_path, monkeypatch) -> None:
     assert "commit" not in versions()  # the commit is not metarl's
 
 
-def test_no_git(tmp_path, monkeypatch) -> None:
+def test_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".git").mkdir()
     monkeypatch.setattr(module, "__file__", str(tmp_path / "metarl" / "versions.py"))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -10,7 +10,6 @@ import torch
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from metarl import checkpoints
-from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import Manifest
 from metarl.config import BanditTasks, NavigationTasks, RunConfig
@@ -168,7 +167,7 @@ def test_fewer_tasks_than_asked_for_are_all_filmed(watch, make_run) -> None:
 def test_the_checkpoint_itself_is_filmed(make_run, navigation) -> None:
     """From a real checkpoint of an untrained policy; one of other tasks is refused."""
     run = make_run()
-    algorithm = make_algorithm(run.config.algorithm, navigation, torch.device("cpu"))
+    algorithm = run.config.algorithm.build(navigation, torch.device("cpu"))
     checkpoint = checkpoints.save(run.checkpoints, algorithm.state_dict(), manifest(navigation, env_steps=12))
     (path,) = watch_run(run, checkpoint, num_tasks=1, adaptation_episodes=2)
     assert path.name.startswith("000000000012-navigation-")

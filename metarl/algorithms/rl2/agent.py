@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from copy import deepcopy
-from typing import Any, NamedTuple, Protocol, SupportsFloat
+from typing import Any, NamedTuple, Protocol, SupportsFloat, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -25,6 +25,7 @@ from metarl.policies.recurrent import RecurrentPolicy
 from metarl_envs.errors import UserError
 
 
+@runtime_checkable
 class StatefulPolicy(Protocol):
     """A policy with a memory, a step at a time; `metarl.policies.recurrent.RecurrentPolicy` is one."""
 

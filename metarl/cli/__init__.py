@@ -1,0 +1,65 @@
+"""The `metarl` command. Exit codes: 0 done, 1 failed, 2 wrong user input, 130 interrupted.
+
+Each command is a module with `add_parser(commands)` and `run(arguments)`. PyTorch, and all that needs it, is imported
+by `run` only, so that `metarl --help` answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from metarl.cli import evaluate, export, presets, strategies, tasks, train, watch
+from metarl.cli.arguments import Parser, options
+from metarl.errors import RunFailure
+from metarl.versions import package_version
+from metarl_envs.errors import UserError, unknown
+
+_COMMANDS = (train, evaluate, watch, export, strategies, tasks, presets)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Name and arguments of the command; by default those of the process.
+
+    Returns:
+        The exit code. For 1, 2 and 130, one line on stderr gives the reason.
+    """
+    try:
+        _run(sys.argv[1:] if argv is None else list(argv))
+    except UserError as error:
+        return _complain(f"error: {error}", code=2)
+    except RunFailure as error:
+        return _complain(f"failed: {error}", code=1)
+    except KeyboardInterrupt:
+        return _complain("interrupted", code=130)
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"metarl: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _run(argv: list[str]) -> None:
+    parser, commands = _make_parser()
+    if argv and not argv[0].startswith("-") and argv[0] not in commands:
+        raise unknown("command", argv[0], commands)
+    overrides: list[str] = []
+    if argv[:1] == ["train"]:
+        argv, overrides = train.split_overrides(argv, options(commands["train"]))
+    arguments, rest = parser.parse_known_args(argv, argparse.Namespace(overrides=overrides))
+    if rest:
+        raise unknown("argument", rest[0], options(commands[arguments.command]))
+    arguments.run_command(arguments)
+
+
+def _make_parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
+    parser = Parser(prog="metarl", description="Meta-reinforcement learning: train, measure adaptation, watch.")
+    version = package_version("metarl-suite") or "(not installed)"
+    parser.add_argument("--version", action="version", version=f"metarl {version}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    return parser, dict(commands.choices)

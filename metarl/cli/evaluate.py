@@ -1,0 +1,49 @@
+"""`metarl evaluate`: measures adaptation to held-out tasks."""
+
+import argparse
+
+from metarl.cli.arguments import Commands, add_run_arguments, at_least
+
+
+def add_parser(commands: Commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("evaluate", help="measure adaptation to held-out tasks", allow_abbrev=False)
+    parser.set_defaults(run_command=run)
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--adaptation-episodes",
+        metavar="K",
+        type=at_least(0),
+        nargs="+",
+        default=(0, 1, 3, 10),
+        help="numbers of adaptation episodes to try (0 1 3 10)",
+    )
+    parser.add_argument("--episodes", metavar="N", type=at_least(1), default=3, help="evaluation episodes per task (3)")
+    parser.add_argument(
+        "--tasks-per-name", metavar="N", type=at_least(1), help="number of tasks to play of each name (all)"
+    )
+    parser.add_argument("--split", choices=("test", "train"), default="test", help="which tasks (test)")
+    parser.add_argument("--seed", metavar="N", type=at_least(0), default=1, help="seed of the episodes (1)")
+    parser.add_argument(
+        "--control",
+        choices=("state-held",),
+        help="play with a control made of the policy instead: RL² with its state held at the initial value",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluates a checkpoint of a run."""
+    from metarl.evaluation.command import evaluate_run
+    from metarl.runs import RunDirectory
+
+    directory = RunDirectory.open(arguments.run)
+    evaluate_run(
+        directory,
+        directory.checkpoint(arguments.checkpoint),
+        adaptation_episodes=arguments.adaptation_episodes,
+        episodes=arguments.episodes,
+        tasks_per_name=arguments.tasks_per_name,
+        split=arguments.split,
+        seed=arguments.seed,
+        control=arguments.control,
+    )

@@ -1,0 +1,29 @@
+"""`metarl export`: writes a run's policy as an ONNX file."""
+
+import argparse
+from pathlib import Path
+
+from metarl.cli.arguments import Commands, add_run_arguments
+
+
+def add_parser(commands: Commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("export", help="write the policy as an ONNX file", allow_abbrev=False)
+    parser.set_defaults(run_command=run)
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--to", metavar="FILE", type=Path, help="the file to write or replace (RUN/policy-ENVSTEPS.onnx)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Exports a checkpoint of a run."""
+    from metarl.loading import load_agent
+    from metarl.runs import RunDirectory
+
+    directory = RunDirectory.open(arguments.run)
+    checkpoint = directory.checkpoint(arguments.checkpoint)
+    agent, manifest = load_agent(checkpoint, directory.config, directory.config.tasks.build())
+    path = arguments.to or directory.path / f"policy-{manifest.env_steps:012d}.onnx"
+    agent.export(path)
+    print(f"policy: {path}")

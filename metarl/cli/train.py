@@ -1,0 +1,144 @@
+"""`metarl train`: meta-trains a policy, or continues a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metarl.cli.arguments import Commands
+from metarl_envs.errors import UserError
+
+if TYPE_CHECKING:
+    from metarl.config import RunConfig
+    from metarl.runs import RunDirectory
+
+
+def add_parser(commands: Commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "train",
+        help="meta-train a policy",
+        usage="metarl train CONFIG [--run DIR] [--FIELD VALUE ...]\n       metarl train --resume RUN [--iterations N]",
+        epilog="'metarl train CONFIG --help' lists the fields of that configuration.",
+        add_help=False,  # it depends on the configuration
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run_command=run, parser=parser)
+    parser.add_argument(
+        "config", metavar="CONFIG", type=Path, nargs="?", help="a preset (see 'metarl presets') or path to a YAML file"
+    )
+    parser.add_argument("--run", metavar="DIR", type=Path, help="directory to make for the run (runs/CONFIG-TIME)")
+    parser.add_argument("--resume", metavar="RUN", type=Path, help="run to continue after its last checkpoint")
+    parser.add_argument("-h", "--help", action="store_true", help="show this, or the fields of CONFIG, and exit")
+
+
+def split_overrides(argv: list[str], options: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits a command line into the command's own arguments and overrides of configuration fields.
+
+    Args:
+        argv: The command line. Values follow the option that they belong to.
+        options: The command's own options; any other one names a field.
+
+    Returns:
+        The command's own arguments and the overrides, both in their order.
+    """
+    command_arguments: list[str] = []
+    overrides: list[str] = []
+    current = command_arguments
+    for argument in argv:
+        if argument.split("=")[0] in options:
+            current = command_arguments
+        elif argument.startswith("--"):
+            current = overrides
+        current.append(argument)
+    return command_arguments, overrides
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains from a configuration, continues a run, or shows help."""
+    if arguments.help and arguments.config is None:
+        arguments.parser.print_help()
+    elif (arguments.config is None) == (arguments.resume is None):
+        raise UserError("train needs either a configuration file or --resume RUN; see 'metarl train --help'")
+    elif arguments.resume is not None:
+        _resume(arguments)
+    else:
+        _train(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from metarl.config import load_config
+    from metarl.devices import resolve_device
+    from metarl.runs import RunDirectory
+
+    config = load_config(arguments.config, arguments.overrides)
+    if arguments.help:
+        _print_fields(config, arguments.config)
+        return
+    resolve_device(config.device)  # before there is a directory
+    directory = arguments.run or Path("runs", f"{arguments.config.stem}-{datetime.now():%Y%m%d-%H%M%S}")
+    run = RunDirectory.create(directory, config)
+    try:
+        train_in_terminal(run, resume=False)
+    except UserError:
+        run.discard_unless_used()
+        raise
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    from metarl.config import override_config, parse_overrides
+    from metarl.runs import RunDirectory
+
+    others = [name for name in parse_overrides(arguments.overrides) if name != "iterations"]
+    if arguments.run is not None or others:
+        name = others[0] if others else "run"
+        raise UserError(f"--{name} cannot go with --resume, which continues a run as it is; only --iterations can")
+    run = RunDirectory.open(arguments.resume)
+    if arguments.overrides:
+        run.set_config(override_config(run.config, arguments.overrides))
+    train_in_terminal(run, resume=True)
+
+
+def train_in_terminal(run: RunDirectory, resume: bool) -> None:
+    """Trains with progress on the terminal until all iterations are done, or a signal asks to stop.
+
+    Args:
+        run: Where everything is kept.
+        resume: Go on from the run's last checkpoint rather than start.
+
+    Raises:
+        UserError: If settings contradict each other, or the checkpoint does not belong to these tasks.
+        RunFailure: If the run cannot go on; what was checkpointed stays.
+    """
+    from metarl.progress import Reporter, StopSignal
+    from metarl.training import Training
+
+    print(f"run directory: {run.path}", flush=True)
+    with StopSignal() as stop, Training(run, resume=resume) as training:
+        stop.calls(training.stop)
+        with Reporter(training.config.iterations, training.iteration) as reporter:
+            for iteration in training:
+                reporter.show(*iteration)
+            reporter.finish(run.path, interrupted=training.iteration < training.config.iterations)
+
+
+def _print_fields(config: RunConfig, name: Path) -> None:
+    """Prints the fields of a configuration with their meaning and values."""
+    import tyro
+    from pydantic import create_model
+
+    from metarl.config import RunConfig
+
+    # The field's declared type is the base of all algorithms' settings; help is wanted for the one in use.
+    model = create_model("RunConfig", __base__=RunConfig, algorithm=(type(config.algorithm), ...))
+    tyro.cli(
+        model,
+        prog=f"metarl train {name}",
+        description="Every field can be set: --field value. The defaults shown are this file's.",
+        default=model.model_validate(config.model_dump()),
+        args=["--help"],
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+    )

@@ -1,0 +1,52 @@
+"""Presets: the configuration files that come with the package, found by name."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from metarl_envs.errors import UserError
+
+FOLDER = Path(__file__).parent / "presets"
+"""Folder of the presets' YAML files."""
+
+
+def preset_names() -> list[str]:
+    """Returns the names of all presets, in alphabetical order."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def preset_path(name: str) -> Path:
+    """Returns the file of a preset.
+
+    Args:
+        name: Such as "ml10-rl2" or "ml10-rl2.yaml".
+
+    Raises:
+        UserError: If there is no preset of that name.
+    """
+    stem = name.removesuffix(".yaml")
+    names = preset_names()
+    if stem not in names:
+        nearest = get_close_matches(stem, names, n=1)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else "'metarl presets' lists them."
+        raise UserError(f"unknown preset '{name}'; {hint} Anything else must be the path of an existing YAML file")
+    return FOLDER / f"{stem}.yaml"
+
+
+def preset_summary(name: str) -> str:
+    """Returns what a preset says of itself: the first line of its file, without the comment sign."""
+    return preset_path(name).read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
+
+
+def find_config(given: Path) -> Path:
+    """Returns the configuration file that a user means.
+
+    An existing file wins over a preset of the same name.
+
+    Args:
+        given: A path to a YAML file, or the name of a preset.
+
+    Raises:
+        UserError: If it can only be the name of a preset, and there is none of that name.
+    """
+    is_bare_name = len(given.parts) == 1
+    return preset_path(given.name) if is_bare_name and not given.is_file() else given
