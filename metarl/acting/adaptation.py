@@ -26,7 +26,7 @@ class ExploringAgent:
 
     def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         """See `Actor`."""
-        return self._agent.adapt_action(np.asarray(observations, dtype=np.float64))
+        return self._agent.adapt_action(observations)
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         """See `Actor`."""
@@ -47,7 +47,7 @@ class AdaptedAgent:
 
     def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         """See `Actor`."""
-        return self._agent.eval_action(np.asarray(observations, dtype=np.float64)), {}
+        return self._agent.eval_action(observations), {}
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         """See `Actor`."""

@@ -50,7 +50,7 @@ class VectorPlay:
         self._env, self._actor, self._episodes = env, actor, episodes
         self._played = np.zeros(env.num_envs, np.int64)
         self._nothing = np.zeros(env.num_envs, np.bool_)
-        self._observations, _ = env.reset(seed=list(seeds))
+        self._observations = np.asarray(env.reset(seed=list(seeds))[0], dtype=np.float64)
 
     @property
     def done(self) -> bool:
@@ -65,7 +65,9 @@ class VectorPlay:
     def receive(self, vector: int = 0) -> Step:
         """Waits for the step that `send` began, and tells the actor of it."""
         following, rewards, terminated, truncated, infos = self._env.receive()
-        seen, self._observations = self._observations, following  # autoreset: the next episode's first where one ended
+        seen = self._observations
+        # SAME_STEP autoreset: where an episode ended, this is the first observation of the next one.
+        self._observations = np.asarray(following, dtype=np.float64)
         timestep = Timestep(seen, self._actions, rewards, terminated, truncated, self._auxiliary)
         step = Step(
             vector,

@@ -23,7 +23,7 @@ class StandingStill:
     def adapt_action(self, observations):
         return np.zeros((len(observations), 2)), {}
 
-    def step(self, timestep):
+    def step(self, timestep, valid=None):
         pass
 
     def adapt(self):

@@ -92,8 +92,9 @@ class Inert:
         self.diary.append(("eval_action", observations))
         return np.ones((len(observations), 1))
 
-    def step(self, timestep):
+    def step(self, timestep, valid=None):
         self.diary.append(("step", timestep))
+        self.diary.append(("valid", valid))
 
     def adapt(self):
         self.diary.append(("adapt", None))
@@ -111,8 +112,7 @@ class Averager(Inert):
     def init(self):
         self.rewards, self.counts = 0.0, 0.0
 
-    def step(self, timestep):
-        valid = timestep.aux_policy_outputs["valid"]
+    def step(self, timestep, valid=None):
         if "noise" in timestep.aux_policy_outputs:
             self.rewards = self.rewards + valid * (timestep.reward - timestep.observation[:, 1])
             self.counts = self.counts + valid
@@ -215,12 +215,13 @@ def test_every_environment_plays_exactly_its_episodes(lengths, k, steps, episode
     agent = Inert()
     agent.adaptation_steps = steps
     run(agent, tasks, adaptation_episodes=[k], episodes=episodes)
-    adapting = [entry for entry in agent.entries("step") if "noise" in entry.aux_policy_outputs]
-    evaluating = [entry for entry in agent.entries("step") if "noise" not in entry.aux_policy_outputs]
+    everything = list(zip(agent.entries("step"), agent.entries("valid"), strict=True))
+    adapting = [(entry, valid) for entry, valid in everything if "noise" in entry.aux_policy_outputs]
+    evaluating = [(entry, valid) for entry, valid in everything if "noise" not in entry.aux_policy_outputs]
     for told, wanted in ((adapting, k), (evaluating, episodes)):
-        valid = sum((entry.aux_policy_outputs["valid"] for entry in told), np.zeros(len(tasks)))
-        ends = sum(((entry.terminated | entry.truncated) * entry.aux_policy_outputs["valid"] for entry in told), 0.0)
-        assert valid.tolist() == [wanted * length for length in lengths]
+        steps_told = sum((valid for _, valid in told), np.zeros(len(tasks)))
+        ends = sum(((entry.terminated | entry.truncated) * valid for entry, valid in told), 0.0)
+        assert steps_told.tolist() == [wanted * length for length in lengths]
         assert np.all(ends == wanted)
     assert len(agent.entries("adapt")) == max(1, min(k, steps))
 
@@ -235,7 +236,7 @@ def test_episodes_are_spread_over_adaptation_steps(k, steps, rounds) -> None:
     run(agent, [task(length=1)], adaptation_episodes=[k], episodes=2)
     adaptation = [call for count in rounds for call in [*["adapt_action", "step"] * count, "adapt"]]
     evaluation = ["eval_action", "step", "reset"] * 2
-    assert [kind for kind, _ in agent.diary] == ["init", *adaptation, "reset", *evaluation]
+    assert [kind for kind, _ in agent.diary if kind != "valid"] == ["init", *adaptation, "reset", *evaluation]
 
 
 def test_the_agent_is_told_what_it_saw_and_reset_where_an_episode_begins() -> None:
@@ -247,7 +248,7 @@ def test_the_agent_is_told_what_it_saw_and_reset_where_an_episode_begins() -> No
     assert all(observation.dtype == np.float64 for observation in seen)
     steps = [timestep.observation[:, 0].tolist() for timestep in told]
     assert steps == [[0, 0], [1, 1], [0, 2], [0, 0], [1, 1], [0, 2], [1, 0], [0, 1], [1, 2]]
-    valid = [timestep.aux_policy_outputs["valid"].tolist() for timestep in told]
+    valid = [mask.tolist() for mask in agent.entries("valid")]
     assert valid == [[1, 1]] * 2 + [[0, 1]] + [[1, 1]] * 4 + [[0, 1]] * 2
     masks = [mask.tolist() for mask in agent.entries("reset")]
     assert masks == [[True, True], [True, False], [False, True], [True, False], [True, True]]

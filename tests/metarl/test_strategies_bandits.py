@@ -254,13 +254,13 @@ def test_payments_are_counted_for_the_arm_that_was_pulled(pulls: list[tuple[int,
     assert isinstance(strategy, Player)
     nothing = np.zeros((1, 1))
     for arm, pays in pulls:
-        strategy.adapt_action(nothing)
+        strategy.act(nothing)
         ended = np.array([True])
         strategy.step(Timestep(nothing, np.array([arm]), np.array([float(pays)]), ~ended, ended, {}))
-    strategy.adapt_action(nothing)
+    strategy.act(nothing)
     for arm in range(3):
         assert shown[-1][0][0, arm] == sum(pays for pulled, pays in pulls if pulled == arm)
         assert shown[-1][1][0, arm] == sum(not pays for pulled, pays in pulls if pulled == arm)
     strategy.init()
-    strategy.adapt_action(nothing)
+    strategy.act(nothing)
     assert not np.any(shown[-1])

@@ -81,7 +81,7 @@ def test_experience_is_what_was_shown() -> None:
 
     def step(states: list[int], rewards: list[float], ends: bool) -> None:
         observations = np.eye(3)[states]
-        actions, _ = strategy.adapt_action(observations)
+        actions, _ = strategy.act(observations)
         assert actions.tolist() == [1, 1]
         ended = np.full(2, ends)
         strategy.step(Timestep(observations, actions, np.array(rewards), ~ended & False, ended, {}))
@@ -110,7 +110,7 @@ def test_values_of_the_step_and_state_are_followed() -> None:
     ended = np.zeros(1, dtype=bool)
     for step, state in enumerate([0, 1, 1]):
         observations = np.eye(2)[[state]]
-        actions, _ = strategy.adapt_action(observations)
+        actions, _ = strategy.act(observations)
         assert actions[0] == values[0, step, state].argmax()
         strategy.step(Timestep(observations, actions, np.zeros(1), ended, ended, {}))
 

@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from metarl.data.steps import Timestep
 from rich.console import Console
 from training_runs import train
 
@@ -14,6 +12,7 @@ from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import PPOConfig, RL2Config
 from metarl.cli import main
 from metarl.config import BanditTasks, EvaluationConfig, RunConfig, TabularTasks
+from metarl.data.steps import Array, BoolArray, Timestep, TimestepLike
 from metarl.evaluation.statistics import Interval
 from metarl.loading import load_agent
 from metarl.policies.config import GRUConfig
@@ -38,12 +37,11 @@ class Fixed:
     def init(self) -> None:
         self.told: list[Timestep] = []
 
-    def adapt_action(
-        self, observations: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
+    def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         return np.full(len(observations), self.arm), {}
 
-    def step(self, timestep: Timestep) -> None:
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
+        assert isinstance(timestep, Timestep)
         self.told.append(timestep)
 
 

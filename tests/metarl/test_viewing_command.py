@@ -39,7 +39,7 @@ class Seeker:
     def adapt_action(self, observations):
         return np.full(self.shape, 0.01), {}
 
-    def step(self, timestep):
+    def step(self, timestep, valid=None):
         self.steps += 1
 
     def adapt(self):

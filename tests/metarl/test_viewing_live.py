@@ -56,7 +56,7 @@ class Still:
     def adapt_action(self, observations):
         return np.zeros((1, 4)), {}
 
-    def step(self, timestep):
+    def step(self, timestep, valid=None):
         pass
 
     def adapt(self):

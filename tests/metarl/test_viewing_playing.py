@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from metarl.data.steps import Step, Timestep
 from metarl.evaluation import evaluate
-from metarl.viewing.playing import Moment, Step, adapt_and_play
+from metarl.viewing.playing import Moment, adapt_and_play
 from metarl_envs.core import Task, TaskVectorEnv
 from metarl_envs.navigation import Navigation
 
@@ -65,7 +66,7 @@ class Scripted:
         self.calls.append("act")
         return np.array([[self.velocity]])
 
-    def step(self, timestep):
+    def step(self, timestep, valid=None):
         self.calls.append("step")
         self.told.append(timestep)
 
@@ -102,10 +103,18 @@ def test_moments_after_adaptation() -> None:
     ]
 
 
+def make_step(*, reward: float, solved: bool, ended: bool) -> Step:
+    """A step of a single environment."""
+    no = np.array([False])
+    nothing = np.zeros((1, 1))
+    timestep = Timestep(nothing, nothing, np.array([reward]), no, np.array([ended]), {})
+    return Step(0, timestep, ~no, np.zeros(1, np.int64), np.array([solved]), None, no, ())
+
+
 def test_the_first_success_counts() -> None:
-    moment = Moment(4, 1.5, None).after(Step(reward=0.5, solved=True, ended=False))
+    moment = Moment(4, 1.5, None).after(make_step(reward=0.5, solved=True, ended=False))
     assert moment == Moment(5, 2.0, 5)
-    assert moment.after(Step(reward=1.0, solved=True, ended=True)) == Moment(6, 3.0, 5, over=True)
+    assert moment.after(make_step(reward=1.0, solved=True, ended=True)) == Moment(6, 3.0, 5, over=True)
 
 
 def test_a_terminal_state_ends_the_episode() -> None:
@@ -123,7 +132,7 @@ def test_order_of_calls(adaptation_steps, episodes, rounds) -> None:
     expected = ["init"]
     for count in rounds:
         expected += ["explore", "step"] * (count * HORIZON) + ["adapt"]
-    assert agent.calls == [*expected, "reset", *["act", "step"] * HORIZON]
+    assert agent.calls == [*expected, "reset", *["act", "step"] * HORIZON, "reset"]
 
 
 @pytest.mark.parametrize(("adaptation_steps", "episodes"), [(1, 0), (2, 0), (1, 3), (2, 3), (3, 2)])
@@ -131,7 +140,7 @@ def test_what_is_watched_is_what_is_measured(adaptation_steps, episodes) -> None
     watched, measured = Scripted(adaptation_steps), Scripted(adaptation_steps)
     play(episodes, watched)
     evaluate(measured, Navigation(1, 1), [GOAL], adaptation_episodes=[episodes], episodes=1, seed=0, env=Line())
-    assert measured.calls == [*watched.calls, "reset"]
+    assert measured.calls == watched.calls
 
 
 def test_agent_is_told_what_happened() -> None:
@@ -141,10 +150,7 @@ def test_agent_is_told_what_happened() -> None:
     assert exploring.observation.tolist() == [[1.0]]
     assert exploring.action.tolist() == [[1.0]]
     assert exploring.reward.tolist() == [0.0]
-    assert {name: value.tolist() for name, value in exploring.aux_policy_outputs.items()} == {
-        "log_prob": [-0.5],
-        "valid": [1.0],
-    }
+    assert {name: value.tolist() for name, value in exploring.aux_policy_outputs.items()} == {"log_prob": [-0.5]}
     assert acting.observation.tolist() == [[3.0]]
     assert (acting.terminated.tolist(), acting.truncated.tolist()) == ([False], [True])
 
