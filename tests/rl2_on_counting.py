@@ -6,7 +6,7 @@ import torch
 from counting_env import Counting
 
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
-from metarl.algorithms.rl2.config import RL2Config, ValueBaselineConfig
+from metarl.algorithms.rl2.config import RL2Config, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import linear_values, make_samples, make_trials
 from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.inputs import RecurrentInput
@@ -20,8 +20,8 @@ CORES = {
 }
 BASELINES = {
     "linear": {},
-    "shared": {"baseline": ValueBaselineConfig(shares_core=True)},
-    "own": {"baseline": ValueBaselineConfig()},
+    "shared": {"baseline": RL2ValueBaselineConfig(shares_core=True)},
+    "own": {"baseline": RL2ValueBaselineConfig()},
 }
 
 

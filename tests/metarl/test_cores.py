@@ -187,7 +187,7 @@ def test_a_transformer_layer_equals_attention_written_out() -> None:
 
 @pytest.mark.parametrize(("steps", "at_once"), [(1, 100), (7, 100), (7, 2), (7, 0)])
 def test_a_grus_own_gradients_are_those_of_pytorchs(steps, at_once, monkeypatch) -> None:
-    monkeypatch.setattr(rnn, "_NUMBERS_AT_ONCE", at_once * 4 * 6 * 3)
+    monkeypatch.setattr(rnn, "_MAX_GATE_NUMBERS", at_once * 4 * 6 * 3)
     core = core_of("gru")
     weights = torch.randn(3, steps + 1, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 

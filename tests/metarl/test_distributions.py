@@ -93,7 +93,7 @@ def test_normalizer_leaves_inputs_alone_before_any_update_and_bounds_what_hardly
     assert torch.equal(loaded.std, normalizer.std)
 
 
-def test_scores_and_their_tangents_equal_differentiation(family) -> None:
+def test_scores_and_their_jvps_equal_differentiation(family) -> None:
     draw = torch.Generator().manual_seed(5)
     parameters, tangent = torch.randn(2, 6, family.parameter_size, generator=draw, dtype=torch.float64)
     actions = family.sample(parameters, draw)
@@ -103,4 +103,4 @@ def test_scores_and_their_tangents_equal_differentiation(family) -> None:
 
     torch.testing.assert_close(family.score(parameters, actions), score(parameters))
     expected = torch.func.jvp(score, (parameters,), (tangent,))[1]
-    torch.testing.assert_close(family.score_tangent(parameters, actions, tangent), expected)
+    torch.testing.assert_close(family.score_jvp(parameters, actions, tangent), expected)

@@ -9,7 +9,7 @@ from rl2_on_counting import in_order, longer
 
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import RL2Config
-from metarl.algorithms.rl2.losses import cut, linear_values, make_samples, make_trials, ppo_terms, surrogate
+from metarl.algorithms.rl2.losses import cut_into_chunks, linear_values, make_samples, make_trials, ppo_terms, surrogate
 from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.distributions import Gaussian
 from metarl.sampling import Sampler
@@ -197,7 +197,7 @@ def test_clipped_surrogate_worked_out_by_hand() -> None:
 def test_rows_are_cut_into_chunks_in_order() -> None:
     samples = samples_of(play(make_rl2()))
     assert samples.valid.shape == (3, 8)
-    rows = cut(samples, 3)
+    rows = cut_into_chunks(samples, 3)
     assert rows.valid.shape == (9, 3)
     assert rows.valid.any(1).tolist() == [True, True, False, True, True, False, True, True, True]
     for task in range(3):

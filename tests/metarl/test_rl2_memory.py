@@ -9,8 +9,9 @@ import torch
 from gymnasium.vector.utils import batch_space
 
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
-from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
+from metarl.algorithms.rl2.config import RL2Config, RL2LinearBaselineConfig, RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import make_trials
+from metarl.optim.config import TrustRegionConfig
 from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
 from metarl.sampling import Sampler
 from metarl_envs.core import Task, TaskVectorEnv
@@ -87,7 +88,7 @@ def train(core, iterations, remembers=True, **settings):
             "core": CORES[core],
             "discount": 1.0,
             "gae_lambda": 1.0,
-            "outer": PPOConfig(lr=1e-2, epochs=4, minibatches=2),
+            "outer": RL2PPOConfig(lr=1e-2, epochs=4, minibatches=2),
             **settings,
         }
     )
@@ -108,7 +109,7 @@ def train(core, iterations, remembers=True, **settings):
     ("core", "iterations", "lr"), [("gru", 60, 1e-2), ("lstm", 30, 1e-2), ("transformer", 40, 5e-3)]
 )
 def test_every_core_remembers_the_cue(core, iterations, lr) -> None:
-    assert train(core, iterations, outer=PPOConfig(lr=lr, epochs=4, minibatches=2)) > 0.9
+    assert train(core, iterations, outer=RL2PPOConfig(lr=lr, epochs=4, minibatches=2)) > 0.9
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -122,9 +123,9 @@ def test_chunks_shorter_than_the_gap_do_not_learn_what_whole_trials_do() -> None
 
 
 def test_a_trust_region_and_a_critic_learn_it_too() -> None:
-    assert train("lstm", 25, outer=TRPOConfig(max_kl=0.03), baseline=ValueBaselineConfig()) > 0.9
+    assert train("lstm", 25, outer=TrustRegionConfig(max_kl=0.03), baseline=RL2ValueBaselineConfig()) > 0.9
 
 
 def test_a_baseline_fitted_to_each_trial_by_itself_hides_what_comes_once_a_trial() -> None:
     """It knows how the trial went, so that nothing is left to learn from."""
-    assert train("lstm", 30, baseline=LinearBaselineConfig(per_task=True)) < 0.6
+    assert train("lstm", 30, baseline=RL2LinearBaselineConfig(per_task=True)) < 0.6

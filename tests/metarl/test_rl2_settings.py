@@ -18,11 +18,12 @@ from rl2_on_counting import (
 
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.rl2.algorithm import RL2
-from metarl.algorithms.rl2.config import PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
+from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
+from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Samples, make_samples
-from metarl.algorithms.rl2.unrolling import unroll
 from metarl.cli import main
 from metarl.errors import RunFailure
+from metarl.optim.config import TrustRegionConfig
 from metarl.optim.vectors import flatten
 from metarl.policies.config import HypernetworkHeadConfig, LinearHeadConfig, TransformerConfig
 from metarl.runs import RunDirectory
@@ -34,16 +35,16 @@ SMALL = ["--tasks.horizon", "5", "--tasks.num-train-tasks", "4", "--tasks.num-te
 SMALL += ["--algorithm.meta-batch", "2", "--iterations", "1", "--evaluation.every", "0", "--device", "cpu"]
 
 
-@pytest.mark.parametrize("outer", [PPOConfig(epochs=60, lr=3e-3), TRPOConfig()], ids=["ppo", "trpo"])
+@pytest.mark.parametrize("outer", [RL2PPOConfig(epochs=60, lr=3e-3), TrustRegionConfig()], ids=["ppo", "trpo"])
 def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer) -> None:
-    baseline = ValueBaselineConfig(epochs=60, lr=3e-3)
+    baseline = RL2ValueBaselineConfig(epochs=60, lr=3e-3)
     rl2 = make_rl2(outer=outer, baseline=baseline)
     trials = trials_of(rl2)
     losses = [rl2.learn(trials, torch.Generator().manual_seed(0))["train/value_loss"] for _ in range(4)]
     assert losses[-1] < 0.2 * losses[0]
     critic = rl2.network.critic
     assert critic.return_normalizer.mean.item() > 30  # trials' returns are in the hundreds, not in standard units
-    values, _ = unroll(rl2.network, trials.inputs, 8)
+    values, _ = values_and_chunk_states(rl2.network, trials.inputs, 8)
     samples = make_samples(trials, torch.where(trials.valid, critic.to_returns(values), 0.0), 0.99, 1.0)
     mean = samples.returns[trials.valid]
     assert (critic.to_returns(values)[trials.valid] - mean).std() < 0.5 * mean.std()
@@ -61,7 +62,7 @@ def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_onto_it(head
 
 
 def test_returns_are_learned_raw_if_wanted() -> None:
-    rl2 = make_rl2(baseline=ValueBaselineConfig(normalize_returns=False))
+    rl2 = make_rl2(baseline=RL2ValueBaselineConfig(normalize_returns=False))
     rl2.learn(trials_of(rl2), torch.Generator().manual_seed(0))
     assert rl2.network.critic.return_normalizer.count == 0
 
@@ -91,24 +92,24 @@ def spoil(rl2, monkeypatch, times):
 
 
 def test_updates_that_are_not_finite_are_skipped_counted_and_told(monkeypatch, caplog) -> None:
-    rl2 = make_rl2(outer=PPOConfig(epochs=6))
+    rl2 = make_rl2(outer=RL2PPOConfig(epochs=6))
     trials = trials_of(rl2)
     spoil(rl2, monkeypatch, 4)
     metrics = rl2.learn(trials, torch.Generator().manual_seed(0))
     assert metrics["train/skipped_updates"] == 4.0
-    assert caplog.messages == ["updates skipped because their loss or gradient was not finite: 4"]
+    assert caplog.messages == ["updates skipped because a number in them was not finite: 4"]
     assert all(torch.isfinite(p).all() for p in rl2.policy.parameters())
     assert {int(tensor) for name, tensor in rl2.state_dict().items() if name.endswith(".step")} == {2}
     assert rl2.learn(trials, torch.Generator().manual_seed(0))["train/skipped_updates"] == 0.0
 
 
 def test_five_in_a_row_end_the_run_also_across_iterations_and_a_resume(monkeypatch) -> None:
-    rl2 = make_rl2(outer=PPOConfig(epochs=3))
+    rl2 = make_rl2(outer=RL2PPOConfig(epochs=3))
     trials = trials_of(rl2)
     spoil(rl2, monkeypatch, 100)
     before = flatten(dict(rl2.policy.named_parameters())).clone()
     rl2.learn(trials, torch.Generator().manual_seed(0))
-    resumed = make_rl2(outer=PPOConfig(epochs=3))
+    resumed = make_rl2(outer=RL2PPOConfig(epochs=3))
     resumed.load_state_dict(rl2.state_dict())
     for each in (rl2, resumed):
         spoil(each, monkeypatch, 100)
@@ -118,7 +119,7 @@ def test_five_in_a_row_end_the_run_also_across_iterations_and_a_resume(monkeypat
 
 
 def test_a_trust_region_step_from_numbers_that_are_not_finite_is_skipped() -> None:
-    rl2 = make_rl2(outer=TRPOConfig())
+    rl2 = make_rl2(outer=TrustRegionConfig())
     trials = trials_of(rl2)
     broken = trials._replace(log_probs=torch.where(trials.valid, -torch.inf, 0.0))
     before = flatten(dict(rl2.policy.named_parameters())).clone()
@@ -145,7 +146,7 @@ RESUMED = {
     "gru": {"core": "gru"},
     "lstm, own critic": {"core": "lstm", "chunk": 3, **BASELINES["own"]},
     "transformer, shared critic": {"core": "transformer", **BASELINES["shared"]},
-    "trpo, own critic": {"outer": TRPOConfig(), **BASELINES["own"]},
+    "trpo, own critic": {"outer": TrustRegionConfig(), **BASELINES["own"]},
     "hypernetwork": {"head": HypernetworkHeadConfig(hidden_size=2)},
 }
 
@@ -155,7 +156,7 @@ def test_what_is_saved_is_all_there_is(settings) -> None:
     def iterate(rl2, iteration):
         return rl2.meta_iteration(sampler((7, iteration)), torch.Generator().manual_seed(iteration))
 
-    settings = {"outer": PPOConfig(epochs=2, minibatches=2)} | settings
+    settings = {"outer": RL2PPOConfig(epochs=2, minibatches=2)} | settings
     rl2 = make_rl2(**settings)
     rl2.warm_up(sampler())
     iterate(rl2, 0)
@@ -171,7 +172,7 @@ def test_what_is_saved_is_all_there_is(settings) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"outer": PPOConfig(minibatches=4)}, "minibatches: 4 is more than algorithm.meta_batch = 3"),
+        ({"outer": RL2PPOConfig(minibatches=4)}, "minibatches: 4 is more than algorithm.meta_batch = 3"),
         ({"chunk": 9}, r"algorithm.chunk: 9 is more than the 8 steps of a trial \(2 episodes of 4\)"),
     ],
 )
@@ -183,7 +184,7 @@ def test_contradictory_settings_are_named(settings, message) -> None:
 
 def test_a_shared_core_is_refused_to_a_trust_region() -> None:
     with pytest.raises(ValidationError, match="would leave TRPO's trust region"):
-        RL2Config(outer=TRPOConfig(), baseline=ValueBaselineConfig(shares_core=True))
+        RL2Config(outer=TrustRegionConfig(), baseline=RL2ValueBaselineConfig(shares_core=True))
 
 
 @pytest.mark.parametrize(("memory", "warned"), [(7, True), (8, False)])
@@ -225,7 +226,7 @@ def test_a_run_whose_loss_is_not_finite_ends_with_its_checkpoint_as_it_was(capsy
     capsys.readouterr()
     assert main(["train", "--resume", "run", "--iterations", "3"]) == 1
     end = capsys.readouterr().err.splitlines()[-1]
-    assert end.startswith("metarl: failed: the loss or its gradient was not finite 5 updates in a row")
+    assert end.startswith("metarl: failed: a loss, gradient or parameter was not finite, 5 updates in a row")
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
 
 
@@ -234,11 +235,11 @@ def test_a_run_whose_loss_is_not_finite_ends_with_its_checkpoint_as_it_was(capsy
     [
         # trials of 8 steps
         ({}, "from 24 to 8,"),
-        ({"outer": PPOConfig(minibatches=2), "chunk": 3}, "from 15 to 6,"),
-        ({"outer": PPOConfig(steps_at_once=23)}, "from 16 to 8,"),
-        ({"outer": PPOConfig(steps_at_once=15)}, None),  # the training loop's own advice: fewer tasks
-        ({"outer": PPOConfig(minibatches=3)}, None),
-        ({"outer": TRPOConfig()}, None),
+        ({"outer": RL2PPOConfig(minibatches=2), "chunk": 3}, "from 15 to 6,"),
+        ({"outer": RL2PPOConfig(steps_at_once=23)}, "from 16 to 8,"),
+        ({"outer": RL2PPOConfig(steps_at_once=15)}, None),  # the training loop's own advice: fewer tasks
+        ({"outer": RL2PPOConfig(minibatches=3)}, None),
+        ({"outer": TrustRegionConfig()}, None),
     ],
 )
 def test_short_memory_of_the_device_is_said_with_what_to_change(settings, advice, monkeypatch) -> None:

@@ -7,12 +7,13 @@ from counting_env import Counting
 from rl2_on_counting import BASELINES, CORES, CPU, close, doubled, in_order, longer, make_rl2, sampler
 
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
-from metarl.algorithms.rl2.config import PPOConfig, RL2Config, TRPOConfig
+from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.algorithms.rl2.losses import make_trials
 from metarl.evaluation.protocol import evaluate
+from metarl.optim.config import TrustRegionConfig
 from metarl.sampling import Sampler
 
-OUTER = {"ppo": PPOConfig(epochs=3), "trpo": TRPOConfig(cg_iterations=3)}
+OUTER = {"ppo": RL2PPOConfig(epochs=3), "trpo": TrustRegionConfig(cg_iterations=3)}
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def spy(monkeypatch):
 
 @pytest.mark.parametrize("core", CORES)
 def test_the_state_is_reset_where_a_trial_begins_and_nowhere_else(core, spy) -> None:
-    rl2 = make_rl2(core, outer=PPOConfig(epochs=1))
+    rl2 = make_rl2(core, outer=RL2PPOConfig(epochs=1))
     shown = spy(rl2)
     for iteration in range(2):
         rl2.meta_iteration(sampler((1, iteration)), torch.Generator().manual_seed(0))

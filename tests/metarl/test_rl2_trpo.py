@@ -5,9 +5,9 @@ import torch
 from rl2_on_counting import CORES, exact, make_rl2, trials_of
 from torch.func import functional_call
 
-from metarl.algorithms.rl2.config import TRPOConfig
+from metarl.algorithms.rl2.chunk_states import input_chunks
 from metarl.algorithms.rl2.losses import linear_values, make_samples, surrogate
-from metarl.algorithms.rl2.unrolling import chunks
+from metarl.optim.config import TrustRegionConfig
 from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.config import HypernetworkHeadConfig
 
@@ -17,7 +17,7 @@ from metarl.policies.config import HypernetworkHeadConfig
 @pytest.mark.parametrize("core", CORES)
 def test_trust_region_products_equal_the_jacobian_written_out(core, head, chunk, monkeypatch) -> None:
     settings = {"head": HypernetworkHeadConfig(hidden_size=2)} if head == "hypernetwork" else {}
-    rl2, samples = exact(core, outer=TRPOConfig(), **settings)
+    rl2, samples = exact(core, outer=TrustRegionConfig(), **settings)
     theta = {name: p.detach() for name, p in rl2.policy.named_parameters()}
     vector = flatten(theta)
     taken = {}
@@ -31,7 +31,7 @@ def test_trust_region_products_equal_the_jacobian_written_out(core, head, chunk,
 
     def outputs(vector):  # a step at a time, by the policy's own `step`
         parameters, state, rows = unflatten(vector, theta), rl2.policy.initial_state(3), []
-        for t, step in enumerate(chunks(samples.inputs, 1)):
+        for t, step in enumerate(input_chunks(samples.inputs, 1)):
             if chunk is not None and t % chunk == 0:
                 state = state.detach()
             output, state = functional_call(rl2.policy, parameters, (step, state))
@@ -63,7 +63,7 @@ def test_trust_region_products_equal_the_jacobian_written_out(core, head, chunk,
 @pytest.mark.parametrize("chunk", [None, 3])
 @pytest.mark.parametrize("core", CORES)
 def test_a_trust_region_step_lowers_the_loss_within_its_bound(core, chunk) -> None:
-    rl2 = make_rl2(core, outer=TRPOConfig(max_kl=0.005), chunk=chunk)
+    rl2 = make_rl2(core, outer=TrustRegionConfig(max_kl=0.005), chunk=chunk)
     trials = trials_of(rl2)
     old, _ = rl2.policy.sequence(trials.inputs, rl2.policy.initial_state(3))
     metrics = rl2.learn(trials, torch.Generator().manual_seed(0))

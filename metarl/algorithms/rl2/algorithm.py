@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl.algorithms.rl2.agent import RL2Agent
-from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, ValueBaselineConfig
-from metarl.algorithms.rl2.descent import Guard
+from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
+from metarl.algorithms.rl2.config import RL2Config, RL2LinearBaselineConfig, RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Trials, linear_values, make_samples, make_trials
 from metarl.algorithms.rl2.ppo import PPO, rows_at_once
 from metarl.algorithms.rl2.trpo import TRPO
-from metarl.algorithms.rl2.unrolling import unroll
 from metarl.errors import RunFailure
+from metarl.optim.guard import UpdateGuard
 from metarl.policies.config import TransformerConfig
 from metarl.policies.distributions import action_distribution
 from metarl.policies.inputs import RecurrentInput
@@ -67,16 +67,16 @@ class RL2:
             config.init_std,
             config.min_std,
         )
-        baseline = config.baseline if isinstance(config.baseline, ValueBaselineConfig) else None
+        baseline = config.baseline if isinstance(config.baseline, RL2ValueBaselineConfig) else None
         critic = None
         if baseline is not None:
             sizes = (observation_size, self.distribution.action_size)
             body = None if baseline.shares_core else RecurrentBody(*sizes, config.encoder, config.core)
             critic = Critic(self.policy.body.output_size, observation_size, body)
         self.network = ActorCritic(self.policy, critic).to(device)
-        self.guard = Guard()
+        self.guard = UpdateGuard("the step size under algorithm.outer")
         self.outer: PPO | TRPO
-        if isinstance(config.outer, PPOConfig):
+        if isinstance(config.outer, RL2PPOConfig):
             self.outer = PPO(self.network, self.distribution, config.outer, baseline, self.guard)
         else:
             self.outer = TRPO(self.network, self.distribution, config.outer, baseline, self.guard)
@@ -131,7 +131,8 @@ class RL2:
         Args:
             trials: What was played.
             generator: What minibatches are drawn from.
-            states: What the chunks of the trials started from, in the order of `losses.cut`; None computes them anew.
+            states: States that the chunks of the trials started from, in the order of `losses.cut_into_chunks`; None
+                recomputes them.
 
         Raises:
             RunFailure: If updates were not finite several times in a row.
@@ -140,18 +141,16 @@ class RL2:
         chunk = min(config.chunk or time, time)
         standard_values = None
         if states is None or self.network.critic is not None:
-            standard_values, states = unroll(self.network, trials.inputs, chunk)
+            standard_values, states = values_and_chunk_states(self.network, trials.inputs, chunk)
         values = self._values(trials, standard_values)
         samples = make_samples(trials, values, config.discount, config.gae_lambda)
-        if isinstance(config.baseline, ValueBaselineConfig) and config.baseline.normalize_returns:
+        if isinstance(config.baseline, RL2ValueBaselineConfig) and config.baseline.normalize_returns:
             assert self.network.critic is not None
             self.network.critic.update_statistics(samples.returns, samples.valid)
-        self.guard.skipped = 0
+        self.guard.start_iteration()
         metrics = self.outer.update(samples, states, chunk, generator)
         self.policy.head.action.keep_floor()
-        if self.guard.skipped:
-            _logger.warning("updates skipped because their loss or gradient was not finite: %d", self.guard.skipped)
-        return {**metrics, "train/skipped_updates": float(self.guard.skipped)}
+        return metrics | self.guard.metrics()
 
     def make_agent(self, seed: int) -> RL2Agent:
         """An agent that adapts by its state; it acts greedily once adapted."""
@@ -161,22 +160,21 @@ class RL2:
         """The network with its normalisers, the optimiser's moments, and how many updates were skipped in a row."""
         state = dict(self.network.state_dict())
         state |= {f"optimizer.{name}": tensor for name, tensor in self.outer.state_dict().items()}
-        return state | {"skipped_in_a_row": torch.tensor(self.guard.in_a_row)}
+        return state | self.guard.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes over what `state_dict` gave."""
-        skipped = int(state["skipped_in_a_row"])
-        prefix = "optimizer."
-        network = {name: x for name, x in state.items() if name != "skipped_in_a_row" and not name.startswith(prefix)}
+        prefix, guard = "optimizer.", self.guard.state_dict().keys()
+        network = {name: x for name, x in state.items() if name not in guard and not name.startswith(prefix)}
         self.network.load_state_dict(network)
-        self.guard.in_a_row = skipped
+        self.guard.load_state_dict(state)
         self.outer.load_state_dict(
             {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
         )
 
     def _values(self, trials: Trials, standard: Float[Tensor, "task time"] | None) -> Float[Tensor, "task time"]:
         """The baseline along trials, from the critic's values in standard units if there is one."""
-        if isinstance(self.config.baseline, LinearBaselineConfig):
+        if isinstance(self.config.baseline, RL2LinearBaselineConfig):
             return linear_values(trials, self.config.discount, self.config.baseline.per_task)
         assert self.network.critic is not None
         assert standard is not None
@@ -190,7 +188,7 @@ class RL2:
 
     def _steps_at_once(self, trajectories: Trajectories) -> tuple[int, int]:
         """Steps that go through the network at once, and a setting for half of that at the most; 0 if there is none."""
-        if not isinstance(self.config.outer, PPOConfig):
+        if not isinstance(self.config.outer, RL2PPOConfig):
             return 0, 0
         trial = trajectories.valid[0].numel()
         time = min(self.config.chunk or trial, trial)
@@ -217,7 +215,7 @@ class RecurrentActor:
 
     @property
     def chunk_states(self) -> Float[Tensor, "row state"]:
-        """The states that the chunks played so far started from, in the order of `losses.cut`."""
+        """The states that the chunks played so far started from, in the order of `losses.cut_into_chunks`."""
         played = [torch.stack(part._chunk_states, dim=1) for part in self._parts or [self]]
         most = max(states.shape[1] for states in played)  # where episodes end early, some parts are done before others
         padded = [torch.nn.functional.pad(states, (0, 0, 0, most - states.shape[1])) for states in played]
@@ -265,7 +263,7 @@ def check_trial(config: RL2Config, horizon: int) -> None:
 
 
 def _check_minibatches(config: RL2Config) -> None:
-    if isinstance(config.outer, PPOConfig) and config.chunk is None and config.outer.minibatches > config.meta_batch:
+    if isinstance(config.outer, RL2PPOConfig) and config.chunk is None and config.outer.minibatches > config.meta_batch:
         raise UserError(
             f"algorithm.outer.minibatches: {config.outer.minibatches} is more than algorithm.meta_batch ="
             f" {config.meta_batch}; a trial is not split unless algorithm.chunk says so"
