@@ -1,25 +1,31 @@
 """A task that only memory solves: the cue of a trial's first episode decides what pays in its fifth."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from gymnasium.vector.utils import batch_space
+from torch import Tensor
 
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import RL2Config, RL2LinearBaselineConfig, RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import make_trials
 from metarl.optim.config import TrustRegionConfig
-from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
+from metarl.policies.config import CoreConfig, GRUConfig, LSTMConfig, TransformerConfig
+from metarl.policies.inputs import RecurrentInput
 from metarl.sampling import Sampler
+from metarl.types import Trajectories
 from metarl_envs.core import Task, TaskVectorEnv
 
 pytestmark = pytest.mark.learning
 CPU = torch.device("cpu")
 CUES, EPISODES, HORIZON = 3, 5, 2
-CORES = {
+CORES: dict[str, CoreConfig] = {
     "gru": GRUConfig(hidden_size=16),
     "lstm": LSTMConfig(hidden_size=16),
     "transformer": TransformerConfig(memory=10, model_size=16, layers=1, heads=2),
@@ -33,20 +39,26 @@ class CueEnv(TaskVectorEnv):
     single_observation_space = gym.spaces.Box(0.0, 1.0, (CUES,), np.float64)
     single_action_space = gym.spaces.Discrete(CUES)
 
-    def __init__(self, num_envs):
+    def __init__(self, num_envs: int) -> None:
         self.num_envs = num_envs
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def set_tasks(self, tasks):
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
         self.tasks = self._check_count(tasks)
         self._cues = np.array([int(task.parameters[0]) for task in tasks])
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
         self._step = 0
         return np.eye(CUES)[self._cues], {}
 
-    def step(self, actions):
+    def step(
+        self, actions: npt.NDArray[Any]
+    ) -> tuple[
+        npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
+    ]:
         self._step += 1
         paying = self._step == EPISODES * HORIZON
         right = actions == self._cues
@@ -61,7 +73,7 @@ class CueEnv(TaskVectorEnv):
 class ForgetfulActor(RecurrentActor):
     """Begins each episode as if it were a trial's first."""
 
-    def act(self, inputs, generator):
+    def act(self, inputs: RecurrentInput, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         start = inputs.episode_start.unsqueeze(1)
         self._state = torch.where(start, torch.zeros_like(self._state), self._state)
         inputs = inputs._replace(
@@ -71,13 +83,13 @@ class ForgetfulActor(RecurrentActor):
         return super().act(inputs, generator)
 
 
-def episodes_apart(trajectories):
+def episodes_apart(trajectories: Trajectories) -> Trajectories:
     """Each episode as a trial of its own."""
     parts = {field.name: getattr(trajectories, field.name) for field in fields(trajectories)}
     return replace(trajectories, **{name: x.flatten(0, 1).unsqueeze(1) for name, x in parts.items()})
 
 
-def train(core, iterations, remembers=True, **settings):
+def train(core: str, iterations: int, remembers: bool = True, **settings: Any) -> float:
     """How often the cue is named after training, chance being a third."""
     torch.manual_seed(0)
     tasks = [Task("cue", [index % CUES]) for index in range(90)]
@@ -102,7 +114,7 @@ def train(core, iterations, remembers=True, **settings):
         if iteration < iterations:
             trials = make_trials(played if remembers else episodes_apart(played))
             rl2.learn(trials, torch.Generator().manual_seed(iteration))
-    return np.mean(named[iterations:])
+    return float(np.mean(named[iterations:]))
 
 
 @pytest.mark.parametrize(

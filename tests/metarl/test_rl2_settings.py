@@ -3,6 +3,7 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from rl2_on_counting import (
     BASELINES,
     CPU,
     make_rl2,
+    ppo,
     sampler,
     trials_of,
 )
+from torch import Tensor
 
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.rl2.algorithm import RL2
@@ -43,8 +46,10 @@ def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer) -> N
     losses = [rl2.learn(trials, torch.Generator().manual_seed(0))["train/value_loss"] for _ in range(4)]
     assert losses[-1] < 0.2 * losses[0]
     critic = rl2.network.critic
+    assert critic is not None
     assert critic.return_normalizer.mean.item() > 30  # trials' returns are in the hundreds, not in standard units
     values, _ = values_and_chunk_states(rl2.network, trials.inputs, 8)
+    assert values is not None
     samples = make_samples(trials, torch.where(trials.valid, critic.to_returns(values), 0.0), 0.99, 1.0)
     mean = samples.returns[trials.valid]
     assert (critic.to_returns(values)[trials.valid] - mean).std() < 0.5 * mean.std()
@@ -54,8 +59,9 @@ def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer) -> N
 def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_onto_it(head) -> None:
     rl2 = make_rl2(head=head, min_std=0.5)
     log_std = rl2.policy.head.action.log_std
+    assert log_std is not None
     with torch.no_grad():
-        log_std += torch.tensor([-3.0, 0.2])
+        log_std.add_(torch.tensor([-3.0, 0.2]))
     rl2.learn(trials_of(rl2), torch.Generator().manual_seed(0))
     assert log_std[0].exp().item() == pytest.approx(0.5)
     assert log_std[1] > -0.5
@@ -64,6 +70,7 @@ def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_onto_it(head
 def test_returns_are_learned_raw_if_wanted() -> None:
     rl2 = make_rl2(baseline=RL2ValueBaselineConfig(normalize_returns=False))
     rl2.learn(trials_of(rl2), torch.Generator().manual_seed(0))
+    assert rl2.network.critic is not None
     assert rl2.network.critic.return_normalizer.count == 0
 
 
@@ -78,12 +85,12 @@ def test_observations_and_reward_inputs_are_standardised_apart(observations, rew
     assert rl2.policy.reward_normalizer.count == (9 + 18 if rewards else 0)
 
 
-def spoil(rl2, monkeypatch, times):
+def spoil(rl2: RL2, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """Makes the loss not a number for the first so many updates."""
-    original = rl2.outer.loss
+    original = ppo(rl2).loss
     left = [times]
 
-    def spoiled(rows, states):
+    def spoiled(rows: Samples, states: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         loss, metrics = original(rows, states)
         left[0] -= 1
         return (loss * float("nan") if left[0] >= 0 else loss), metrics
@@ -135,14 +142,14 @@ def test_probabilities_that_are_not_finite_end_the_run() -> None:
     distribution = Counting(discrete=True)
     rl2 = RL2(RL2Config(meta_batch=3, episodes=2), distribution.observation_space, distribution.action_space, CPU)
     with torch.no_grad():
-        rl2.policy.head.action.linear.bias += torch.tensor([torch.inf, torch.inf, 0.0])
+        rl2.policy.head.action.linear.bias.add_(torch.tensor([torch.inf, torch.inf, 0.0]))
     tasks = list(distribution.train_tasks)
     with pytest.raises(RunFailure, match="action probabilities are not finite") as caught:
         rl2.meta_iteration(Sampler([distribution.make_env(3)], tasks, (1,), CPU), torch.Generator())
     assert "\n" not in str(caught.value)
 
 
-RESUMED = {
+RESUMED: dict[str, dict[str, Any]] = {
     "gru": {"core": "gru"},
     "lstm, own critic": {"core": "lstm", "chunk": 3, **BASELINES["own"]},
     "transformer, shared critic": {"core": "transformer", **BASELINES["shared"]},
@@ -153,7 +160,7 @@ RESUMED = {
 
 @pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
 def test_what_is_saved_is_all_there_is(settings) -> None:
-    def iterate(rl2, iteration):
+    def iterate(rl2: RL2, iteration: int) -> dict[str, float]:
         return rl2.meta_iteration(sampler((7, iteration)), torch.Generator().manual_seed(iteration))
 
     settings = {"outer": RL2PPOConfig(epochs=2, minibatches=2)} | settings
@@ -245,7 +252,7 @@ def test_a_run_whose_loss_is_not_finite_ends_with_its_checkpoint_as_it_was(capsy
 def test_short_memory_of_the_device_is_said_with_what_to_change(settings, advice, monkeypatch) -> None:
     rl2 = make_rl2(**settings)
 
-    def full(*_):
+    def full(*_: object) -> None:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(rl2, "learn", full)
