@@ -1,4 +1,4 @@
-"""The base of every configuration model."""
+"""Base of every configuration model, and types of its numbers."""
 
 from typing import Annotated, Any
 

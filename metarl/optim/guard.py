@@ -1,4 +1,4 @@
-"""The guard against updates whose numbers are not finite."""
+"""Guard against updates whose numbers are not finite."""
 
 from __future__ import annotations
 

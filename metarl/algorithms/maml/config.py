@@ -106,7 +106,7 @@ OuterConfig = MAMLTRPOConfig | MAMLPPOConfig | ProMPConfig | VPGConfig | Reptile
 
 
 class MAMLConfig(StrictModel):
-    """The MAML family for reinforcement learning (Finn et al. 2017, algorithm 3)."""
+    """MAML family for reinforcement learning (Finn et al. 2017, algorithm 3)."""
 
     kind: Literal["maml"] = "maml"
     """Name of the algorithm."""
@@ -117,11 +117,11 @@ class MAMLConfig(StrictModel):
     parallel_episodes: PositiveInt = 1
     """Environments per task; divides `episodes`."""
     inner: InnerConfig = InnerConfig()
-    """The inner rule."""
+    """Inner rule."""
     outer: Annotated[OuterConfig, Field(discriminator="kind")] = MAMLTRPOConfig()
-    """The outer rule."""
+    """Outer rule."""
     exploration_credit: NonNegative = 0.0
-    """Weight of the return after adaptation in the credit of support trajectories (E-MAML, Stadie et al. 2018).
+    """Weight of the credit that support trajectories get for the return after adaptation (E-MAML, Stadie et al. 2018).
 
     With 1 the meta-gradient is unbiased, but so noisy that the policy before adaptation may drift away."""
     baseline: Annotated[MAMLLinearBaselineConfig | MAMLValueBaselineConfig, Field(discriminator="kind")] = (
