@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -29,6 +30,7 @@ from metarl_envs.core import Task, TaskVectorEnv
 from metarl_envs.errors import UserError
 from metarl_envs.parallel import available_cores
 
+_log = logging.getLogger(__name__)
 _MAX_DIVERGENCE_RATE = 0.001
 """Of the steps of an iteration; a run whose simulation diverges more often stops."""
 
@@ -210,6 +212,8 @@ class Training(Iterator[TrainedIteration]):
             result = self.algorithm.meta_iteration(sampler, torch.Generator().manual_seed(seed))
         except torch.OutOfMemoryError:
             raise RunFailure(_out_of_memory(self.algorithm.meta_batch, device)) from None
+        if result.skipped_updates:
+            _log.warning("updates skipped as a number in them was not finite: %d", result.skipped_updates)
         metrics = common_metrics(result)
         metrics["time/sampling_seconds"] = sampler.seconds
         metrics["time/update_seconds"] = seconds_now(device) - started - sampler.seconds

@@ -1,7 +1,11 @@
 """A tiny task family for tests whose every number tells where it comes from."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
 from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
@@ -19,22 +23,28 @@ class CountingEnv(TaskVectorEnv):
         self.single_action_space = gym.spaces.Discrete(3) if discrete else gym.spaces.Box(-1, 1, (2,), np.float64)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.received = []
-        self.seeds = []
+        self.received: list[npt.NDArray[Any]] = []
+        self.seeds: list[int | Sequence[int | None] | None] = []
 
-    def set_tasks(self, tasks):
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
         self.tasks = self._check_count(tasks)
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
         self.seeds.append(seed)
         self._made = np.zeros(self.num_envs)
         self._in_episode = np.zeros(self.num_envs, int)
         return self._observe(), {}
 
-    def _observe(self):
+    def _observe(self) -> npt.NDArray[np.float64]:
         return np.stack([self._made, [task.parameters[1] for task in self.tasks]], axis=-1)
 
-    def step(self, actions):
+    def step(
+        self, actions: npt.NDArray[Any]
+    ) -> tuple[
+        npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
+    ]:
         self.received.append(np.array(actions))
         first = actions if actions.ndim == 1 else actions[:, 0]
         rewards = self._observe()[:, 1] + self._made + first / 1000
@@ -55,7 +65,12 @@ class Counting(TaskDistribution):
 
     renderable = False
 
-    def __init__(self, train=((2, 10), (3, 20), (4, 30)), test=((3, 40),), discrete=False):
+    def __init__(
+        self,
+        train: Sequence[Sequence[float]] = ((2, 10), (3, 20), (4, 30)),
+        test: Sequence[Sequence[float]] = ((3, 40),),
+        discrete: bool = False,
+    ) -> None:
         env = CountingEnv(1, 4, discrete)
         self._discrete = discrete
         super().__init__(
@@ -67,5 +82,5 @@ class Counting(TaskDistribution):
             env.horizon,
         )
 
-    def make_env(self, num_envs, render_mode=None):
+    def make_env(self, num_envs: int, render_mode: str | None = None) -> CountingEnv:
         return CountingEnv(num_envs, self.horizon, self._discrete)

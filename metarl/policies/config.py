@@ -1,4 +1,4 @@
-"""Settings of recurrent policies."""
+"""Settings of recurrent policies: encoder, core and head."""
 
 from typing import Annotated, Literal
 
@@ -8,36 +8,36 @@ from metarl.strict import StrictModel
 
 
 class GRUConfig(StrictModel):
-    """A gated recurrent unit (Cho et al. 2014)."""
+    """Gated recurrent unit (Cho et al. 2014)."""
 
     kind: Literal["gru"] = "gru"
-    """Which core."""
+    """Name of the core."""
     hidden_size: PositiveInt = 256
-    """Units."""
+    """Units of the hidden vector."""
 
 
 class LSTMConfig(StrictModel):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997) with forget gates that start open."""
+    """Long short-term memory (Hochreiter and Schmidhuber 1997); its forget gates start open."""
 
     kind: Literal["lstm"] = "lstm"
-    """Which core."""
+    """Name of the core."""
     hidden_size: PositiveInt = 256
-    """Units."""
+    """Units of the hidden vector."""
 
 
 class TransformerConfig(StrictModel):
-    """A causal transformer (Vaswani et al. 2017) that looks back a bounded number of steps."""
+    """Causal transformer (Vaswani et al. 2017) that attends to a bounded number of past steps."""
 
     kind: Literal["transformer"] = "transformer"
-    """Which core."""
+    """Name of the core."""
     memory: PositiveInt = 512
-    """Steps that each layer attends to, the current one included; they may lie in earlier episodes of the trial."""
+    """Steps that each layer attends to: the current one and those before it, across the episodes of the trial."""
     model_size: PositiveInt = 64
-    """Length of the vectors that layers pass on."""
+    """Length of the vectors between layers."""
     layers: PositiveInt = 2
-    """Layers, each of them attention and a feed-forward network of four times the model's size."""
+    """Layers, each of attention and a feed-forward network with 4 * `model_size` hidden units."""
     heads: PositiveInt = 4
-    """Attention heads; `model_size` is an even multiple."""
+    """Attention heads; `model_size` is a multiple of 2 * `heads`."""
 
     @model_validator(mode="after")
     def _check_heads(self) -> "TransformerConfig":
@@ -50,45 +50,45 @@ CoreConfig = Annotated[GRUConfig | LSTMConfig | TransformerConfig, Field(discrim
 
 
 class JointEncoderConfig(StrictModel):
-    """Observation, previous action, previous reward and episode start go side by side through one network."""
+    """One network on observation, previous action, previous reward and episode start, concatenated."""
 
     kind: Literal["joint"] = "joint"
-    """Which encoder."""
+    """Name of the encoder."""
     hidden_sizes: tuple[PositiveInt, ...] = ()
-    """Units of its tanh layers; none hands the inputs to the core as they are."""
+    """Units of each tanh layer; without layers the core gets the inputs unchanged."""
 
 
 class SeparateEncoderConfig(StrictModel):
-    """A network each for the observation, for the action, and for reward and episode start (as in VariBAD)."""
+    """Three networks, as in VariBAD: on the observation, on the action, and on reward and episode start."""
 
     kind: Literal["separate"] = "separate"
-    """Which encoder."""
+    """Name of the encoder."""
     observation_sizes: tuple[PositiveInt, ...] = (64,)
-    """Units of the observation's tanh layers."""
+    """Units of each tanh layer on the observation."""
     action_sizes: tuple[PositiveInt, ...] = (16,)
-    """Units of the previous action's tanh layers."""
+    """Units of each tanh layer on the previous action."""
     reward_sizes: tuple[PositiveInt, ...] = (16,)
-    """Units of the tanh layers for the previous reward and the episode start."""
+    """Units of each tanh layer on previous reward and episode start."""
 
 
 EncoderConfig = Annotated[JointEncoderConfig | SeparateEncoderConfig, Field(discriminator="kind")]
 
 
 class LinearHeadConfig(StrictModel):
-    """A linear layer from the core's output to the action distribution."""
+    """Linear layer from the core's output to the action distribution."""
 
     kind: Literal["linear"] = "linear"
-    """Which head."""
+    """Name of the head."""
 
 
 class HypernetworkHeadConfig(StrictModel):
-    """A small network from the current observation to the action, whose weights the core's output generates.
+    """Small network from the current observation to the action, whose weights the core's output generates.
 
     Beck et al. 2022, "Hypernetworks in Meta-Reinforcement Learning", with their Bias-HyperInit.
     """
 
     kind: Literal["hypernetwork"] = "hypernetwork"
-    """Which head."""
+    """Name of the head."""
     hidden_size: PositiveInt = 32
     """Units of the generated network's hidden layer."""
 

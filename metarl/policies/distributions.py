@@ -1,4 +1,7 @@
-"""Action distributions as functions of a flat vector of distribution parameters, so that they batch over any axes."""
+"""Action distributions as functions of a flat parameter vector, with any leading axes.
+
+Below, y is the parameter vector that a network puts out, a an action, and p(a; y) its density or probability.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from metarl.errors import RunFailure
 
 @runtime_checkable
 class ActionDistribution(Protocol):
-    """A family of distributions over actions, indexed by a parameter vector that a network puts out.
+    """Family of distributions over actions, indexed by the parameter vector that a network puts out.
 
-    Actions are float vectors everywhere; discrete ones are one-hot.
+    Actions are float vectors; discrete ones are one-hot.
     """
 
     action_size: int
@@ -27,36 +30,34 @@ class ActionDistribution(Protocol):
     """Length of a parameter vector."""
 
     def log_prob(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b"]:
-        """Log-density of the actions, in nats."""
+        """Log-density log p(a; y), in nats."""
 
     def score(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b p"]:
-        """Gradient of the actions' log-density with respect to the parameter vector."""
+        """Score: the gradient of log p(a; y) with respect to y."""
 
-    def score_tangent(
-        self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"], tangent: Float[Tensor, "*b p"]
+    def score_jvp(
+        self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"], vector: Float[Tensor, "*b p"]
     ) -> Float[Tensor, "*b p"]:
-        """How the score changes along a tangent: the Hessian of the log-density times it."""
+        """Jacobian of the score with respect to y, times a vector: the Hessian of log p(a; y) times it."""
 
     def kl(self, old: Float[Tensor, "*b p"], new: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
-        """KL(old || new), in nats."""
+        """KL divergence KL(old || new) = E_old[log p_old - log p_new], in nats."""
 
     def entropy(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
-        """Entropy, in nats."""
+        """Entropy -E[log p], in nats."""
 
     def mode(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b a"]:
-        """The likeliest action."""
+        """Most likely action."""
 
     def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
-        """Draws one action for each parameter vector."""
+        """Draws one action per parameter vector."""
 
-    def fisher_product(
-        self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]
-    ) -> Float[Tensor, "*b p"]:
-        """The Fisher information matrix of the parameter vector times a tangent: the Hessian of `kl` at old = new."""
+    def fisher_product(self, parameters: Float[Tensor, "*b p"], vector: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+        """Fisher information matrix F(y) = E[score scoreᵀ], the Hessian of `kl` at old = new, times a vector."""
 
 
 class Gaussian:
-    """Independent normal actions; the parameter vector is (mean, log standard deviation).
+    """Independent normal actions with the parameter vector y = (mu, log sigma).
 
     Args:
         action_size: Number of action dimensions.
@@ -68,36 +69,43 @@ class Gaussian:
 
     def log_prob(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b"]:
         """See `ActionDistribution`."""
+        # log p = -Σ_i (z_i² / 2 + log sigma_i + log(2 pi) / 2),  z = (a - mu) / sigma
         mean, log_std = parameters.chunk(2, dim=-1)
         standardised = (actions - mean) * torch.exp(-log_std)
         return -(0.5 * standardised**2 + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def score(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b p"]:
-        """(z / sigma, z² - 1) for z = (a - mean) / sigma."""
+        """See `ActionDistribution`."""
+        # d log p / d mu = z / sigma,  d log p / d log sigma = z² - 1,  z = (a - mu) / sigma
         mean, log_std = parameters.chunk(2, dim=-1)
         inverse = torch.exp(-log_std)
         standardised = (actions - mean) * inverse
         return torch.cat([standardised * inverse, standardised**2 - 1], dim=-1)
 
-    def score_tangent(
-        self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"], tangent: Float[Tensor, "*b p"]
+    def score_jvp(
+        self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"], vector: Float[Tensor, "*b p"]
     ) -> Float[Tensor, "*b p"]:
-        """Of the above: z itself changes by minus (the mean's tangent / sigma + z times log sigma's)."""
+        """See `ActionDistribution`."""
+        # For v = (v_mu, v_sigma), along mu + t v_mu and log sigma + t v_sigma:
+        # dz/dt = -(v_mu / sigma + z v_sigma)
+        # d(z / sigma)/dt = (dz/dt - z v_sigma) / sigma,  d(z² - 1)/dt = 2 z dz/dt
         mean, log_std = parameters.chunk(2, dim=-1)
-        mean_tangent, log_std_tangent = tangent.chunk(2, dim=-1)
+        v_mean, v_log_std = vector.chunk(2, dim=-1)
         inverse = torch.exp(-log_std)
         standardised = (actions - mean) * inverse
-        change = -(mean_tangent * inverse + standardised * log_std_tangent)
-        return torch.cat([(change - standardised * log_std_tangent) * inverse, 2 * standardised * change], dim=-1)
+        change = -(v_mean * inverse + standardised * v_log_std)
+        return torch.cat([(change - standardised * v_log_std) * inverse, 2 * standardised * change], dim=-1)
 
     def kl(self, old: Float[Tensor, "*b p"], new: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
         """See `ActionDistribution`."""
+        # KL = Σ_i (log(sigma'_i / sigma_i) + (sigma_i² + (mu_i - mu'_i)²) / (2 sigma'_i²) - 1/2), ' being new
         (mean, log_std), (new_mean, new_log_std) = old.chunk(2, dim=-1), new.chunk(2, dim=-1)
         squares = torch.exp(2 * log_std) + (mean - new_mean) ** 2
         return (new_log_std - log_std + 0.5 * squares * torch.exp(-2 * new_log_std) - 0.5).sum(-1)
 
     def entropy(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
         """See `ActionDistribution`."""
+        # H = Σ_i (log sigma_i + log(2 pi e) / 2)
         return (parameters.chunk(2, dim=-1)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
     def mode(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b a"]:
@@ -106,21 +114,21 @@ class Gaussian:
 
     def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
         """See `ActionDistribution`."""
+        # a = mu + sigma * noise,  noise ~ N(0, I)
         mean, log_std = parameters.chunk(2, dim=-1)
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=generator.device)
         return mean + torch.exp(log_std) * noise.to(mean.device)
 
-    def fisher_product(
-        self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]
-    ) -> Float[Tensor, "*b p"]:
-        """Diagonal: 1/sigma² for the mean, 2 for the log standard deviation."""
+    def fisher_product(self, parameters: Float[Tensor, "*b p"], vector: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+        """See `ActionDistribution`."""
+        # F = diag(1 / sigma², 2)
         _, log_std = parameters.chunk(2, dim=-1)
-        mean_tangent, log_std_tangent = tangent.chunk(2, dim=-1)
-        return torch.cat([mean_tangent * torch.exp(-2 * log_std), 2 * log_std_tangent], dim=-1)
+        v_mean, v_log_std = vector.chunk(2, dim=-1)
+        return torch.cat([v_mean * torch.exp(-2 * log_std), 2 * v_log_std], dim=-1)
 
 
 class Categorical:
-    """One of `action_size` choices, one-hot; the parameter vector holds the logits.
+    """One of `action_size` choices, one-hot; the parameter vector y holds the logits, and p = softmax(y).
 
     Args:
         action_size: Number of choices.
@@ -132,24 +140,29 @@ class Categorical:
 
     def log_prob(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b"]:
         """See `ActionDistribution`."""
+        # log p(a) = Σ_i a_i log p_i,  p = softmax(y)
         return (parameters.log_softmax(-1) * actions).sum(-1)
 
     def score(self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b p"]:
-        """The one-hot action minus the probabilities."""
+        """See `ActionDistribution`."""
+        # d log p(a) / dy = a - p
         return actions - parameters.softmax(-1)
 
-    def score_tangent(
-        self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"], tangent: Float[Tensor, "*b p"]
+    def score_jvp(
+        self, parameters: Float[Tensor, "*b p"], actions: Float[Tensor, "*b a"], vector: Float[Tensor, "*b p"]
     ) -> Float[Tensor, "*b p"]:
-        """Minus the Fisher matrix times the tangent, whatever the action."""
-        return -self.fisher_product(parameters, tangent)
+        """See `ActionDistribution`."""
+        # d²log p(a) / dy² = -dp/dy = -F for every action
+        return -self.fisher_product(parameters, vector)
 
     def kl(self, old: Float[Tensor, "*b p"], new: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
         """See `ActionDistribution`."""
+        # KL = Σ_i p_i (log p_i - log p'_i), ' being new
         return (old.softmax(-1) * (old.log_softmax(-1) - new.log_softmax(-1))).sum(-1)
 
     def entropy(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
         """See `ActionDistribution`."""
+        # H = -Σ_i p_i log p_i
         return -(parameters.softmax(-1) * parameters.log_softmax(-1)).sum(-1)
 
     def mode(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b a"]:
@@ -168,19 +181,18 @@ class Categorical:
         choices = torch.multinomial(probabilities, 1, generator=generator).to(parameters.device)
         return self._one_hot(choices.reshape(parameters.shape[:-1]), parameters.dtype)
 
-    def fisher_product(
-        self, parameters: Float[Tensor, "*b p"], tangent: Float[Tensor, "*b p"]
-    ) -> Float[Tensor, "*b p"]:
-        """diag(p) - p pᵀ, p being the probabilities."""
+    def fisher_product(self, parameters: Float[Tensor, "*b p"], vector: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+        """See `ActionDistribution`."""
+        # F v = (diag(p) - p pᵀ) v = p * (v - pᵀ v)
         probabilities = parameters.softmax(-1)
-        return probabilities * (tangent - (probabilities * tangent).sum(-1, keepdim=True))
+        return probabilities * (vector - (probabilities * vector).sum(-1, keepdim=True))
 
     def _one_hot(self, choices: Tensor, dtype: torch.dtype) -> Tensor:
         return torch.nn.functional.one_hot(choices, self.action_size).to(dtype)
 
 
 def action_distribution(space: gym.Space[np.ndarray] | gym.Space[np.int64]) -> ActionDistribution:
-    """The distribution for an action space: `Gaussian` for a flat `Box`, `Categorical` for `Discrete`.
+    """Action distribution for an action space: `Gaussian` for a flat `Box`, `Categorical` for `Discrete`.
 
     Raises:
         TypeError: If the space is neither.

@@ -1,4 +1,4 @@
-"""From what a recurrent core puts out to the parameters of an action distribution."""
+"""Heads: networks from a recurrent core's output to the parameters of an action distribution."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from metarl.policies.distributions import ActionDistribution
 from metarl.policies.mlp import ActionHead
 
 _SMALL_GAIN = 0.01
-"""Of the last layer's initial weights: actions start near the same for every input."""
+"""Gain of the last layer's initial weights: actions start nearly equal for every input."""
 
 
 class LinearHead(nn.Module):
-    """A linear layer from the core's output, and from the current observation if wanted.
+    """Linear layer on the core's output, and on the current observation if asked for.
 
     Args:
         core_size: Length of the core's output.
         observation_size: Length of an observation.
-        observation_to_head: Whether the layer sees the current observation too.
-        distribution: The action distribution.
+        observation_to_head: Feed the current observation to the layer too.
+        distribution: Action distribution.
         init_std: See `ActionHead`.
         min_std: See `ActionHead`.
     """
@@ -41,23 +41,23 @@ class LinearHead(nn.Module):
         self.action = _action_head(feature_size, distribution, init_std, min_std)
 
     def forward(self, hidden: Float[Tensor, "*b h"], observations: Float[Tensor, "*b obs"]) -> Float[Tensor, "*b p"]:
-        """The distribution's parameters."""
+        """Parameters of the action distribution."""
         features = torch.cat([hidden, observations], dim=-1) if self.observation_to_head else hidden
         parameters: Tensor = self.action(features)
         return parameters
 
 
 class HypernetworkHead(nn.Module):
-    """A network of one tanh layer from the current observation to the action, its weights made by the core's output.
+    """Network of one tanh layer on the current observation, whose weights the core's output generates.
 
     The weights are a learned base plus a linear function of the core's output that starts at zero: Bias-HyperInit
-    (Beck et al. 2022, "Hypernetworks in Meta-Reinforcement Learning"), whose bias is the base here.
+    (Beck et al. 2022, "Hypernetworks in Meta-Reinforcement Learning"), where the base is the hypernetwork's bias.
 
     Args:
         core_size: Length of the core's output.
         observation_size: Length of an observation.
         hidden_size: Units of the tanh layer.
-        distribution: The action distribution.
+        distribution: Action distribution.
         init_std: See `ActionHead`.
         min_std: See `ActionHead`.
     """
@@ -82,11 +82,13 @@ class HypernetworkHead(nn.Module):
         nn.init.zeros_(self.generator.weight)
 
     def forward(self, hidden: Float[Tensor, "*b h"], observations: Float[Tensor, "*b obs"]) -> Float[Tensor, "*b p"]:
-        """The distribution's parameters."""
-        parts = self.generator(hidden).split([shape.numel() for shape in self._shapes], dim=-1)
+        """Parameters of the action distribution."""
+        # (W, b, W', b') = G h, for the core's output h; W_0, b_0, W'_0, b'_0 are the learned base
+        generated = self.generator(hidden).split([shape.numel() for shape in self._shapes], dim=-1)
         weight, bias, last_weight, last_bias = (
-            part.unflatten(-1, shape) for part, shape in zip(parts, self._shapes, strict=True)
+            each.unflatten(-1, shape) for each, shape in zip(generated, self._shapes, strict=True)
         )
+        # u = tanh((W_0 + W) o + b_0 + b),  y = (W'_0 + W') u + b'_0 + b'
         units = torch.tanh(self.first(observations) + (weight @ observations.unsqueeze(-1)).squeeze(-1) + bias)
         output = self.action.linear(units) + (last_weight @ units.unsqueeze(-1)).squeeze(-1) + last_bias
         return self.action.with_std(output)
@@ -101,13 +103,14 @@ def make_head(
     init_std: float,
     min_std: float,
 ) -> LinearHead | HypernetworkHead:
-    """The head that a configuration names; a hypernetwork sees the observation in any case."""
+    """Creates the head that the settings name; a hypernetwork always gets the observation."""
     if isinstance(config, LinearHeadConfig):
         return LinearHead(core_size, observation_size, observation_to_head, distribution, init_std, min_std)
     return HypernetworkHead(core_size, observation_size, config.hidden_size, distribution, init_std, min_std)
 
 
 def _action_head(feature_size: int, distribution: ActionDistribution, init_std: float, min_std: float) -> ActionHead:
+    """Last layer with small weights."""
     head = ActionHead(feature_size, distribution, init_std, min_std)
     nn.init.xavier_uniform_(head.linear.weight, gain=_SMALL_GAIN)
     nn.init.zeros_(head.linear.bias)

@@ -1,4 +1,4 @@
-"""What policies are shown, and the networks that encode it."""
+"""Inputs of recurrent policies, and the networks that encode them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from metarl.policies.config import EncoderConfig, JointEncoderConfig, SeparateEn
 
 
 class PolicyInput(NamedTuple):
-    """What an RL² policy sees before each action (Duan et al. 2016, section 2.2); leading axes are the caller's."""
+    """Inputs of a policy before each action (Duan et al. 2016, section 2.2), with any leading axes."""
 
     observations: Float[Tensor, "*b obs"]
+    """Observation, in the environment's units."""
     previous_actions: Float[Tensor, "*b action"]
-    """The action of the step before, one-hot if discrete; zero at the start of a trial."""
+    """Action of the step before, one-hot if discrete; zero at the start of a trial."""
     previous_rewards: Float[Tensor, "*b"]
-    """The reward of the step before, in the environment's units; zero at the start of a trial."""
+    """Reward of the step before, in the environment's units; zero at the start of a trial."""
     episode_start: Bool[Tensor, "*b"]
-    """Whether this is the first step of an episode."""
+    """True at the first step of an episode."""
 
 
 class JointEncoder(nn.Module):
-    """One network over observation, previous action, previous reward and episode start side by side.
+    """One network on observation, previous action, previous reward and episode start, concatenated.
 
     Args:
         observation_size: Length of an observation.
         action_size: Length of an action vector.
-        config: The settings.
+        config: Settings.
     """
 
     def __init__(self, observation_size: int, action_size: int, config: JointEncoderConfig) -> None:
@@ -41,18 +42,20 @@ class JointEncoder(nn.Module):
         self.output_size = sizes[-1]
 
     def forward(self, inputs: PolicyInput) -> Float[Tensor, "*b f"]:
-        """Features of inputs that are standardised already."""
-        features: Tensor = self.network(torch.cat([inputs.observations, inputs.previous_actions, _rest(inputs)], -1))
+        """Features of standardised inputs."""
+        features: Tensor = self.network(
+            torch.cat([inputs.observations, inputs.previous_actions, _reward_and_start(inputs)], -1)
+        )
         return features
 
 
 class SeparateEncoder(nn.Module):
-    """A network each for the observation, for the previous action, and for previous reward and episode start.
+    """Three networks: on the observation, on the previous action, and on previous reward and episode start.
 
     Args:
         observation_size: Length of an observation.
         action_size: Length of an action vector.
-        config: The settings.
+        config: Settings.
     """
 
     def __init__(self, observation_size: int, action_size: int, config: SeparateEncoderConfig) -> None:
@@ -66,29 +69,29 @@ class SeparateEncoder(nn.Module):
         self.output_size = sum(each[-1] for each in sizes)
 
     def forward(self, inputs: PolicyInput) -> Float[Tensor, "*b f"]:
-        """Features of inputs that are standardised already."""
-        parts = (
+        """Features of standardised inputs."""
+        features = (
             self.observation(inputs.observations),
             self.action(inputs.previous_actions),
-            self.reward(_rest(inputs)),
+            self.reward(_reward_and_start(inputs)),
         )
-        return torch.cat(parts, dim=-1)
+        return torch.cat(features, dim=-1)
 
 
 def make_encoder(observation_size: int, action_size: int, config: EncoderConfig) -> JointEncoder | SeparateEncoder:
-    """The encoder that a configuration names."""
+    """Creates the encoder that the settings name."""
     if isinstance(config, JointEncoderConfig):
         return JointEncoder(observation_size, action_size, config)
     return SeparateEncoder(observation_size, action_size, config)
 
 
-def _rest(inputs: PolicyInput) -> Float[Tensor, "*b 2"]:
+def _reward_and_start(inputs: PolicyInput) -> Float[Tensor, "*b 2"]:
     rewards = inputs.previous_rewards
     return torch.stack([rewards, inputs.episode_start.to(rewards.dtype)], dim=-1)
 
 
 def _tanh_layers(sizes: Sequence[int]) -> nn.Sequential:
-    """Tanh layers with Xavier's uniform initialisation and zero biases; none for a single size."""
+    """Tanh layers with Xavier-uniform weights and zero biases; the identity for a single size."""
     network = nn.Sequential()
     for before, after in pairwise(sizes):
         linear = nn.Linear(before, after)

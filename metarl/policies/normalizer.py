@@ -1,30 +1,32 @@
-"""Standardisation of network inputs by statistics that are saved with the network."""
+"""Standardisation of network inputs by running statistics, which are saved with the network."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 _MIN_STD = 0.01
-"""Inputs that hardly vary (a resting object, a hidden goal) are not blown up beyond a hundredfold."""
+"""Lower bound of the divisor: inputs that hardly vary (a resting object, a hidden goal) grow at most a hundredfold."""
 _LIMIT = 10.0
-"""Standardised inputs are clipped to this many standard deviations."""
+"""Bound on standardised inputs, in standard deviations."""
 
 
 class Normalizer(nn.Module):
-    """Maps inputs to (input - mean) / std by the mean and standard deviation of all inputs given to `update`.
+    """Maps inputs to (input - mean) / std, clipped to ±10, with the statistics of all inputs given to `update`.
 
-    Before the first update it is the identity, but for the clipping to ±10.
+    Before the first update mean is 0 and std is 1.
 
     Args:
-        size: Length of the input vectors.
+        size: Length of an input vector.
     """
 
     count: Tensor
+    """n, number of inputs."""
     mean: Tensor
+    """Their mean."""
     squares: Tensor
+    """M = Σ (x - mean)², per component."""
     std: Tensor
-    """What inputs are divided by; follows from the others, but taking it anew in every step of acting costs more than
-    using it."""
+    """max(sqrt(M / n), 0.01); a buffer, since computing it in each step of acting costs more than dividing by it."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -35,26 +37,36 @@ class Normalizer(nn.Module):
         self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
 
     def forward(self, inputs: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
-        """Standardises and clips."""
+        """Standardised and clipped inputs."""
         return ((inputs - self.mean.to(inputs.dtype)) / self.std.to(inputs.dtype)).clamp(-_LIMIT, _LIMIT)
 
     def restore(self, standardised: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
-        """The inverse of `forward`, but for the clipping."""
+        """Inverse of `forward` for inputs that were not clipped."""
         return standardised * self.std.to(standardised.dtype) + self.mean.to(standardised.dtype)
 
     @torch.no_grad()
     def update(self, inputs: Float[Tensor, "*b n"], valid: Bool[Tensor, "*b"]) -> None:
-        """Takes in those inputs where `valid` (Chan et al. 1979, the pairwise update of mean and sum of squares)."""
+        """Adds the valid inputs to the statistics, by the pairwise update of Chan et al. (1979).
+
+        Args:
+            inputs: Input vectors.
+            valid: False for inputs to leave out.
+        """
+        # For the batch B with n_B inputs and delta = mean_B - mean:
+        #   n'    = n + n_B
+        #   M'    = M + M_B + delta² n n_B / n'
+        #   mean' = mean + delta n_B / n'
         batch = inputs[valid].to(torch.float64)
         count = self.count + len(batch)
         mean = batch.mean(0)
-        shift = mean - self.mean
-        self.squares += ((batch - mean) ** 2).sum(0) + shift**2 * (self.count * len(batch) / count)
-        self.mean += shift * (len(batch) / count)
+        delta = mean - self.mean
+        self.squares += ((batch - mean) ** 2).sum(0) + delta**2 * (self.count * len(batch) / count)
+        self.mean += delta * (len(batch) / count)
         self.count.copy_(count)
         _refresh(self)
 
 
 def _refresh(normalizer: Normalizer, _: object = None) -> None:
+    """Recomputes std from count and sum of squares, also after a checkpoint is loaded."""
     variance = torch.where(normalizer.count > 0, normalizer.squares / normalizer.count.clamp(min=1), 1.0)
     normalizer.std.copy_(variance.sqrt().clamp(min=_MIN_STD))

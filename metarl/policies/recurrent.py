@@ -1,4 +1,4 @@
-"""Recurrent policies and value functions, whose state carries what is learned about a task."""
+"""Recurrent policies and value functions, whose state holds what a trial has shown of its task."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from metarl.policies.normalizer import Normalizer
 
 
 class RecurrentBody(nn.Module):
-    """An encoder and a core: from standardised inputs to the core's output. See `metarl.policies.cores.core.Core`.
+    """Encoder and core: from standardised inputs to the core's output. See `metarl.policies.cores.core.Core`.
 
     Args:
         observation_size: Length of an observation.
         action_size: Length of an action vector.
-        encoder: The encoder's settings.
-        core: The core's settings.
+        encoder: Settings of the encoder.
+        core: Settings of the core.
     """
 
     def __init__(self, observation_size: int, action_size: int, encoder: EncoderConfig, core: CoreConfig) -> None:
@@ -34,28 +34,28 @@ class RecurrentBody(nn.Module):
     def step(
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
-        """One step; inputs have the leading axis `batch`."""
+        """Output of one step and the next state; inputs have the leading axis `batch`."""
         return self.core.step(self.encoder(inputs), state)
 
     def sequence(
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
-        """A sequence that goes on from a state; inputs have the leading axes `batch time`."""
+        """Outputs along sequences and the last state; inputs have the leading axes `batch time`."""
         return self.core.sequence(self.encoder(inputs), state)
 
 
 class RecurrentPolicy(nn.Module):
-    """From (observation, previous action, previous reward, episode start) and a state to an action distribution.
+    """Policy from (observation, previous action, previous reward, episode start) and a state to an action distribution.
 
     Args:
         observation_size: Length of an observation.
-        distribution: The action distribution.
-        encoder: The encoder's settings.
-        core: The core's settings.
-        head: The head's settings.
-        observation_to_head: Whether a linear head sees the current observation beside the core's output.
+        distribution: Action distribution.
+        encoder: Settings of the encoder.
+        core: Settings of the core.
+        head: Settings of the head.
+        observation_to_head: Feed the current observation to a linear head beside the core's output.
         init_std: Initial standard deviation of Gaussian actions.
-        min_std: Its floor.
+        min_std: Lower bound of that standard deviation.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class RecurrentPolicy(nn.Module):
         )
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
-        """The state at the start of a trial; a trial's later episodes go on from where the one before ended."""
+        """State at the start of a trial; later episodes start from the state that the episode before ended in."""
         return self.body.core.initial_state(batch)
 
     def step(
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch p"], Float[Tensor, "batch state"]]:
-        """Acts once: distribution parameters and the next state, for inputs with the leading axis `batch`."""
+        """Distribution parameters of one step and the next state; inputs have the leading axis `batch`."""
         inputs = self.standardize(inputs)
         hidden, state = self.body.step(inputs, state)
         return self.head(hidden, inputs.observations), state
@@ -92,7 +92,7 @@ class RecurrentPolicy(nn.Module):
     def sequence(
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch time p"], Float[Tensor, "batch state"]]:
-        """Acts along sequences that go on from a state; inputs have the leading axes `batch time`."""
+        """Distribution parameters along sequences and the last state; inputs have the leading axes `batch time`."""
         inputs = self.standardize(inputs)
         hidden, state = self.body.sequence(inputs, state)
         return self.head(hidden, inputs.observations), state
@@ -100,21 +100,21 @@ class RecurrentPolicy(nn.Module):
     forward = sequence
 
     def standardize(self, inputs: PolicyInput) -> PolicyInput:
-        """The inputs with observations and rewards in standard units."""
+        """Inputs with standardised observations and rewards."""
         rewards = self.reward_normalizer(inputs.previous_rewards.unsqueeze(-1)).squeeze(-1)
         return inputs._replace(observations=self.observation_normalizer(inputs.observations), previous_rewards=rewards)
 
 
 class Critic(nn.Module):
-    """A value function over the core's output and the current observation, in standard units of the returns.
+    """Value function on the core's output and the current observation, in standard units of the returns.
 
-    When the statistics of the returns change, the last layer is rescaled so that the values it stands for do not
-    (PopArt, van Hasselt et al. 2016).
+    Its last layer is rescaled with the statistics of the returns, so that values in the units of the returns do not
+    change (PopArt, van Hasselt et al. 2016, section 2.2).
 
     Args:
         hidden_size: Length of the core's output.
         observation_size: Length of an observation.
-        body: Its own encoder and core, or None if it shares the policy's.
+        body: Encoder and core of its own; None if it shares the policy's.
     """
 
     def __init__(self, hidden_size: int, observation_size: int, body: RecurrentBody | None) -> None:
@@ -126,23 +126,32 @@ class Critic(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, hidden: Float[Tensor, "*b hidden"], observations: Float[Tensor, "*b obs"]) -> Float[Tensor, "*b"]:
-        """Values in standard units."""
+        """Values n in standard units."""
         values: Tensor = self.linear(torch.cat([hidden, observations], dim=-1)).squeeze(-1)
         return values
 
     def to_standard(self, returns: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Returns in standard units; unlike network inputs they are not clipped."""
+        # (R - mu) / sigma
         mean, std = self._statistics(returns.dtype)
         return (returns - mean) / std
 
     def to_returns(self, values: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Values in the units of the returns: the inverse of `to_standard`."""
+        # V = mu + sigma n
         mean, std = self._statistics(values.dtype)
         return mean + std * values
 
     @torch.no_grad()
     def update_statistics(self, returns: Float[Tensor, "*b"], valid: Bool[Tensor, "*b"]) -> None:
-        """Takes in those returns where `valid`."""
+        """Adds returns to the statistics and rescales the last layer.
+
+        Args:
+            returns: Discounted returns, in the environment's units.
+            valid: False for padding.
+        """
+        # sigma' (w' x + b') + mu' = sigma (w x + b) + mu for all x, hence
+        # w' = w sigma / sigma'  and  b' = (sigma b + mu - mu') / sigma'
         dtype = self.linear.weight.dtype
         old_mean, old_std = (each.clone() for each in self._statistics(dtype))
         self.return_normalizer.update(returns.unsqueeze(-1), valid)
@@ -151,17 +160,18 @@ class Critic(nn.Module):
         self.linear.bias.copy_((old_std * self.linear.bias + old_mean - mean) / std)
 
     def _statistics(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Mean mu and standard deviation sigma of the returns."""
         return self.return_normalizer.mean[0].to(dtype), self.return_normalizer.std[0].to(dtype)
 
 
 class ActorCritic(nn.Module):
-    """A recurrent policy and, if there is one, its critic, run along sequences together.
+    """Recurrent policy and its critic, if there is one, run along sequences together.
 
-    A state is that of the policy, followed by that of the critic if it has a core of its own.
+    The state is the policy's, followed by the critic's if that has a core of its own.
 
     Args:
-        policy: The policy.
-        critic: The critic.
+        policy: Policy.
+        critic: Critic; None without one.
     """
 
     def __init__(self, policy: RecurrentPolicy, critic: Critic | None) -> None:
@@ -170,7 +180,7 @@ class ActorCritic(nn.Module):
         self.critic = critic
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
-        """The state at the start of a trial."""
+        """State at the start of a trial."""
         state = self.policy.initial_state(batch)
         if self.critic is None or self.critic.body is None:
             return state
@@ -179,14 +189,14 @@ class ActorCritic(nn.Module):
     def sequence(
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch time p"], Float[Tensor, "batch time"] | None, Float[Tensor, "batch state"]]:
-        """Distribution parameters, values in standard units (None without a critic), and the state afterwards."""
+        """Distribution parameters, values in standard units (None without a critic), and the last state."""
         inputs = self.policy.standardize(inputs)
-        own = self.policy.initial_state(0).shape[1]
-        hidden, after = self.policy.body.sequence(inputs, state[:, :own])
+        policy_size = self.policy.initial_state(0).shape[1]
+        hidden, after = self.policy.body.sequence(inputs, state[:, :policy_size])
         parameters = self.policy.head(hidden, inputs.observations)
         if self.critic is None:
             return parameters, None, after
         if self.critic.body is not None:
-            hidden, critic_after = self.critic.body.sequence(inputs, state[:, own:])
+            hidden, critic_after = self.critic.body.sequence(inputs, state[:, policy_size:])
             after = torch.cat([after, critic_after], dim=1)
         return parameters, self.critic(hidden, inputs.observations), after

@@ -7,13 +7,13 @@ from pydantic import ValidationError
 
 from metarl.algorithms.maml.config import (
     InnerConfig,
-    LinearBaselineConfig,
     MAMLConfig,
-    PPOConfig,
+    MAMLLinearBaselineConfig,
+    MAMLPPOConfig,
+    MAMLTRPOConfig,
+    MAMLValueBaselineConfig,
     ProMPConfig,
     ReptileConfig,
-    TRPOConfig,
-    ValueBaselineConfig,
     VPGConfig,
 )
 from metarl.algorithms.rl2.config import RL2Config
@@ -113,8 +113,10 @@ algorithms = st.one_of(
         MAMLConfig,
         meta_batch=positive,
         inner=st.builds(InnerConfig, steps=positive, lr=numbers, adapted=st.sampled_from(["all", "head"])),
-        outer=st.sampled_from([TRPOConfig(max_kl=0.02), PPOConfig(), ProMPConfig(), VPGConfig(), ReptileConfig()]),
-        baseline=st.sampled_from([LinearBaselineConfig(), ValueBaselineConfig(hidden_sizes=(8,))]),
+        outer=st.sampled_from(
+            [MAMLTRPOConfig(max_kl=0.02), MAMLPPOConfig(), ProMPConfig(), VPGConfig(), ReptileConfig()]
+        ),
+        baseline=st.sampled_from([MAMLLinearBaselineConfig(), MAMLValueBaselineConfig(hidden_sizes=(8,))]),
         hidden_sizes=st.lists(positive, max_size=3).map(tuple),
         activation=st.sampled_from(["tanh", "relu"]),
     ),
@@ -299,13 +301,15 @@ def test_overrides(write) -> None:
 
 
 def test_another_kind_starts_from_its_defaults_whatever_the_order() -> None:
-    config = RunConfig(iterations=1, tasks=NavigationTasks(horizon=7), algorithm=MAMLConfig(outer=TRPOConfig(max_kl=1)))
+    config = RunConfig(
+        iterations=1, tasks=NavigationTasks(horizon=7), algorithm=MAMLConfig(outer=MAMLTRPOConfig(max_kl=1))
+    )
     for overrides in (
         "--algorithm.outer.kind ppo --algorithm.outer.clip 0.2",
         "--algorithm.outer.clip 0.2 --algorithm.outer.kind ppo",
     ):
         changed = override_config(config, overrides.split())
-        assert changed.algorithm.outer == PPOConfig(clip=0.2)
+        assert changed.algorithm.outer == MAMLPPOConfig(clip=0.2)
     assert override_config(config, ["--algorithm.outer.kind", "trpo"]) == config
     assert override_config(config, ["--tasks.kind", "bandit"]).tasks == BanditTasks()
 

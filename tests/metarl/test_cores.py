@@ -1,14 +1,20 @@
 """Recurrent cores and policies: steps, sequences and chunks are the same computation."""
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import Tensor, nn
 
 from metarl.optim.curvature import twice_differentiable
 from metarl.policies.config import (
+    CoreConfig,
+    EncoderConfig,
     GRUConfig,
+    HeadConfig,
     HypernetworkHeadConfig,
     JointEncoderConfig,
     LinearHeadConfig,
@@ -16,32 +22,34 @@ from metarl.policies.config import (
     SeparateEncoderConfig,
     TransformerConfig,
 )
-from metarl.policies.cores import make_core, rnn
-from metarl.policies.distributions import Categorical, Gaussian
+from metarl.policies.cores import Core, make_core, rnn
+from metarl.policies.cores.transformer import TransformerCore, TransformerLayer
+from metarl.policies.distributions import ActionDistribution, Categorical, Gaussian
 from metarl.policies.heads import HypernetworkHead
 from metarl.policies.inputs import PolicyInput
 from metarl.policies.recurrent import ActorCritic, Critic, RecurrentBody, RecurrentPolicy
 
-CORES = {
+M = TypeVar("M", bound=nn.Module)
+CORES: dict[str, CoreConfig] = {
     "gru": GRUConfig(hidden_size=6),
     "lstm": LSTMConfig(hidden_size=5),
     "transformer, all in memory": TransformerConfig(memory=40, model_size=8, layers=2, heads=2),
     "transformer, short memory": TransformerConfig(memory=4, model_size=8, layers=2, heads=2),
     "transformer, memory of one step": TransformerConfig(memory=1, model_size=4, layers=1, heads=1),
 }
-ENCODERS = {
+ENCODERS: dict[str, EncoderConfig] = {
     "raw": JointEncoderConfig(),
     "joint": JointEncoderConfig(hidden_sizes=(7, 5)),
     "separate": SeparateEncoderConfig(observation_sizes=(4,), action_sizes=(3,), reward_sizes=(2,)),
 }
-HEADS = {"linear": LinearHeadConfig(), "hypernetwork": HypernetworkHeadConfig(hidden_size=3)}
+HEADS: dict[str, HeadConfig] = {"linear": LinearHeadConfig(), "hypernetwork": HypernetworkHeadConfig(hidden_size=3)}
 
 
-def exactly(actual, expected):
+def exactly(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-10, rtol=0)
 
 
-def randomize(module, scale=0.5):
+def randomize(module: M, scale: float = 0.5) -> M:
     """Biases and weights that start at zero must not hide what they do."""
     rng = torch.Generator().manual_seed(5)
     for parameter in module.parameters():
@@ -49,16 +57,22 @@ def randomize(module, scale=0.5):
     return module
 
 
-def core_of(name, input_size=3):
+def core_of(name: str, input_size: int = 3) -> Core:
     torch.manual_seed(0)
     return randomize(make_core(input_size, CORES[name]).double(), scale=0.1)
 
 
-def features(*shape):
+def features(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def policy_of(core="gru", encoder="raw", head="linear", observation_to_head=False, distribution=None):
+def policy_of(
+    core: str = "gru",
+    encoder: str = "raw",
+    head: str = "linear",
+    observation_to_head: bool = False,
+    distribution: ActionDistribution | None = None,
+) -> RecurrentPolicy:
     torch.manual_seed(0)
     policy = RecurrentPolicy(
         4, distribution or Gaussian(2), ENCODERS[encoder], CORES[core], HEADS[head], observation_to_head, 0.5, 1e-3
@@ -66,7 +80,7 @@ def policy_of(core="gru", encoder="raw", head="linear", observation_to_head=Fals
     return randomize(policy.double(), scale=0.2)
 
 
-def random_inputs(*shape):
+def random_inputs(*shape: int) -> PolicyInput:
     rng = torch.Generator().manual_seed(1)
     return PolicyInput(
         torch.randn(*shape, 4, generator=rng, dtype=torch.float64),
@@ -158,9 +172,11 @@ def test_a_transformer_forgets_what_is_older_than_its_memory() -> None:
 
 def test_a_transformer_layer_equals_attention_written_out() -> None:
     core = core_of("transformer, short memory")
+    assert isinstance(core, TransformerCore)
     inputs = features(1, 9, 3)
     hidden = core.embedding(inputs)[0]
     for layer in core.layers:
+        assert isinstance(layer, TransformerLayer)
         normed = layer.attention_norm(hidden)
         query, key, value = (layer.projection(normed)[:, 8 * i : 8 * i + 8].reshape(9, 2, 4) for i in range(3))
         rows = []
@@ -170,7 +186,7 @@ def test_a_transformer_layer_equals_attention_written_out() -> None:
                 window = range(max(0, t - 3), t + 1)
                 scores = []
                 for s in window:
-                    score = 0.0
+                    score = torch.zeros((), dtype=torch.float64)
                     for pair, speed in ((0, 1.0), (1, 0.01)):  # 10000^(-pair/2)
                         turn = (t - s) * speed
                         q = torch.complex(query[t, h, pair], query[t, h, pair + 2])
@@ -178,7 +194,8 @@ def test_a_transformer_layer_equals_attention_written_out() -> None:
                         score = score + (q * k.conj() * complex(math.cos(turn), math.sin(turn))).real
                     scores.append(score / math.sqrt(4))
                 weights = torch.stack(scores).softmax(0)
-                parts.append(sum(w * value[s, h] for w, s in zip(weights, window, strict=True)))
+                weighted = [w * value[s, h] for w, s in zip(weights, window, strict=True)]
+                parts.append(torch.stack(weighted).sum(0))
             rows.append(torch.cat(parts))
         hidden = hidden + layer.output(torch.stack(rows))
         hidden = hidden + layer.feed_forward(hidden)
@@ -187,11 +204,11 @@ def test_a_transformer_layer_equals_attention_written_out() -> None:
 
 @pytest.mark.parametrize(("steps", "at_once"), [(1, 100), (7, 100), (7, 2), (7, 0)])
 def test_a_grus_own_gradients_are_those_of_pytorchs(steps, at_once, monkeypatch) -> None:
-    monkeypatch.setattr(rnn, "_NUMBERS_AT_ONCE", at_once * 4 * 6 * 3)
+    monkeypatch.setattr(rnn, "_MAX_GATE_NUMBERS", at_once * 4 * 6 * 3)
     core = core_of("gru")
     weights = torch.randn(3, steps + 1, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
-    def run(forward):
+    def run(forward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> list[Tensor]:
         inputs = [features(3, steps, 3).requires_grad_(), features(3, 6).requires_grad_()]
         outputs, last = forward(*inputs)
         loss = (torch.cat([outputs, last.unsqueeze(1)], dim=1) * weights).sum()
@@ -207,7 +224,7 @@ def test_a_grus_own_gradients_are_those_of_pytorchs(steps, at_once, monkeypatch)
 def test_a_gru_is_differentiated_twice_where_that_is_asked_for() -> None:
     core = core_of("gru")
 
-    def second():
+    def second() -> Tensor:
         x = features(1, 4, 3).requires_grad_()
         (slope,) = torch.autograd.grad(core.sequence(x, core.initial_state(1))[0].sum(), x, create_graph=True)
         return torch.autograd.grad(slope[0, 0, 0], x)[0]
@@ -224,9 +241,9 @@ def test_heads_must_divide_the_model() -> None:
 
 
 def test_a_fresh_lstm_keeps_its_cell() -> None:
-    core = make_core(3, LSTMConfig(hidden_size=2))
-    assert core.rnn.bias_hh_l0.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
-    assert not core.rnn.bias_ih_l0.any()
+    biases = dict(make_core(3, LSTMConfig(hidden_size=2)).named_parameters())
+    assert biases["rnn.bias_hh_l0"].tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    assert not biases["rnn.bias_ih_l0"].any()
 
 
 @pytest.mark.parametrize("observation_to_head", [False, True])
@@ -319,5 +336,8 @@ def test_policy_and_critic_run_together_across_chunks(core, critic) -> None:
     if critic == "none":
         assert values is None
     else:
+        assert values is not None
+        assert first_values is not None
+        assert second_values is not None
         assert values.std() > 0.01
         exactly(torch.cat([first_values, second_values], dim=1), values)

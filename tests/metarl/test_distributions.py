@@ -2,15 +2,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from metarl.policies.distributions import Categorical, Gaussian, action_distribution
 from metarl.policies.normalizer import Normalizer
 
-FAMILIES = {"gaussian": Gaussian(2), "categorical": Categorical(3)}
+Family = Gaussian | Categorical
+FAMILIES: dict[str, Family] = {"gaussian": Gaussian(2), "categorical": Categorical(3)}
 pytestmark = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 
 
-def references(family, parameters):
+def references(family: Family, parameters: Tensor) -> torch.distributions.Distribution:
     """The same distribution from `torch.distributions`."""
     if isinstance(family, Gaussian):
         mean, log_std = parameters.chunk(2, -1)
@@ -18,7 +20,7 @@ def references(family, parameters):
     return torch.distributions.OneHotCategorical(logits=parameters)
 
 
-def random_parameters(family, seed=0):
+def random_parameters(family: Family, seed: int = 0) -> Tensor:
     rng = torch.Generator().manual_seed(seed)
     return 0.5 * torch.randn(4, 5, family.parameter_size, generator=rng, dtype=torch.float64)
 
@@ -93,14 +95,15 @@ def test_normalizer_leaves_inputs_alone_before_any_update_and_bounds_what_hardly
     assert torch.equal(loaded.std, normalizer.std)
 
 
-def test_scores_and_their_tangents_equal_differentiation(family) -> None:
+def test_scores_and_their_jvps_equal_differentiation(family) -> None:
     draw = torch.Generator().manual_seed(5)
     parameters, tangent = torch.randn(2, 6, family.parameter_size, generator=draw, dtype=torch.float64)
     actions = family.sample(parameters, draw)
 
-    def score(parameters):
-        return torch.func.grad(lambda p: family.log_prob(p, actions).sum())(parameters)
+    def score(parameters: Tensor) -> Tensor:
+        gradient: Tensor = torch.func.grad(lambda p: family.log_prob(p, actions).sum())(parameters)
+        return gradient
 
     torch.testing.assert_close(family.score(parameters, actions), score(parameters))
     expected = torch.func.jvp(score, (parameters,), (tangent,))[1]
-    torch.testing.assert_close(family.score_tangent(parameters, actions, tangent), expected)
+    torch.testing.assert_close(family.score_jvp(parameters, actions, tangent), expected)

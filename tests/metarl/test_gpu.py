@@ -14,15 +14,14 @@ from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.config import (
     InnerConfig,
     MAMLConfig,
-    PPOConfig,
+    MAMLPPOConfig,
+    MAMLTRPOConfig,
     ProMPConfig,
     ReptileConfig,
-    TRPOConfig,
     VPGConfig,
 )
 from metarl.algorithms.rl2.algorithm import RecurrentActor
-from metarl.algorithms.rl2.config import PPOConfig as RL2PPOConfig
-from metarl.algorithms.rl2.config import RL2Config
+from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.checkpoints import Manifest
 from metarl.config import EvaluationConfig, NavigationTasks, RunConfig
 from metarl.loading import load
@@ -35,13 +34,13 @@ from scripts.benchmark.cases import Case, Suite
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=12)
-TRPO = TRPOConfig(cg_damping=0.1)  # without it conjugate gradients blow up rounding, which differs between devices
+TRPO = MAMLTRPOConfig(cg_damping=0.1)  # without it conjugate gradients blow up rounding, which differs between devices
 MAML_SIZES = {"meta_batch": 3, "episodes": 4, "parallel_episodes": 4, "hidden_sizes": (16, 16)}
 RATIO = InnerConfig(estimator="likelihood_ratio")
 ALGORITHMS = {
     "trpo": MAMLConfig(**MAML_SIZES, outer=TRPO),
     "trpo, 2 steps": MAMLConfig(**MAML_SIZES, inner=InnerConfig(steps=2, learned_lr=True), outer=TRPO),
-    "ppo": MAMLConfig(**MAML_SIZES, outer=PPOConfig()),
+    "ppo": MAMLConfig(**MAML_SIZES, outer=MAMLPPOConfig()),
     "promp": MAMLConfig(**MAML_SIZES, outer=ProMPConfig(), inner=RATIO),
     "vpg": MAMLConfig(**MAML_SIZES, outer=VPGConfig()),
     "reptile": MAMLConfig(**MAML_SIZES, outer=ReptileConfig()),

@@ -8,7 +8,7 @@ from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
-from metarl.algorithms.rl2.config import PPOConfig, RL2Config
+from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.evaluation.protocol import evaluate
 from metarl.policies.config import GRUConfig
 from metarl.seeding import Stream, generator
@@ -56,7 +56,7 @@ def test_rl2_plays_bandits_nearly_as_well_as_possible() -> None:
         gae_lambda=0.3,
         normalize_observations=False,
         normalize_reward_input=False,
-        outer=PPOConfig(lr=2e-3, epochs=5, minibatches=2),
+        outer=RL2PPOConfig(lr=2e-3, epochs=5, minibatches=2),
     )
     rl2 = RL2(config, distribution.observation_space, distribution.action_space, CPU)
     learn(rl2, distribution, iterations=60)

@@ -6,7 +6,7 @@ import torch
 from counting_env import Counting
 
 from metarl.algorithms.maml.algorithm import MAML
-from metarl.algorithms.maml.config import InnerConfig, MAMLConfig, ProMPConfig, ValueBaselineConfig
+from metarl.algorithms.maml.config import InnerConfig, MAMLConfig, MAMLValueBaselineConfig, ProMPConfig
 from metarl.data.steps import Timestep
 from metarl.data.trajectories import Trajectories
 from metarl.evaluation.protocol import evaluate
@@ -191,7 +191,7 @@ def test_the_estimator_makes_no_difference_outside_of_training() -> None:
 
 
 def test_a_learned_value_baseline_serves_the_agent_too() -> None:
-    maml = make_maml(baseline=ValueBaselineConfig(hidden_sizes=(3,)))
+    maml = make_maml(baseline=MAMLValueBaselineConfig(hidden_sizes=(3,)))
     before = adapted_by(maml)
     maml.baseline._network.layers[-1].bias.data += 5.0
     shifted = adapted_by(maml)
@@ -221,7 +221,7 @@ MEMBERS = {
     "anil": {"inner": HEAD},
     "meta-sgd": {"inner": InnerConfig(learned_lr=True)},
     "promp": {"inner": RATIO, "outer": ProMPConfig()},
-    "value": {"baseline": ValueBaselineConfig(hidden_sizes=(3,))},
+    "value": {"baseline": MAMLValueBaselineConfig(hidden_sizes=(3,))},
 }
 
 

@@ -13,11 +13,11 @@ from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import (
     InnerConfig,
     MAMLConfig,
-    PPOConfig,
+    MAMLPPOConfig,
+    MAMLTRPOConfig,
+    MAMLValueBaselineConfig,
     ProMPConfig,
     ReptileConfig,
-    TRPOConfig,
-    ValueBaselineConfig,
     VPGConfig,
 )
 from metarl.algorithms.maml.losses import exploration_credit, make_batch
@@ -38,9 +38,9 @@ MEMBERS = {
     "anil": {"inner": InnerConfig(adapted="head")},
     "fomaml": {"inner": InnerConfig(first_order=True)},
     "e-maml": {"exploration_credit": 1.0},
-    "value baseline": {"baseline": ValueBaselineConfig(hidden_sizes=(4,), epochs=3)},
-    "ppo": {"outer": PPOConfig()},
-    "ppo value": {"outer": PPOConfig(), "baseline": ValueBaselineConfig(hidden_sizes=(4,), epochs=3)},
+    "value baseline": {"baseline": MAMLValueBaselineConfig(hidden_sizes=(4,), epochs=3)},
+    "ppo": {"outer": MAMLPPOConfig()},
+    "ppo value": {"outer": MAMLPPOConfig(), "baseline": MAMLValueBaselineConfig(hidden_sizes=(4,), epochs=3)},
     "promp": {"outer": ProMPConfig(), "inner": RATIO},
     "vpg meta-sgd": {"outer": VPGConfig(), "inner": InnerConfig(learned_lr=True)},
     "reptile": {"outer": ReptileConfig()},
@@ -167,7 +167,9 @@ def test_rules_that_do_not_combine_are_named(settings, message) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("outer", [TRPOConfig(), PPOConfig(), VPGConfig(), ReptileConfig()], ids=lambda x: x.kind)
+@pytest.mark.parametrize(
+    "outer", [MAMLTRPOConfig(), MAMLPPOConfig(), VPGConfig(), ReptileConfig()], ids=lambda x: x.kind
+)
 @pytest.mark.parametrize("where", ["support", "query"])
 def test_an_update_that_is_not_finite_changes_nothing_and_several_stop_the_run(outer, where, caplog) -> None:
     maml = make_maml(outer=outer)
@@ -180,18 +182,18 @@ def test_an_update_that_is_not_finite_changes_nothing_and_several_stop_the_run(o
         nothing = {name: torch.full_like(value, torch.nan) for name, value in problem.adapted.items()}
         spoiled = replace(spoiled, adapted=nothing)
     for count in range(1, 5):
-        assert maml._update(spoiled) == {"train/skipped_updates": count}
-        assert_same({**maml.state_dict(), "skipped_updates": before["skipped_updates"]}, before)
-    assert maml.state_dict()["skipped_updates"] == 4
-    assert "not finite: this update is skipped" in caplog.text
-    with pytest.raises(RunFailure, match=r"not finite, 5 iterations in a row; lower algorithm\.inner\.lr"):
+        assert maml._update(spoiled) == {"train/skipped_updates": 1}
+        assert maml.state_dict()["skipped_in_a_row"] == count
+        assert_same({**maml.state_dict(), "skipped_in_a_row": before["skipped_in_a_row"]}, before)
+    assert "updates skipped because a number in them was not finite: 1" in caplog.text
+    with pytest.raises(RunFailure, match=r"not finite, 5 updates in a row; lower algorithm\.inner\.lr"):
         maml._update(spoiled)
     assert maml._update(problem)["train/skipped_updates"] == 0  # a good one ends the row
     assert maml._update(spoiled) == {"train/skipped_updates": 1}
 
 
 def test_ppo_that_fails_in_a_later_epoch_forgets_the_earlier_ones(monkeypatch) -> None:
-    maml = make_maml(outer=PPOConfig())
+    maml = make_maml(outer=MAMLPPOConfig())
     problem = random_problem(maml)
     before = copy_of(maml.state_dict())
     calls = []
@@ -216,10 +218,10 @@ def test_inner_steps_that_are_not_finite_are_survived_and_then_stop_the_run(monk
     [metrics] = iterate(maml, distribution, 1)
     assert metrics["train/skipped_updates"] == 1
     assert metrics["meta/post_adapt_return"] > 0  # played by the policy as it was
-    with pytest.raises(RunFailure, match="5 iterations in a row"):
+    with pytest.raises(RunFailure, match="5 updates in a row"):
         iterate(maml, distribution, 9, start=1)
     after = maml.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before if name != "skipped_updates")
+    assert all(torch.equal(after[name], before[name]) for name in before if name != "skipped_in_a_row")
 
 
 class Unrewarding(CountingEnv):
@@ -293,7 +295,7 @@ def test_value_baseline_learns_what_follows_a_step() -> None:
     """Rewards of 1 over 4 steps: the return depends on time only, 4, 3, 2, 1."""
     distribution = Counting()
     baseline = make_member(
-        "value baseline", distribution, discount=1.0, baseline=ValueBaselineConfig(hidden_sizes=(8,), epochs=100)
+        "value baseline", distribution, discount=1.0, baseline=MAMLValueBaselineConfig(hidden_sizes=(8,), epochs=100)
     ).baseline
     trajectories = record([[[1.0] * 4] * 3] * 2)
     losses = [baseline.fit([trajectories])["train/value_loss"] for _ in range(8)]

@@ -5,14 +5,14 @@ import pytest
 import torch
 from maml_problems import INNER_RULES, SPACES, TASKS, make_maml, outer_goes_with, random_problem
 
-from metarl.algorithms.maml.config import PPOConfig, ProMPConfig, ReptileConfig, TRPOConfig, VPGConfig
+from metarl.algorithms.maml.config import MAMLPPOConfig, MAMLTRPOConfig, ProMPConfig, ReptileConfig, VPGConfig
 from metarl.algorithms.maml.losses import importance_ratios
 from metarl.optim.trust_region import TrustRegionStep
 from metarl.optim.vectors import flatten, unflatten
 
 OUTER_RULES = {
-    "trpo": TRPOConfig(),
-    "ppo": PPOConfig(lr=0.05, clip=0.1, epochs=3),
+    "trpo": MAMLTRPOConfig(),
+    "ppo": MAMLPPOConfig(lr=0.05, clip=0.1, epochs=3),
     "promp": ProMPConfig(lr=0.05, clip=0.1, epochs=3, inner_kl_penalty=0.7),
     "vpg": VPGConfig(),
 }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from maml_autodiff import autodiff_unroll
 from maml_problems import INNER_RULES, SPACES, make_maml, random_problem
 
-from metarl.algorithms.maml.config import TRPOConfig
+from metarl.algorithms.maml.config import MAMLTRPOConfig
 from metarl.algorithms.maml.inner import InnerRule
 from metarl.algorithms.maml.losses import importance_ratios, mean_kl, thin
 from metarl.algorithms.maml.outer.trust_region import TrustRegion
@@ -19,7 +19,7 @@ from metarl.optim.trust_region import TrustRegionStep
 from metarl.optim.vectors import flatten, unflatten
 
 TRUST_REGION = "metarl.algorithms.maml.outer.trust_region.trust_region_step"
-EXACT = TRPOConfig(cg_iterations=200, cg_damping=0.0)
+EXACT = MAMLTRPOConfig(cg_iterations=200, cg_damping=0.0)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -76,12 +76,12 @@ def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs
         return TrustRegionStep(vector, loss, 0.0, 0, accepted=False)
 
     monkeypatch.setattr(TRUST_REGION, capture)
-    TrustRegion(TRPOConfig()).step(problem)
-    TrustRegion(TRPOConfig(fisher_subsample=0.5)).step(doubled)
+    TrustRegion(MAMLTRPOConfig()).step(problem)
+    TrustRegion(MAMLTRPOConfig(fisher_subsample=0.5)).step(doubled)
     assert products[0].norm() > 0
     torch.testing.assert_close(products[1], products[0], atol=1e-12, rtol=1e-9)
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-12, rtol=1e-9)
-    TrustRegion(TRPOConfig(fisher_subsample=0.5)).step(problem)  # other samples, another curvature
+    TrustRegion(MAMLTRPOConfig(fisher_subsample=0.5)).step(problem)  # other samples, another curvature
     assert (products[2] - products[0]).norm() > 1e-3 * products[0].norm()
     torch.testing.assert_close(gradients[2], gradients[0], atol=1e-12, rtol=1e-9)
 
@@ -131,7 +131,7 @@ def test_outer_step_lowers_the_loss_within_the_bound() -> None:
 
 @pytest.mark.parametrize("learned_lr", [False, True])
 def test_a_failed_line_search_leaves_every_parameter_bit_identical(learned_lr) -> None:
-    maml = make_maml(inner={"learned_lr": learned_lr}, outer=TRPOConfig(max_kl=1e6, backtrack_steps=1))
+    maml = make_maml(inner={"learned_lr": learned_lr}, outer=MAMLTRPOConfig(max_kl=1e6, backtrack_steps=1))
     problem = random_problem(maml)
     before = {name: value.clone() for name, value in maml.state_dict().items()}
     metrics = maml._update(problem)
@@ -181,7 +181,7 @@ def test_step_is_invariant_under_a_linear_reparametrisation(seed) -> None:
 
 @pytest.mark.parametrize("credit", [False, True])
 def test_task_order_does_not_matter(credit) -> None:
-    outer = TRPOConfig(cg_iterations=5)  # each iteration multiplies rounding errors, a hundredfold here
+    outer = MAMLTRPOConfig(cg_iterations=5)  # each iteration multiplies rounding errors, a hundredfold here
     maml = make_maml(inner={"steps": 2, "learned_lr": True}, outer=outer)
     problem = random_problem(maml, credit)
     order = torch.tensor([2, 0, 1])

@@ -1,36 +1,50 @@
-"""RL²: what the policy is shown, what it remembers, and what PPO learns from."""
+"""RL²: the inputs and the memory of the policy, and the samples that PPO learns from."""
+
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from counting_env import Counting
 from rl2_on_counting import in_order, longer
+from torch import Tensor
 
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import RL2Config
-from metarl.algorithms.rl2.losses import cut, linear_values, make_samples, make_trials, ppo_terms, surrogate
+from metarl.algorithms.rl2.losses import (
+    Samples,
+    cut_into_chunks,
+    linear_values,
+    make_samples,
+    make_trials,
+    ppo_terms,
+    surrogate,
+)
 from metarl.data.steps import Timestep
-from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
+from metarl.data.trajectories import Trajectories
+from metarl.policies.config import CoreConfig, GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.distributions import Gaussian
+from metarl.policies.inputs import PolicyInput
 
 CPU = torch.device("cpu")
-CORES = {
+CORES: dict[str, CoreConfig] = {
     "gru": GRUConfig(hidden_size=5),
     "lstm": LSTMConfig(hidden_size=5),
     "transformer": TransformerConfig(memory=3, model_size=8, layers=2, heads=2),
 }
 
 
-def make_rl2(distribution=None, core="gru", **settings):
+def make_rl2(distribution: Counting | None = None, core: str = "gru", **settings: Any) -> RL2:
     torch.manual_seed(0)
     distribution = distribution or Counting()
     config = RL2Config(meta_batch=3, episodes=2, core=CORES[core], **settings)
     return RL2(config, distribution.observation_space, distribution.action_space, CPU)
 
 
-def play(rl2, distribution=None, episodes=2):
+def play(rl2: RL2, distribution: Counting | None = None, episodes: int = 2) -> Trajectories:
     distribution = distribution or Counting()
     tasks = list(distribution.train_tasks)
     sampler = Sampler([distribution.make_env(len(tasks))], tasks, (1, 2, 3), CPU)
@@ -72,9 +86,9 @@ def test_learning_sees_the_same_inputs_and_probabilities_as_acting(core, observa
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_acting_does_not_depend_on_how_many_environments_act_at_once(core) -> None:
+def test_acting_does_not_depend_on_how_many_environments_act_at_once(core, monkeypatch) -> None:
     rl2 = make_rl2(core=core)
-    rl2.distribution.sample = lambda parameters, generator: rl2.distribution.mode(parameters)
+    monkeypatch.setattr(rl2.distribution, "sample", lambda parameters, generator: rl2.distribution.mode(parameters))
     together = play(rl2)
     distribution = Counting()
     for index, task in enumerate(distribution.train_tasks):
@@ -83,12 +97,14 @@ def test_acting_does_not_depend_on_how_many_environments_act_at_once(core) -> No
         torch.testing.assert_close(alone.actions[0], together.actions[index], atol=1e-6, rtol=0)
 
 
-def samples_of(trajectories, discount=0.9, gae_lambda=0.8):
+def samples_of(trajectories: Trajectories, discount: float = 0.9, gae_lambda: float = 0.8) -> Samples:
     trials = make_trials(trajectories)
     return make_samples(trials, linear_values(trials, discount, per_task=False), discount, gae_lambda)
 
 
-def slow_samples(trajectories, values, discount, gae_lambda):
+def slow_samples(
+    trajectories: Trajectories, values: Tensor, discount: float, gae_lambda: float
+) -> tuple[list[npt.NDArray[np.float64]], list[list[float]]]:
     """Advantages, standardised over the batch, and returns to predict, by the sum of all residuals that follow."""
     advantages, returns = [], []
     for task in range(len(trajectories.valid)):
@@ -154,7 +170,7 @@ def test_the_order_of_tasks_changes_nothing() -> None:
         torch.testing.assert_close(one[order].double(), other.double(), atol=1e-5, rtol=1e-5)
 
 
-def flat(samples):
+def flat(samples: Samples) -> list[Tensor]:
     return [*samples.inputs, *samples[1:]]
 
 
@@ -173,7 +189,7 @@ def test_padding_takes_no_part_in_the_loss_nor_in_its_gradient() -> None:
     assert gradient[samples.valid].any()
 
 
-def test_clipped_surrogate_worked_out_by_hand() -> None:
+def test_clipped_surrogate_worked_out_by_hand(monkeypatch) -> None:
     distribution = Gaussian(1)
     samples = samples_of(play(make_rl2()))
     old = torch.log(torch.tensor([[0.5, 0.5, 0.5, 0.5]]))
@@ -185,7 +201,7 @@ def test_clipped_surrogate_worked_out_by_hand() -> None:
         advantages=torch.tensor([[1.0, 1.0, -2.0, 9.0]]),
         valid=torch.tensor([[True, True, True, False]]),
     )
-    distribution.log_prob = lambda *_: log_probs
+    monkeypatch.setattr(distribution, "log_prob", lambda *_: log_probs)
     terms = ppo_terms(distribution, torch.zeros(1, 4, 2), samples, 0.2)
     # ratios 2, 0.5, 1.1: min(2, 1.2) = 1.2; min(0.5, 0.8) = 0.5; min(-2.2, -2.2) = -2.2
     assert terms.policy_loss.item() == pytest.approx(-(1.2 + 0.5 - 2.2) / 3)
@@ -197,7 +213,7 @@ def test_clipped_surrogate_worked_out_by_hand() -> None:
 def test_rows_are_cut_into_chunks_in_order() -> None:
     samples = samples_of(play(make_rl2()))
     assert samples.valid.shape == (3, 8)
-    rows = cut(samples, 3)
+    rows = cut_into_chunks(samples, 3)
     assert rows.valid.shape == (9, 3)
     assert rows.valid.any(1).tolist() == [True, True, False, True, True, False, True, True, True]
     for task in range(3):
@@ -207,18 +223,18 @@ def test_rows_are_cut_into_chunks_in_order() -> None:
 
 
 @pytest.mark.parametrize("space", [gym.spaces.Box(-1, 1, (2,), np.float64), gym.spaces.Discrete(3)], ids=str)
-def test_agent_is_shown_what_training_shows(space) -> None:
+def test_agent_is_shown_what_training_shows(space, monkeypatch) -> None:
     """Fed a trial step by step, the agent's policy gets the inputs that `make_trials` makes of the same trial."""
     distribution = Counting(discrete=isinstance(space, gym.spaces.Discrete))
     rl2 = make_rl2(distribution)
     shown = []
     original = rl2.policy.step
 
-    def spy(inputs, state):
+    def spy(inputs: PolicyInput, state: Tensor) -> tuple[Tensor, Tensor]:
         shown.append(inputs)
         return original(inputs, state)
 
-    rl2.policy.step = spy
+    monkeypatch.setattr(rl2.policy, "step", spy)
     agent = rl2.make_agent(seed=3)
     env = distribution.make_env(1)
     env.set_tasks(distribution.train_tasks[1:2])
@@ -280,7 +296,7 @@ def test_environments_that_wait_do_not_remember() -> None:
     rl2 = make_rl2()
     observations = np.array([[0.0, 20.0], [0.0, 20.0]])
 
-    def adapted_actions(wait):
+    def adapted_actions(wait: bool) -> npt.NDArray[Any]:
         agent = rl2.make_agent(seed=3)
         ended = np.ones(2, bool)
         for step in range(2):

@@ -1,24 +1,31 @@
 """A task that only memory solves: the cue of a trial's first episode decides what pays in its fifth."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from gymnasium.vector.utils import batch_space
+from torch import Tensor
 
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
-from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, TRPOConfig, ValueBaselineConfig
+from metarl.algorithms.rl2.config import RL2Config, RL2LinearBaselineConfig, RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import make_trials
-from metarl.policies.config import GRUConfig, LSTMConfig, TransformerConfig
+from metarl.data.trajectories import Trajectories
+from metarl.optim.config import TrustRegionConfig
+from metarl.policies.config import CoreConfig, GRUConfig, LSTMConfig, TransformerConfig
+from metarl.policies.inputs import PolicyInput
 from metarl_envs.core import Task, TaskVectorEnv
 
 pytestmark = pytest.mark.learning
 CPU = torch.device("cpu")
 CUES, EPISODES, HORIZON = 3, 5, 2
-CORES = {
+CORES: dict[str, CoreConfig] = {
     "gru": GRUConfig(hidden_size=16),
     "lstm": LSTMConfig(hidden_size=16),
     "transformer": TransformerConfig(memory=10, model_size=16, layers=1, heads=2),
@@ -32,20 +39,26 @@ class CueEnv(TaskVectorEnv):
     single_observation_space = gym.spaces.Box(0.0, 1.0, (CUES,), np.float64)
     single_action_space = gym.spaces.Discrete(CUES)
 
-    def __init__(self, num_envs):
+    def __init__(self, num_envs: int) -> None:
         self.num_envs = num_envs
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def set_tasks(self, tasks):
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
         self.tasks = self._check_count(tasks)
         self._cues = np.array([int(task.parameters[0]) for task in tasks])
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
         self._step = 0
         return np.eye(CUES)[self._cues], {}
 
-    def step(self, actions):
+    def step(
+        self, actions: npt.NDArray[Any]
+    ) -> tuple[
+        npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
+    ]:
         self._step += 1
         paying = self._step == EPISODES * HORIZON
         right = actions == self._cues
@@ -60,7 +73,7 @@ class CueEnv(TaskVectorEnv):
 class ForgetfulActor(RecurrentActor):
     """Begins each episode as if it were a trial's first."""
 
-    def act(self, inputs, generator):
+    def act(self, inputs: PolicyInput, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         start = inputs.episode_start.unsqueeze(1)
         self._state = torch.where(start, torch.zeros_like(self._state), self._state)
         inputs = inputs._replace(
@@ -70,13 +83,13 @@ class ForgetfulActor(RecurrentActor):
         return super().act(inputs, generator)
 
 
-def episodes_apart(trajectories):
+def episodes_apart(trajectories: Trajectories) -> Trajectories:
     """Each episode as a trial of its own."""
     parts = {field.name: getattr(trajectories, field.name) for field in fields(trajectories)}
     return replace(trajectories, **{name: x.flatten(0, 1).unsqueeze(1) for name, x in parts.items()})
 
 
-def train(core, iterations, remembers=True, **settings):
+def train(core: str, iterations: int, remembers: bool = True, **settings: Any) -> float:
     """How often the cue is named after training, chance being a third."""
     torch.manual_seed(0)
     tasks = [Task("cue", [index % CUES]) for index in range(90)]
@@ -87,7 +100,7 @@ def train(core, iterations, remembers=True, **settings):
             "core": CORES[core],
             "discount": 1.0,
             "gae_lambda": 1.0,
-            "outer": PPOConfig(lr=1e-2, epochs=4, minibatches=2),
+            "outer": RL2PPOConfig(lr=1e-2, epochs=4, minibatches=2),
             **settings,
         }
     )
@@ -101,14 +114,14 @@ def train(core, iterations, remembers=True, **settings):
         if iteration < iterations:
             trials = make_trials(played if remembers else episodes_apart(played))
             rl2.learn(trials, torch.Generator().manual_seed(iteration))
-    return np.mean(named[iterations:])
+    return float(np.mean(named[iterations:]))
 
 
 @pytest.mark.parametrize(
     ("core", "iterations", "lr"), [("gru", 60, 1e-2), ("lstm", 30, 1e-2), ("transformer", 40, 5e-3)]
 )
 def test_every_core_remembers_the_cue(core, iterations, lr) -> None:
-    assert train(core, iterations, outer=PPOConfig(lr=lr, epochs=4, minibatches=2)) > 0.9
+    assert train(core, iterations, outer=RL2PPOConfig(lr=lr, epochs=4, minibatches=2)) > 0.9
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -122,9 +135,9 @@ def test_chunks_shorter_than_the_gap_do_not_learn_what_whole_trials_do() -> None
 
 
 def test_a_trust_region_and_a_critic_learn_it_too() -> None:
-    assert train("lstm", 25, outer=TRPOConfig(max_kl=0.03), baseline=ValueBaselineConfig()) > 0.9
+    assert train("lstm", 25, outer=TrustRegionConfig(max_kl=0.03), baseline=RL2ValueBaselineConfig()) > 0.9
 
 
 def test_a_baseline_fitted_to_each_trial_by_itself_hides_what_comes_once_a_trial() -> None:
     """It knows how the trial went, so that nothing is left to learn from."""
-    assert train("lstm", 30, baseline=LinearBaselineConfig(per_task=True)) < 0.6
+    assert train("lstm", 30, baseline=RL2LinearBaselineConfig(per_task=True)) < 0.6

@@ -1,8 +1,12 @@
 """docs/algorithms/rl2.md: its configurations, its metric names and its robot, as they stand there."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import yaml
@@ -21,7 +25,7 @@ SMALL += ["--tasks.num-test-tasks", "2", "--iterations", "1", "--threads", "1", 
 
 
 @pytest.fixture
-def parse(tmp_path):
+def parse(tmp_path: Path) -> Callable[[dict[str, Any]], RL2Config]:
     return lambda settings: parse_algorithm({"kind": "rl2"} | settings, tmp_path)
 
 
@@ -71,12 +75,12 @@ def test_every_logged_metric_is_explained_and_no_other(tmp_path) -> None:
 
 
 @pytest.fixture
-def robot():
+def robot() -> dict[str, Any]:
     """The names that the page's program leaves behind, with shorter attempts and a hardly trained policy."""
     (command,) = re.findall(r"`metarl (train configs/\S+ --run \S+)`", PAGE.text)
     _, config, *run = command.split()
     assert main(["train", str(ROOT / config), *run, *SMALL, "--evaluation.every", "0"]) == 0
-    names = {}
+    names: dict[str, Any] = {}
     for block in PAGE.blocks("python"):
         exec(re.sub(r"\b100\b", "5", block), names)
     return names
@@ -99,7 +103,7 @@ def test_the_program_for_a_robot_tells_what_each_command_earned(robot) -> None:
     agent.init()
     act = agent.act
 
-    def spy(observation, reward, episode_start, **options):
+    def spy(observation: npt.NDArray[Any], reward: float, episode_start: bool, **options: Any) -> Any:
         told.append((reward, bool(episode_start)))
         return act(observation, reward, episode_start, **options)
 

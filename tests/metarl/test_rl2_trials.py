@@ -1,29 +1,38 @@
 """What a trial is to RL²: where it begins, what the policy is shown in it, and that nothing else tells trials apart."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from counting_env import Counting
 from rl2_on_counting import BASELINES, CORES, CPU, close, doubled, in_order, longer, make_rl2, sampler
+from torch import Tensor
 
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
-from metarl.algorithms.rl2.config import PPOConfig, RL2Config, TRPOConfig
+from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.algorithms.rl2.losses import make_trials
+from metarl.data.trajectories import Trajectories
 from metarl.evaluation.protocol import evaluate
+from metarl.optim.config import TrustRegionConfig
+from metarl.policies.inputs import PolicyInput
 
-OUTER = {"ppo": PPOConfig(epochs=3), "trpo": TRPOConfig(cg_iterations=3)}
+Shown = list[tuple[PolicyInput, Tensor]]
+OUTER = {"ppo": RL2PPOConfig(epochs=3), "trpo": TrustRegionConfig(cg_iterations=3)}
 
 
 @pytest.fixture
-def spy(monkeypatch):
+def spy(monkeypatch: pytest.MonkeyPatch) -> Callable[[RL2], Shown]:
     """Records the inputs and states that a policy's steps are given."""
 
-    def spy(rl2):
-        shown = []
+    def spy(rl2: RL2) -> Shown:
+        shown: Shown = []
         original = rl2.policy.step
 
-        def step(inputs, state):
+        def step(inputs: PolicyInput, state: Tensor) -> tuple[Tensor, Tensor]:
             shown.append((inputs, state))
             return original(inputs, state)
 
@@ -35,7 +44,7 @@ def spy(monkeypatch):
 
 @pytest.mark.parametrize("core", CORES)
 def test_the_state_is_reset_where_a_trial_begins_and_nowhere_else(core, spy) -> None:
-    rl2 = make_rl2(core, outer=PPOConfig(epochs=1))
+    rl2 = make_rl2(core, outer=RL2PPOConfig(epochs=1))
     shown = spy(rl2)
     for iteration in range(2):
         rl2.meta_iteration(sampler((1, iteration)), torch.Generator().manual_seed(0))
@@ -76,15 +85,15 @@ def test_evaluation_shows_the_step_before_over_adaptation_and_from_there(spy) ->
     shown = spy(rl2)
     distribution = Counting()
     env = distribution.make_env(1)
-    paid = []
+    paid: list[float] = []
     original = env.step
 
-    def step(actions):
+    def step(actions: npt.NDArray[Any]) -> Any:
         outcome = original(actions)
         paid.append(float(outcome[1][0]))
         return outcome
 
-    env.step = step
+    env.step = step  # type: ignore[method-assign]
     evaluate(
         rl2.make_agent(seed=1),
         distribution,
@@ -107,7 +116,7 @@ def test_evaluation_shows_the_step_before_over_adaptation_and_from_there(spy) ->
     assert [bool(state.any()) for _, state in shown[:7]] == [False, True, True, False, True, True, False]
 
 
-def learned(trajectories, core, outer, baseline):
+def learned(trajectories: Trajectories, core: str, outer: str, baseline: str) -> dict[str, Tensor]:
     """All that learning from some trajectories changes, in float64."""
     rl2 = make_rl2(core, outer=OUTER[outer], **BASELINES[baseline])
     rl2.network.double()

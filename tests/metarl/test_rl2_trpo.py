@@ -1,13 +1,17 @@
 """TRPO over trials: the curvature and the step, through each core."""
 
+from typing import Any
+
 import pytest
 import torch
 from rl2_on_counting import CORES, exact, make_rl2, trials_of
+from torch import Tensor
 from torch.func import functional_call
 
-from metarl.algorithms.rl2.config import TRPOConfig
+from metarl.algorithms.rl2.chunk_states import input_chunks
 from metarl.algorithms.rl2.losses import linear_values, make_samples, surrogate
-from metarl.algorithms.rl2.unrolling import chunks
+from metarl.algorithms.rl2.trpo import TRPO
+from metarl.optim.config import TrustRegionConfig
 from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.config import HypernetworkHeadConfig
 
@@ -17,21 +21,24 @@ from metarl.policies.config import HypernetworkHeadConfig
 @pytest.mark.parametrize("core", CORES)
 def test_trust_region_products_equal_the_jacobian_written_out(core, head, chunk, monkeypatch) -> None:
     settings = {"head": HypernetworkHeadConfig(hidden_size=2)} if head == "hypernetwork" else {}
-    rl2, samples = exact(core, outer=TRPOConfig(), **settings)
+    rl2, samples = exact(core, outer=TrustRegionConfig(), **settings)
     theta = {name: p.detach() for name, p in rl2.policy.named_parameters()}
     vector = flatten(theta)
-    taken = {}
+    taken: dict[str, Any] = {}
 
-    def spy(vector, loss, gradient, curvature_product, evaluate, **settings):
+    def spy(
+        vector: Tensor, loss: float, gradient: Tensor, curvature_product: Any, evaluate: Any, **settings: Any
+    ) -> None:
         probe = torch.randn(vector.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
         taken.update(loss=loss, gradient=gradient, probe=probe, product=curvature_product(probe), kl=evaluate(vector))
 
     monkeypatch.setattr("metarl.algorithms.rl2.trpo.trust_region_step", spy)
+    assert isinstance(rl2.outer, TRPO)
     rl2.outer.step(vector, samples, chunk or 8)
 
-    def outputs(vector):  # a step at a time, by the policy's own `step`
+    def outputs(vector: Tensor) -> Tensor:  # a step at a time, by the policy's own `step`
         parameters, state, rows = unflatten(vector, theta), rl2.policy.initial_state(3), []
-        for t, step in enumerate(chunks(samples.inputs, 1)):
+        for t, step in enumerate(input_chunks(samples.inputs, 1)):
             if chunk is not None and t % chunk == 0:
                 state = state.detach()
             output, state = functional_call(rl2.policy, parameters, (step, state))
@@ -40,7 +47,7 @@ def test_trust_region_products_equal_the_jacobian_written_out(core, head, chunk,
 
     old = outputs(vector).detach()
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        jacobian = torch.autograd.functional.jacobian(outputs, vector)
+        jacobian = torch.autograd.functional.jacobian(outputs, vector)  # type: ignore[no-untyped-call]
     log_std = old[:, 2:]
     fisher = torch.cat([torch.exp(-2 * log_std), torch.full_like(log_std, 2.0)], dim=1)
     dense = torch.einsum("spn,sp,spm->nm", jacobian, fisher, jacobian) / len(old)
@@ -63,7 +70,7 @@ def test_trust_region_products_equal_the_jacobian_written_out(core, head, chunk,
 @pytest.mark.parametrize("chunk", [None, 3])
 @pytest.mark.parametrize("core", CORES)
 def test_a_trust_region_step_lowers_the_loss_within_its_bound(core, chunk) -> None:
-    rl2 = make_rl2(core, outer=TRPOConfig(max_kl=0.005), chunk=chunk)
+    rl2 = make_rl2(core, outer=TrustRegionConfig(max_kl=0.005), chunk=chunk)
     trials = trials_of(rl2)
     old, _ = rl2.policy.sequence(trials.inputs, rl2.policy.initial_state(3))
     metrics = rl2.learn(trials, torch.Generator().manual_seed(0))

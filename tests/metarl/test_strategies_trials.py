@@ -9,7 +9,7 @@ from rich.console import Console
 from training_runs import train
 
 from metarl.algorithms.maml.config import MAMLConfig
-from metarl.algorithms.rl2.config import PPOConfig, RL2Config
+from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.cli import main
 from metarl.config import BanditTasks, EvaluationConfig, RunConfig, TabularTasks
 from metarl.data.steps import Array, BoolArray, Timestep, TimestepLike
@@ -131,7 +131,7 @@ def test_tables_are_of_one_distribution_and_at_most_three_lengths() -> None:
 
 
 def train_rl2(path: str, tasks: BanditTasks | TabularTasks, episodes: int) -> RunDirectory:
-    algorithm = RL2Config(meta_batch=2, episodes=episodes, core=GRUConfig(hidden_size=4), outer=PPOConfig(epochs=1))
+    algorithm = RL2Config(meta_batch=2, episodes=episodes, core=GRUConfig(hidden_size=4), outer=RL2PPOConfig(epochs=1))
     evaluation = EvaluationConfig(every=0, tasks_per_name=None)
     config = RunConfig(iterations=1, tasks=tasks, algorithm=algorithm, evaluation=evaluation, device="cpu")
     run = RunDirectory.create(Path(path), config)

@@ -13,7 +13,7 @@ from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
-from metarl.algorithms.rl2.config import PPOConfig, RL2Config, ValueBaselineConfig
+from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.cli.train import train_in_terminal
 from metarl.config import (
     BanditTasks,
@@ -31,15 +31,15 @@ from metarl_envs.errors import UserError
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=6)
 MAML_CONFIG = MAMLConfig(meta_batch=2, episodes=4, parallel_episodes=2, hidden_sizes=(4,), inner=InnerConfig(steps=2))
 RL2_CONFIG = RL2Config(
-    meta_batch=4, episodes=3, core=GRUConfig(hidden_size=4), outer=PPOConfig(epochs=2, minibatches=2)
+    meta_batch=4, episodes=3, core=GRUConfig(hidden_size=4), outer=RL2PPOConfig(epochs=2, minibatches=2)
 )
 VARIED_CONFIG = RL2Config(
     meta_batch=4,
     episodes=3,
     core=TransformerConfig(memory=5, model_size=4, heads=1),
-    baseline=ValueBaselineConfig(),
+    baseline=RL2ValueBaselineConfig(),
     chunk=4,
-    outer=PPOConfig(epochs=2, minibatches=3, recompute_state=True),
+    outer=RL2PPOConfig(epochs=2, minibatches=3, recompute_state=True),
 )
 BANDIT = BanditTasks(num_train_tasks=20, num_test_tasks=3)
 RUNS = {

@@ -22,16 +22,13 @@ from metarl.algorithms.maml.problem import Problem
 from metarl.algorithms.maml.unrolling import adapt
 from metarl.data.trajectories import Trajectories
 from metarl.devices import keep_freed_memory
-from metarl.errors import RunFailure
+from metarl.optim.guard import UpdateGuard
 from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import action_distribution
 from metarl.policies.inputs import PolicyInput
 from metarl.policies.mlp import MLPPolicy
 from metarl.policies.passes import MLPPasses
 
-_MAX_SKIPPED = 5
-"""Updates in a row that may come out not finite before the run stops."""
-_SKIPPED = "skipped_updates"
 _LARGEST_KEPT = 2**23
 """Bytes, see `keep_freed_memory`; with more, holes: training on ML1 took 1.5 GB instead of 1.1."""
 _log = logging.getLogger(__name__)
@@ -77,7 +74,7 @@ class MAML:
         self.step_sizes = self.inner.initial_step_sizes(self.parameters)
         self.outer = make_outer_rule(config.outer, self.meta_parameters)
         self.baseline = make_baseline(config.baseline, observation_space.shape[0], config.discount, device)
-        self._skipped = 0
+        self.guard = UpdateGuard("algorithm.inner.lr")
 
     @property
     def parameters(self) -> Parameters:
@@ -118,8 +115,8 @@ class MAML:
         std = self.policy.head.std
         if std is not None:
             metrics["train/action_std"] = std.mean().item()
-        skipped = int(metrics.pop("train/skipped_updates"))
-        return IterationResult(EpisodeMeans.of(records[0]), EpisodeMeans.of(records[-1]), skipped, metrics)
+        before, after = EpisodeMeans.of(records[0]), EpisodeMeans.of(records[-1])
+        return IterationResult(before, after, self.guard.skipped, metrics)
 
     def make_batch(self, trajectories: Trajectories) -> Batch:
         """Samples with advantages over the baseline."""
@@ -160,11 +157,11 @@ class MAML:
         return MAMLAgent(self, seed)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The policy with its normaliser, learned step sizes, what outer rule and baseline remember, and a counter."""
+        """State of the policy with its normaliser, learned step sizes, outer rule, baseline and guard."""
         state = self.policy.state_dict() | self.step_sizes
         state |= {f"outer.{name}": value for name, value in self.outer.state_dict().items()}
         state |= {f"baseline.{name}": value for name, value in self.baseline.state_dict().items()}
-        return state | {_SKIPPED: torch.tensor(self._skipped)}
+        return state | self.guard.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes over what `state_dict` gave."""
@@ -176,7 +173,7 @@ class MAML:
         self.step_sizes = {name: state[name].to(value) for name, value in self.step_sizes.items()}
         self.outer.load_state_dict(part("outer."))
         self.baseline.load_state_dict(part("baseline."))
-        self._skipped = int(state[_SKIPPED])
+        self.guard.load_state_dict(state)
 
     def _play(self, sampler: Sampler, adapted: Parameters) -> Trajectories:
         def make_actor(tasks: slice, noise: torch.Generator) -> AdaptedActor:
@@ -203,22 +200,17 @@ class MAML:
 
     def _update(self, problem: Problem) -> dict[str, float]:
         """Takes the outer step, or none if it is not finite."""
+        self.guard.start_iteration()
         try:
             theta, metrics = self.outer.step(problem)
-        except NonFiniteError as error:
-            self._skipped += 1
-            if self._skipped >= _MAX_SKIPPED:
-                raise RunFailure(
-                    f"{error}, {self._skipped} iterations in a row; lower algorithm.inner.lr or check the task's"
-                    " rewards; the last checkpoint is as it was"
-                ) from None
-            _log.warning("%s: this update is skipped", error)
-            return {"train/skipped_updates": float(self._skipped)}
-        self._skipped = 0
+        except NonFiniteError:
+            self.guard.skip()
+            return {}
+        self.guard.accept()
         self.policy.load_state_dict(self.inner.policy_parameters(theta), strict=False)
         self.policy.head.keep_floor()
         self.step_sizes = {name: theta[name] for name in self.step_sizes}
-        return {"train/skipped_updates": 0.0, **metrics}
+        return metrics
 
 
 class AdaptedActor(PolicyActor):

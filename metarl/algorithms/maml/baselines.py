@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metarl.algorithms.maml.config import LinearBaselineConfig, ValueBaselineConfig
+from metarl.algorithms.maml.config import MAMLLinearBaselineConfig, MAMLValueBaselineConfig
 from metarl.data.trajectories import Trajectories
 from metarl.optim.adam import AdamState, adam_start, adam_step
 from metarl.optim.vectors import flatten, unflatten
@@ -90,7 +90,7 @@ class ValueBaseline(Baseline):
     """
 
     def __init__(
-        self, config: ValueBaselineConfig, observation_size: int, discount: float, device: torch.device
+        self, config: MAMLValueBaselineConfig, observation_size: int, discount: float, device: torch.device
     ) -> None:
         self._config = config
         self._discount = discount
@@ -142,10 +142,13 @@ class ValueBaseline(Baseline):
 
 
 def make_baseline(
-    config: LinearBaselineConfig | ValueBaselineConfig, observation_size: int, discount: float, device: torch.device
+    config: MAMLLinearBaselineConfig | MAMLValueBaselineConfig,
+    observation_size: int,
+    discount: float,
+    device: torch.device,
 ) -> Baseline:
     """The baseline that a configuration names."""
-    if isinstance(config, ValueBaselineConfig):
+    if isinstance(config, MAMLValueBaselineConfig):
         return ValueBaseline(config, observation_size, discount, device)
     return LinearBaseline(discount)
 

@@ -1,4 +1,4 @@
-"""Settings of the MAML family: an inner rule, an outer rule, and what they share."""
+"""Settings of the MAML family: the inner rule, the outer rule, the baseline and the policy."""
 
 from __future__ import annotations
 
@@ -8,80 +8,67 @@ import torch
 from pydantic import Field, PositiveInt
 
 from metarl.algorithms.base import AlgorithmConfig
-from metarl.strict import StrictModel
+from metarl.optim.config import TrustRegionConfig
+from metarl.strict import Fraction, NonNegative, Positive, StrictModel
 from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
     from metarl.algorithms.maml.algorithm import MAML
     from metarl_envs.core import TaskDistribution
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
 
 class InnerConfig(StrictModel):
-    """The inner rule: how a policy adapts to a task, and how far the outer rule looks through it."""
+    """Inner rule: the gradient steps that adapt a policy to a task, and the order of their derivatives."""
 
     steps: PositiveInt = 1
-    """Gradient steps of one adaptation, each on episodes of its own."""
+    """Gradient steps per adaptation, each on new episodes."""
     lr: Positive = 0.1
     """Step size."""
     learned_lr: bool = False
-    """Meta-SGD (Li et al. 2017): learn a step size for each adapted parameter, starting from `lr`."""
+    """Learn a step size per adapted parameter, starting from `lr`, as in Meta-SGD (Li et al. 2017)."""
     adapted: Literal["all", "head"] = "all"
-    """ANIL (Raghu et al. 2020): "head" adapts the last layer and the standard deviation only."""
+    """Adapted parameters: all, or only last layer and standard deviation ("head"), as in ANIL (Raghu et al. 2020)."""
     first_order: bool = False
-    """FOMAML (Finn et al. 2017, section 5.2): treat inner gradients as constants in the outer gradient."""
+    """Treat inner gradients as constants in the outer gradient, as in FOMAML (Finn et al. 2017, section 5.2)."""
     estimator: Literal["log_likelihood", "likelihood_ratio"] = "log_likelihood"
-    """What is differentiated twice: log pi A as in MAML, or (pi / pi_old) A, ProMP's low-variance curvature."""
+    """Objective of the inner steps: log pi A as in MAML, or (pi / pi_old) A, ProMP's low-variance curvature."""
 
 
-class LinearBaselineConfig(StrictModel):
-    """Linear feature baseline (Duan et al. 2016), fitted anew to each task's episodes."""
+class MAMLLinearBaselineConfig(StrictModel):
+    """Linear feature baseline (Duan et al. 2016, "Benchmarking"), fitted to each task's episodes in each iteration."""
 
     kind: Literal["linear"] = "linear"
-    """Which baseline."""
+    """Name of the baseline."""
 
 
-class ValueBaselineConfig(StrictModel):
-    """A value network shared by all tasks, fitted by Adam to the returns of each iteration after they were used."""
+class MAMLValueBaselineConfig(StrictModel):
+    """Value network shared by all tasks; Adam fits it to an iteration's returns after the outer step."""
 
     kind: Literal["value"] = "value"
-    """Which baseline."""
+    """Name of the baseline."""
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
-    """Units of its hidden layers, with tanh."""
+    """Units of each hidden tanh layer."""
     lr: Positive = 1e-3
     """Adam's step size."""
     epochs: PositiveInt = 20
     """Full-batch gradient steps per iteration."""
 
 
-class TRPOConfig(StrictModel):
-    """MAML-TRPO: trust-region policy optimisation (Schulman et al. 2015)."""
+class MAMLTRPOConfig(TrustRegionConfig):
+    """MAML-TRPO: a trust-region step (Schulman et al. 2015) of the adapted policies."""
 
-    kind: Literal["trpo"] = "trpo"
-    """Which outer rule."""
     max_kl: Positive = 0.01
-    """Bound on the mean KL divergence of adapted policies from before to after the step, in nats; with exploration
-    credit, of all that were sampled from."""
-    cg_iterations: PositiveInt = 10
-    """Conjugate-gradient iterations."""
-    cg_damping: NonNegative = 1e-5
-    """Multiple of the identity added to the curvature."""
+    """Bound on the mean KL divergence between the adapted policies before and after the step, in nats; with exploration
+    credit the divergence of the policies before adaptation is added."""
     fisher_subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the samples that the curvature is estimated from: one of every n, n being 1 over it, rounded."""
-    backtrack_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    """Factor by which the line search shrinks the step."""
-    backtrack_steps: PositiveInt = 15
-    """Steps that the line search tries before it gives up and leaves the parameters as they are."""
+    """Share of the samples that the curvature is estimated from: every n-th sample, n = round(1 / share)."""
 
 
-class PPOConfig(StrictModel):
-    """MAML-PPO: the clipped surrogate (Schulman et al. 2017) of policies that are adapted anew at every step."""
+class MAMLPPOConfig(StrictModel):
+    """MAML-PPO: Adam steps on the clipped surrogate (Schulman et al. 2017), each of which adapts the policies again."""
 
     kind: Literal["ppo"] = "ppo"
-    """Which outer rule."""
+    """Name of the outer rule."""
     lr: Positive = 1e-3
     """Adam's step size."""
     epochs: PositiveInt = 5
@@ -91,10 +78,10 @@ class PPOConfig(StrictModel):
 
 
 class ProMPConfig(StrictModel):
-    """ProMP (Rothfuss et al. 2019, algorithm 1): MAML-PPO with a penalty on the change before adaptation."""
+    """ProMP (Rothfuss et al. 2019, algorithm 1): MAML-PPO with a KL penalty on the policies before adaptation."""
 
     kind: Literal["promp"] = "promp"
-    """Which outer rule."""
+    """Name of the outer rule."""
     lr: Positive = 1e-3
     """Adam's step size."""
     epochs: PositiveInt = 5
@@ -102,52 +89,53 @@ class ProMPConfig(StrictModel):
     clip: Positive = 0.3
     """Half-width of the interval that importance ratios are clipped to."""
     inner_kl_penalty: NonNegative = 5e-4
-    """eta: weight of KL(old || new) of the policies that took the support episodes, per nat."""
+    """eta: weight of the mean KL(old || new) on the support trajectories, per nat."""
 
 
 class VPGConfig(StrictModel):
     """Vanilla policy gradient: one Adam step per iteration."""
 
     kind: Literal["vpg"] = "vpg"
-    """Which outer rule."""
+    """Name of the outer rule."""
     lr: Positive = 1e-3
     """Adam's step size."""
 
 
 class ReptileConfig(StrictModel):
-    """Reptile (Nichol et al. 2018): a step towards the mean of the parameters adapted on support and query episodes."""
+    """Reptile (Nichol et al. 2018): a step towards the mean over tasks of the adapted parameters."""
 
     kind: Literal["reptile"] = "reptile"
-    """Which outer rule."""
+    """Name of the outer rule."""
     lr: Positive = 1.0
-    """Fraction of the way."""
+    """Fraction of the way to that mean."""
+
+
+OuterConfig = MAMLTRPOConfig | MAMLPPOConfig | ProMPConfig | VPGConfig | ReptileConfig
 
 
 class MAMLConfig(AlgorithmConfig):
-    """The MAML family for reinforcement learning (Finn et al. 2017, algorithm 3)."""
+    """MAML family for reinforcement learning (Finn et al. 2017, algorithm 3)."""
 
     kind: Literal["maml"] = "maml"
-    """Which algorithm."""
+    """Name of the algorithm."""
     meta_batch: PositiveInt = 20
     """Tasks per meta-iteration."""
     episodes: PositiveInt = 10
-    """Episodes per task for each inner step, and again for the outer step."""
+    """Episodes per task for each inner step, and as many for the outer step."""
     parallel_episodes: PositiveInt = 1
-    """How many of a task's episodes are simulated side by side; divides `episodes`."""
+    """Environments per task; divides `episodes`."""
     inner: InnerConfig = InnerConfig()
-    """The inner rule."""
-    outer: Annotated[TRPOConfig | PPOConfig | ProMPConfig | VPGConfig | ReptileConfig, Field(discriminator="kind")] = (
-        TRPOConfig()
-    )
-    """The outer rule."""
+    """Inner rule."""
+    outer: Annotated[OuterConfig, Field(discriminator="kind")] = MAMLTRPOConfig()
+    """Outer rule."""
     exploration_credit: NonNegative = 0.0
-    """E-MAML (Stadie et al. 2018): weight with which support episodes are credited with what adapting to them led to.
+    """Weight of the credit that support trajectories get for the return after adaptation (E-MAML, Stadie et al. 2018).
 
-    With 1 the estimate is unbiased, but so noisy that the policy before adaptation may drift away on it."""
-    baseline: Annotated[LinearBaselineConfig | ValueBaselineConfig, Field(discriminator="kind")] = (
-        LinearBaselineConfig()
+    With 1 the meta-gradient is unbiased, but so noisy that the policy before adaptation may drift away."""
+    baseline: Annotated[MAMLLinearBaselineConfig | MAMLValueBaselineConfig, Field(discriminator="kind")] = (
+        MAMLLinearBaselineConfig()
     )
-    """What advantages are taken over."""
+    """Baseline that is subtracted from the returns."""
     discount: Fraction = 0.99
     """Discount factor per step."""
     gae_lambda: Fraction = 1.0
@@ -157,14 +145,14 @@ class MAMLConfig(AlgorithmConfig):
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the policy's hidden layers."""
     init_std: Positive = 1.0
-    """Initial standard deviation of actions, whose bounds are -1 and 1; learned, independent of the state."""
+    """Initial standard deviation of actions, which are bounded by -1 and 1; learned, independent of the observation."""
     min_std: Positive = 1e-6
-    """Floor of that standard deviation, in the same unit."""
+    """Lower bound of the standard deviation of actions."""
     output_gain: Positive = 1.0
-    """Factor on the last layer's initial weights; with 0.01 actions start near zero whatever is observed (Andrychowicz
+    """Factor on the last layer's initial weights. With 0.01 actions start near zero for every observation (Andrychowicz
     et al. 2021, section 3.2), which robots that can fall over need."""
     normalize_observations: bool = True
-    """Standardise observations by the statistics of random actions on training tasks, taken once before training."""
+    """Standardise observations by statistics of random actions on training tasks, taken once before training."""
 
     def build(self, distribution: TaskDistribution, device: torch.device) -> MAML:
         """See `AlgorithmConfig`."""
@@ -174,10 +162,10 @@ class MAMLConfig(AlgorithmConfig):
 
 
 def check_combination(config: MAMLConfig) -> None:
-    """Refuses settings that are each valid but do not go together.
+    """Checks that valid settings go together.
 
     Raises:
-        UserError: Naming the fields.
+        UserError: If they do not; the message names the fields.
     """
     inner, outer = config.inner, config.outer
     if config.episodes % config.parallel_episodes:

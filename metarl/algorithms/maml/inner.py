@@ -164,7 +164,7 @@ class InnerRule:
         outputs, actions = step.trace.outputs, step.batch.actions
 
         def curvature(tangent: Float[Tensor, "task sample p"]) -> Float[Tensor, "task sample p"]:
-            change = self._distribution.score_tangent(outputs, actions, tangent)
+            change = self._distribution.score_jvp(outputs, actions, tangent)
             if step.ratios is not None:
                 score = self._distribution.score(outputs, actions)
                 change = change + score * (score * tangent).sum(-1, keepdim=True)

@@ -14,15 +14,15 @@ from metarl.acting.actors import PolicyActor, RandomActor
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.base import EpisodeMeans, IterationResult
 from metarl.algorithms.rl2.agent import RL2Agent
-from metarl.algorithms.rl2.config import LinearBaselineConfig, PPOConfig, RL2Config, ValueBaselineConfig
-from metarl.algorithms.rl2.descent import Guard
+from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
+from metarl.algorithms.rl2.config import RL2Config, RL2LinearBaselineConfig, RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Trials, linear_values, make_samples, make_trials
 from metarl.algorithms.rl2.ppo import PPO, rows_at_once
 from metarl.algorithms.rl2.trpo import TRPO
-from metarl.algorithms.rl2.unrolling import unroll
 from metarl.data.trajectories import Trajectories
 from metarl.devices import keep_freed_memory
 from metarl.errors import RunFailure
+from metarl.optim.guard import UpdateGuard
 from metarl.policies.config import TransformerConfig
 from metarl.policies.distributions import action_distribution
 from metarl.policies.inputs import PolicyInput
@@ -71,16 +71,16 @@ class RL2:
             config.init_std,
             config.min_std,
         )
-        baseline = config.baseline if isinstance(config.baseline, ValueBaselineConfig) else None
+        baseline = config.baseline if isinstance(config.baseline, RL2ValueBaselineConfig) else None
         critic = None
         if baseline is not None:
             sizes = (observation_size, self.distribution.action_size)
             body = None if baseline.shares_core else RecurrentBody(*sizes, config.encoder, config.core)
             critic = Critic(self.policy.body.output_size, observation_size, body)
         self.network = ActorCritic(self.policy, critic).to(device)
-        self.guard = Guard()
+        self.guard = UpdateGuard("the step size under algorithm.outer")
         self.outer: PPO | TRPO
-        if isinstance(config.outer, PPOConfig):
+        if isinstance(config.outer, RL2PPOConfig):
             self.outer = PPO(self.network, self.distribution, config.outer, baseline, self.guard)
         else:
             self.outer = TRPO(self.network, self.distribution, config.outer, baseline, self.guard)
@@ -112,7 +112,7 @@ class RL2:
         self._update_normalizers(trajectories)
         metrics["meta/trial_return"] = trajectories.returns.mean(0).sum().item()
         first, last = (EpisodeMeans.of(trajectories, which) for which in (slice(0, 1), slice(-1, None)))
-        return IterationResult(first, last, int(metrics.pop("train/skipped_updates")), metrics)
+        return IterationResult(first, last, self.guard.skipped, metrics)
 
     def _learn_or_advise(
         self, trajectories: Trajectories, generator: torch.Generator, states: Float[Tensor, "row state"] | None
@@ -138,7 +138,8 @@ class RL2:
         Args:
             trials: What was played.
             generator: What minibatches are drawn from.
-            states: What the chunks of the trials started from, in the order of `losses.cut`; None computes them anew.
+            states: States that the chunks of the trials started from, in the order of `losses.cut_into_chunks`; None
+                recomputes them.
 
         Raises:
             RunFailure: If updates were not finite several times in a row.
@@ -147,18 +148,16 @@ class RL2:
         chunk = min(config.chunk or time, time)
         standard_values = None
         if states is None or self.network.critic is not None:
-            standard_values, states = unroll(self.network, trials.inputs, chunk)
+            standard_values, states = values_and_chunk_states(self.network, trials.inputs, chunk)
         values = self._values(trials, standard_values)
         samples = make_samples(trials, values, config.discount, config.gae_lambda)
-        if isinstance(config.baseline, ValueBaselineConfig) and config.baseline.normalize_returns:
+        if isinstance(config.baseline, RL2ValueBaselineConfig) and config.baseline.normalize_returns:
             assert self.network.critic is not None
             self.network.critic.update_statistics(samples.returns, samples.valid)
-        self.guard.skipped = 0
+        self.guard.start_iteration()
         metrics = self.outer.update(samples, states, chunk, generator)
         self.policy.head.action.keep_floor()
-        if self.guard.skipped:
-            _logger.warning("updates skipped because their loss or gradient was not finite: %d", self.guard.skipped)
-        return {**metrics, "train/skipped_updates": float(self.guard.skipped)}
+        return metrics
 
     def make_agent(self, seed: int) -> RL2Agent:
         """An agent that adapts by its state; it acts greedily once adapted."""
@@ -168,22 +167,21 @@ class RL2:
         """The network with its normalisers, the optimiser's moments, and how many updates were skipped in a row."""
         state = dict(self.network.state_dict())
         state |= {f"optimizer.{name}": tensor for name, tensor in self.outer.state_dict().items()}
-        return state | {"skipped_in_a_row": torch.tensor(self.guard.in_a_row)}
+        return state | self.guard.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes over what `state_dict` gave."""
-        skipped = int(state["skipped_in_a_row"])
-        prefix = "optimizer."
-        network = {name: x for name, x in state.items() if name != "skipped_in_a_row" and not name.startswith(prefix)}
+        prefix, guard = "optimizer.", self.guard.state_dict().keys()
+        network = {name: x for name, x in state.items() if name not in guard and not name.startswith(prefix)}
         self.network.load_state_dict(network)
-        self.guard.in_a_row = skipped
+        self.guard.load_state_dict(state)
         self.outer.load_state_dict(
             {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
         )
 
     def _values(self, trials: Trials, standard: Float[Tensor, "task time"] | None) -> Float[Tensor, "task time"]:
         """The baseline along trials, from the critic's values in standard units if there is one."""
-        if isinstance(self.config.baseline, LinearBaselineConfig):
+        if isinstance(self.config.baseline, RL2LinearBaselineConfig):
             return linear_values(trials, self.config.discount, self.config.baseline.per_task)
         assert self.network.critic is not None
         assert standard is not None
@@ -197,7 +195,7 @@ class RL2:
 
     def _steps_at_once(self, trajectories: Trajectories) -> tuple[int, int]:
         """Steps that go through the network at once, and a setting for half of that at the most; 0 if there is none."""
-        if not isinstance(self.config.outer, PPOConfig):
+        if not isinstance(self.config.outer, RL2PPOConfig):
             return 0, 0
         trial = trajectories.valid[0].numel()
         time = min(self.config.chunk or trial, trial)
@@ -274,7 +272,7 @@ def check_trial(config: RL2Config, horizon: int) -> None:
 
 
 def _check_minibatches(config: RL2Config) -> None:
-    if isinstance(config.outer, PPOConfig) and config.chunk is None and config.outer.minibatches > config.meta_batch:
+    if isinstance(config.outer, RL2PPOConfig) and config.chunk is None and config.outer.minibatches > config.meta_batch:
         raise UserError(
             f"algorithm.outer.minibatches: {config.outer.minibatches} is more than algorithm.meta_batch ="
             f" {config.meta_batch}; a trial is not split unless algorithm.chunk says so"

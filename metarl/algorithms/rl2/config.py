@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 
 from metarl.algorithms.base import AlgorithmConfig
+from metarl.optim.config import TrustRegionConfig
 from metarl.policies.config import (
     CoreConfig,
     EncoderConfig,
@@ -16,132 +17,112 @@ from metarl.policies.config import (
     JointEncoderConfig,
     LinearHeadConfig,
 )
-from metarl.strict import StrictModel
+from metarl.strict import Fraction, NonNegative, Positive, StrictModel
 
 if TYPE_CHECKING:
     from metarl.algorithms.rl2.algorithm import RL2
     from metarl_envs.core import TaskDistribution
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
-
-class PPOConfig(StrictModel):
-    """Proximal policy optimisation (Schulman et al. 2017) over whole trials."""
+class RL2PPOConfig(StrictModel):
+    """Proximal policy optimisation (Schulman et al. 2017) on whole trials or chunks of them."""
 
     kind: Literal["ppo"] = "ppo"
-    """Which outer step."""
+    """Name of the outer step."""
     clip: Positive = 0.2
     """Half-width of the interval that importance ratios are clipped to."""
     epochs: PositiveInt = 10
     """Passes over each meta-batch."""
     minibatches: PositiveInt = 1
-    """Parts that a meta-batch is split into, each a gradient step: of whole trials, or of their chunks."""
+    """Minibatches per epoch, a gradient step each; they are made of whole trials, or of chunks if there are any."""
     lr: Positive = 5e-4
     """Adam's step size."""
     max_grad_norm: Positive = 1.0
-    """Gradients longer than this are shortened to it."""
+    """Norm that longer gradients are scaled down to."""
     entropy_coefficient: NonNegative = 0.0
     """Weight of the entropy bonus, per nat."""
     max_kl: Positive | None = None
-    """The epochs end before a minibatch on which the policy has moved further than this, in nats; None is no bound."""
+    """Bound on the approximate KL divergence of a minibatch, in nats: one that exceeds it ends the epochs, without a
+    step. None is no bound."""
     steps_at_once: PositiveInt | None = None
-    """Steps of a minibatch that go through the network at once, in whole rows, one at least; the gradients of the parts
-    add up, so fewer take less memory and change rounding only. None fits the device: up to 24,576 steps on the CPU and
-    262,144 on a GPU, but 32 rows at least."""
+    """Steps of a minibatch per pass through the network, rounded down to whole rows (trials or chunks), at least one.
+    Gradients of the passes are summed, so a smaller number takes less memory and changes rounding only. None fits the
+    device: up to 24,576 steps on the CPU and 262,144 on a GPU, but at least 32 rows."""
     recompute_state: bool = False
-    """Begin each epoch by recomputing the states that chunks start from; else they are those of the sampling policy."""
+    """Recompute the states that chunks start from before each epoch; otherwise keep those of the sampling policy."""
 
 
-class TRPOConfig(StrictModel):
-    """Trust-region policy optimisation (Schulman et al. 2015) over whole trials."""
-
-    kind: Literal["trpo"] = "trpo"
-    """Which outer step."""
-    max_kl: Positive = 0.01
-    """Bound on the mean KL divergence between the policies before and after the step, in nats."""
-    cg_iterations: PositiveInt = 10
-    """Conjugate-gradient iterations."""
-    cg_damping: NonNegative = 1e-5
-    """Multiple of the identity added to the curvature."""
-    backtrack_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    """Factor by which the line search shrinks the step."""
-    backtrack_steps: PositiveInt = 15
-    """Steps that the line search tries before it gives up and leaves the parameters as they are."""
-
-
-class LinearBaselineConfig(StrictModel):
-    """Least squares on features of observation and time, for each batch anew (Duan et al. 2016, "Benchmarking")."""
+class RL2LinearBaselineConfig(StrictModel):
+    """Linear feature baseline (Duan et al. 2016, "Benchmarking"), fitted to the trials of each iteration."""
 
     kind: Literal["linear"] = "linear"
-    """Which baseline."""
+    """Name of the baseline."""
     per_task: bool = False
-    """Fit to each task's own trial instead of all trials together. That takes out how tasks differ but also, the more
-    so the shorter trials are, whether a trial went well: not for rewards that come once a trial."""
+    """Fit to each task's own trial instead of all trials together. This removes differences between tasks but also,
+    above all for short trials, the difference between good and bad trials: not for rewards that come once a trial."""
 
 
-class ValueBaselineConfig(StrictModel):
-    """A learned value function that sees what the policy sees, with memory."""
+class RL2ValueBaselineConfig(StrictModel):
+    """Value network with a memory, on the policy's inputs."""
 
     kind: Literal["value"] = "value"
-    """Which baseline."""
+    """Name of the baseline."""
     shares_core: bool = False
-    """Read the policy's core rather than one of its own, built alike; with PPO only."""
+    """Read the policy's core instead of one of its own, which is built like the policy's; with PPO only."""
     coefficient: Positive = 0.5
-    """Weight of its squared error in PPO's loss."""
+    """Weight of the value loss in PPO's loss."""
     normalize_returns: bool = True
-    """Learn returns in standard units, by running statistics; the rewards behind them stay as they are."""
+    """Predict returns standardised by running statistics; rewards are not changed."""
     epochs: PositiveInt = 5
-    """With TRPO: passes over each meta-batch, a gradient step each; PPO has its own."""
+    """With TRPO: gradient steps per iteration, each on the whole meta-batch; PPO uses its own epochs."""
     lr: Positive = 1e-3
-    """With TRPO: Adam's step size; PPO has its own."""
+    """With TRPO: Adam's step size; PPO uses its own."""
 
 
 class RL2Config(AlgorithmConfig):
     """RL² (Duan et al. 2016): a recurrent policy whose state learns the task across the episodes of a trial."""
 
     kind: Literal["rl2"] = "rl2"
-    """Which algorithm."""
+    """Name of the algorithm."""
     meta_batch: PositiveInt = 40
     """Tasks per meta-iteration, one trial each."""
     episodes: PositiveInt = 10
     """Episodes per trial."""
     discount: Fraction = 0.99
-    """Discount factor per step; runs across the episodes of a trial."""
+    """Discount factor per step, across the episodes of a trial."""
     gae_lambda: Fraction = 0.95
-    """Lambda of generalised advantage estimation over the whole trial."""
+    """Lambda of generalised advantage estimation, across the episodes of a trial."""
     encoder: EncoderConfig = JointEncoderConfig()
-    """What makes features of the inputs."""
+    """Network from the inputs to the core's features."""
     core: CoreConfig = GRUConfig()
-    """What remembers."""
+    """Recurrent network that remembers the trial."""
     head: HeadConfig = LinearHeadConfig()
-    """What makes actions of the core's output."""
+    """Network from the core's output to the action distribution."""
     observation_to_head: bool = False
-    """Feed the current observation to a linear head beside the core's output (a shortcut the paper does not have). A
-    hypernetwork and a value function see it in any case."""
+    """Feed the current observation to a linear head beside the core's output, a shortcut that the paper does not have.
+    Hypernetworks and value functions always get it."""
     init_std: Positive = 1.0
-    """Initial standard deviation of the policy's actions; learned, independent of the state."""
+    """Initial standard deviation of actions; learned, independent of the observation."""
     min_std: Positive = 1e-6
-    """Floor of that standard deviation."""
+    """Lower bound of the standard deviation of actions."""
     normalize_observations: bool = True
     """Standardise observations by running statistics."""
     normalize_reward_input: bool = True
-    """Standardise the reward that the policy is shown by running statistics; those learned from stay as they are."""
-    baseline: Annotated[LinearBaselineConfig | ValueBaselineConfig, Field(discriminator="kind")] = (
-        LinearBaselineConfig()
+    """Standardise the previous reward, an input of the policy, by running statistics; returns use unchanged rewards."""
+    baseline: Annotated[RL2LinearBaselineConfig | RL2ValueBaselineConfig, Field(discriminator="kind")] = (
+        RL2LinearBaselineConfig()
     )
-    """What advantages are measured against."""
+    """Baseline that advantages are measured against."""
     chunk: PositiveInt | None = None
-    """Steps that back-propagation goes back: trials are cut into chunks of so many, each starting from the state that
-    the one before ended in. None goes back to the start of the trial."""
-    outer: Annotated[PPOConfig | TRPOConfig, Field(discriminator="kind")] = PPOConfig()
-    """The outer step."""
+    """Steps that back-propagation goes back: trials are cut into chunks of this length, each of which starts from the
+    state that the chunk before ended in. None goes back to the start of the trial."""
+    outer: Annotated[RL2PPOConfig | TrustRegionConfig, Field(discriminator="kind")] = RL2PPOConfig()
+    """Outer step."""
 
     @model_validator(mode="after")
     def _check_sharing(self) -> "RL2Config":
-        shared = isinstance(self.baseline, ValueBaselineConfig) and self.baseline.shares_core
-        if shared and isinstance(self.outer, TRPOConfig):
+        shared = isinstance(self.baseline, RL2ValueBaselineConfig) and self.baseline.shares_core
+        if shared and isinstance(self.outer, TrustRegionConfig):
             raise ValueError(
                 "baseline.shares_core: fitting a shared core would leave TRPO's trust region; set it to false, or"
                 " outer.kind to ppo"

@@ -1,4 +1,4 @@
-"""RL²'s trials and its objectives, as pure functions."""
+"""RL²'s trials, samples and objectives, as pure functions."""
 
 from __future__ import annotations
 
@@ -15,53 +15,64 @@ from metarl.returns import discounted_returns, gae, linear_baseline, standardize
 
 
 class Trials(NamedTuple):
-    """One trial per task: its episodes laid end to end, all padding at the end, as little of it as can be."""
+    """One trial per task: its episodes end to end, padded at the end to the length of the longest trial."""
 
     inputs: PolicyInput
-    """With the leading axes `task time`."""
+    """Inputs of the policy, with the leading axes `task time`."""
     actions: Float[Tensor, "task time action"]
     log_probs: Float[Tensor, "task time"]
+    """Log-probability of each action under the policy that sampled it, log π_old(a_t | h_t), in nats."""
     rewards: Float[Tensor, "task time"]
+    """Reward of each step, in the environment's units."""
     valid: Bool[Tensor, "task time"]
+    """False for padding."""
 
 
 class Samples(NamedTuple):
-    """What is learned from, cut into rows: whole trials, or chunks of them."""
+    """Samples of the outer step; a row is a whole trial or a chunk of one."""
 
     inputs: PolicyInput
-    """With the leading axes `row time`."""
+    """Inputs of the policy, with the leading axes `row time`."""
     actions: Float[Tensor, "row time action"]
     log_probs: Float[Tensor, "row time"]
-    """Of the actions under the policy that took them."""
+    """Log-probability of each action under the policy that sampled it, log π_old(a_t | h_t), in nats."""
     advantages: Float[Tensor, "row time"]
+    """Advantage estimates Â_t, standardised over the meta-batch; zero in padding."""
     returns: Float[Tensor, "row time"]
-    """What a value function is to predict, in the environment's units: what was earned from there on, discounted."""
+    """Discounted return from each step to the end of the trial, in the environment's units; zero in padding."""
     valid: Bool[Tensor, "row time"]
+    """False for padding."""
 
     def select(self, rows: Tensor) -> Samples:
-        """Some of the rows."""
+        """Samples of the given rows."""
         return Samples(PolicyInput(*(x[rows] for x in self.inputs)), *(x[rows] for x in self[1:]))
 
     def mean(self, values: Float[Tensor, "row time"]) -> Float[Tensor, ""]:
-        """The mean over valid steps."""
+        """Mean over valid steps, 1/N Σ_t x_t."""
         return torch.where(self.valid, values, 0.0).sum() / self.valid.sum()
 
     def without_padding(self, outputs: Float[Tensor, "row time p"]) -> Float[Tensor, "row time p"]:
-        """Outputs of a network, zero in padding: what it makes of that must not reach gradients as 0 times infinity."""
+        """Outputs of a network with zeros in padding."""
+        # An infinite log-density of padding would reach the gradient as 0 * inf = NaN, even if the loss masks it.
         return torch.where(self.valid.unsqueeze(-1), outputs, 0.0)
 
     def log_ratio(
         self, distribution: ActionDistribution, outputs: Float[Tensor, "row time p"]
     ) -> Float[Tensor, "row time"]:
-        """How much likelier the actions have become, as a logarithm; zero in padding."""
+        """Logarithm of the importance ratio r_t = π_θ(a_t | h_t) / π_old(a_t | h_t); zero in padding."""
         return torch.where(self.valid, distribution.log_prob(outputs, self.actions) - self.log_probs, 0.0)
 
 
 def make_trials(trajectories: Trajectories) -> Trials:
-    """Whole trials with the inputs of a recurrent policy (Duan et al. 2016, section 2.2)."""
+    """Lays the episodes of each task end to end, with the inputs of a recurrent policy (Duan et al. 2016, section 2.2).
+
+    Args:
+        trajectories: Episodes of each task in the order in which they were played.
+    """
     valid = trajectories.valid.flatten(1)
     longest = int(valid.sum(1).max())
-    order = (~valid).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # valid steps first, as they were played
+    # A stable sort by "is padding" keeps the steps of all episodes in order and moves the padding behind them.
+    order = (~valid).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
 
     def lay_out(values: Tensor) -> Tensor:
         flat = values.flatten(1, 2)
@@ -71,52 +82,79 @@ def make_trials(trajectories: Trajectories) -> Trials:
     starts = torch.zeros_like(trajectories.valid)
     starts[..., 0] = True
     actions, rewards = lay_out(trajectories.actions), lay_out(trajectories.rewards)
+    # x_t = (o_t, a_{t-1}, r_{t-1}, s_t), s_t being 1 at the first step of an episode; a_{-1} = 0 and r_{-1} = 0.
     inputs = PolicyInput(
-        lay_out(trajectories.observations), _one_step_later(actions), _one_step_later(rewards), lay_out(starts)
+        lay_out(trajectories.observations), _delay_one_step(actions), _delay_one_step(rewards), lay_out(starts)
     )
     return Trials(inputs, actions, lay_out(trajectories.log_probs), rewards, lay_out(trajectories.valid))
 
 
 def linear_values(trials: Trials, discount: float, per_task: bool) -> Float[Tensor, "task time"]:
-    """The linear baseline, fitted to the discounted returns of all trials, or to those of each trial by itself."""
+    """Values of the linear baseline, fitted to the discounted returns of all trials together or of each by itself.
+
+    Args:
+        trials: Whole trials.
+        discount: Discount factor per step.
+        per_task: Fit to each trial by itself.
+    """
     returns = discounted_returns(trials.rewards, trials.valid, discount)
-    axis = 1 if per_task else 0  # of [task, episode, step], a trial being an episode of its task, or of the only task
+    # `linear_baseline` fits one regression per task of [task, episode, step]: a trial is the only episode of its task
+    # (axis 1), or one of the many episodes of a single task (axis 0).
+    axis = 1 if per_task else 0
     observations, returns, valid = (x.unsqueeze(axis) for x in (trials.inputs.observations, returns, trials.valid))
     return linear_baseline(observations, returns, valid).squeeze(axis)
 
 
 def make_samples(trials: Trials, values: Float[Tensor, "task time"], discount: float, gae_lambda: float) -> Samples:
-    """Advantages over given values, standardised over the batch, and the returns that values are to predict.
+    """Advantages over given values, standardised over the meta-batch, and the returns that values shall predict.
 
-    A trial is one long episode to the learner: returns and advantages run across its episodes, and nothing is earned
-    after its last step. So what was earned is known to the end, and values are fitted to that, not to lambda-returns:
-    with the small lambdas of short trials those hold little but the values of before.
+    A trial counts as one long episode: returns and advantages run across its episodes, and the value after its last
+    step is zero. Values are fitted to discounted returns, not to lambda-returns: with the small lambdas of short trials
+    these would be little more than the old values.
+
+    Args:
+        trials: Whole trials.
+        values: Value estimate of each step, in the environment's units.
+        discount: Discount factor per step.
+        gae_lambda: Lambda of generalised advantage estimation.
     """
     valid = trials.valid
+    # delta_t = r_t + discount V_{t+1} - V_t,  A_t = Σ_k (discount lambda)^k delta_{t+k},  V after the last step = 0
     advantages = gae(trials.rewards, values, torch.zeros_like(values[:, 0]), valid, discount, gae_lambda)
+    # Â = (A - mean A) / std A over all steps of the meta-batch, not per task: hence the single leading entry
     standardized = standardize(advantages.unsqueeze(0), valid.unsqueeze(0)).squeeze(0)
+    # R_t = Σ_k discount^k r_{t+k}
     returns = discounted_returns(trials.rewards, valid, discount)
     return Samples(trials.inputs, trials.actions, trials.log_probs, standardized, returns, valid)
 
 
-def cut(samples: Samples, chunk: int) -> Samples:
-    """Every row cut into chunks, those of one row following each other; the last ones are padded."""
+def cut_into_chunks(samples: Samples, chunk: int) -> Samples:
+    """Cuts each row into chunks, which become consecutive rows; the last chunk of each is padded.
 
-    def cut_one(values: Tensor) -> Tensor:
+    Args:
+        samples: Whole trials.
+        chunk: Steps of a chunk.
+    """
+
+    def cut(values: Tensor) -> Tensor:
         rows, time, *rest = values.shape
         padding = values.new_zeros(rows, -time % chunk, *rest)
         return torch.cat([values, padding], dim=1).reshape(-1, chunk, *rest)
 
-    return Samples(PolicyInput(*map(cut_one, samples.inputs)), *map(cut_one, samples[1:]))
+    return Samples(PolicyInput(*map(cut, samples.inputs)), *map(cut, samples[1:]))
 
 
 class PPOTerms(NamedTuple):
-    """The parts of PPO's loss, and what one watches it by."""
+    """Terms of PPO's loss, and its diagnostics."""
 
     policy_loss: Float[Tensor, ""]
+    """Minus the clipped surrogate objective."""
     entropy: Float[Tensor, ""]
+    """Mean entropy of the action distributions, in nats."""
     approximate_kl: Float[Tensor, ""]
+    """Estimate of the mean KL(π_old || π_θ), in nats; without a gradient."""
     clip_fraction: Float[Tensor, ""]
+    """Share of steps with a ratio outside the interval; without a gradient."""
 
 
 def ppo_terms(
@@ -125,18 +163,21 @@ def ppo_terms(
     """PPO's clipped surrogate (Schulman et al. 2017, equation 7), as means over valid steps.
 
     Args:
-        distribution: The action distribution.
+        distribution: Action distribution.
         outputs: Distribution parameters of the current policy along the rows.
-        samples: What was sampled.
-        clip: Half-width of the interval that ratios are clipped to.
+        samples: Samples of the old policy.
+        clip: epsilon, half-width of the interval that ratios are clipped to.
     """
     outputs = samples.without_padding(outputs)
+    # r = π_θ(a | h) / π_old(a | h)
     log_ratio = samples.log_ratio(distribution, outputs)
     ratio = torch.exp(log_ratio)
     clipped = ratio.clamp(1 - clip, 1 + clip)
     return PPOTerms(
+        # -L^CLIP = -1/N Σ min(r Â, clip(r, 1 - epsilon, 1 + epsilon) Â)
         policy_loss=-samples.mean(torch.minimum(ratio * samples.advantages, clipped * samples.advantages)),
         entropy=samples.mean(distribution.entropy(outputs)),
+        # KL(π_old || π_θ) = E[-log r] = E[r - 1 - log r] since E[r] = 1 under π_old; this estimate is never negative.
         approximate_kl=samples.mean(ratio - 1 - log_ratio).detach(),
         clip_fraction=samples.mean(((ratio - 1).abs() > clip).to(ratio.dtype)).detach(),
     )
@@ -145,15 +186,24 @@ def ppo_terms(
 def surrogate(
     distribution: ActionDistribution, outputs: Float[Tensor, "row time p"], samples: Samples
 ) -> Float[Tensor, ""]:
-    """TRPO's surrogate loss: minus the mean over valid steps of (pi / pi_old) A."""
+    """TRPO's surrogate loss (Schulman et al. 2015, equation 14), a mean over valid steps."""
+    # L = -1/N Σ r Â,  r = π_θ(a | h) / π_old(a | h)
     log_ratio = samples.log_ratio(distribution, samples.without_padding(outputs))
     return -samples.mean(torch.exp(log_ratio) * samples.advantages)
 
 
 def value_loss(values: Float[Tensor, "row time"], targets: Float[Tensor, "row time"], samples: Samples) -> Tensor:
-    """The mean squared error of values over valid steps, both in standard units."""
+    """Mean squared error of values over valid steps.
+
+    Args:
+        values: Predicted values, in standard units.
+        targets: Returns, in standard units.
+        samples: Samples, for their padding.
+    """
+    # L = 1/N Σ (V_t - R_t)²
     return samples.mean((values - targets) ** 2)
 
 
-def _one_step_later(values: Float[Tensor, "task time *n"]) -> Float[Tensor, "task time *n"]:
+def _delay_one_step(values: Float[Tensor, "task time *n"]) -> Float[Tensor, "task time *n"]:
+    """Values of the step before; zero at the first step."""
     return torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1]], dim=1)

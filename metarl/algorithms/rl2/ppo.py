@@ -1,4 +1,4 @@
-"""PPO over whole trials or their chunks (Schulman et al. 2017)."""
+"""PPO (Schulman et al. 2017) on whole trials or chunks of them."""
 
 from __future__ import annotations
 
@@ -8,117 +8,126 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl.algorithms.rl2.config import PPOConfig, ValueBaselineConfig
-from metarl.algorithms.rl2.descent import Descent, Guard
-from metarl.algorithms.rl2.losses import Samples, cut, ppo_terms, value_loss
-from metarl.algorithms.rl2.unrolling import unroll
+from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
+from metarl.algorithms.rl2.clipped_adam import ClippedAdam
+from metarl.algorithms.rl2.config import RL2PPOConfig, RL2ValueBaselineConfig
+from metarl.algorithms.rl2.losses import Samples, cut_into_chunks, ppo_terms, value_loss
+from metarl.optim.guard import UpdateGuard
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.recurrent import ActorCritic
 
 Metrics = dict[str, Tensor]
 
 _STEPS_AT_ONCE = {"cpu": 3 * 2**13, "cuda": 2**18}
-"""With more, tensors are too large for their memory to be kept on the CPU; fewer make more calls of the same work."""
-_ROWS_AT_ONCE = 32
-"""At least: steps follow each other, so that long sequences are worth it only if many go side by side."""
+"""Default steps per pass. With more on the CPU, tensors are too large for their memory to be reused; fewer make more
+calls for the same work."""
+_MIN_ROWS_AT_ONCE = 32
+"""Rows per pass by default, at least: a recurrent core takes one time step after the other, for all rows at once."""
 
 
 class PPO:
-    """Epochs of gradient steps on minibatches of rows: whole trials, or chunks that start from a given state.
+    """Epochs of gradient steps on minibatches of rows, each a whole trial or a chunk that starts from a given state.
 
     Args:
-        network: What is learned.
-        distribution: The action distribution.
-        config: The settings.
-        baseline: Those of the critic, None if there is none.
-        guard: Keeps out numbers that are not finite.
+        network: Policy and critic, both learned.
+        distribution: Action distribution.
+        config: Settings.
+        baseline: Settings of the critic; None without one.
+        guard: Skips steps whose loss or gradient is not finite.
     """
 
     def __init__(
         self,
         network: ActorCritic,
         distribution: ActionDistribution,
-        config: PPOConfig,
-        baseline: ValueBaselineConfig | None,
-        guard: Guard,
+        config: RL2PPOConfig,
+        baseline: RL2ValueBaselineConfig | None,
+        guard: UpdateGuard,
     ) -> None:
         self._network = network
         self._distribution = distribution
         self._config = config
         self._baseline = baseline
         critic = network.critic
-        parts = [network] if critic is None or critic.body is None else [network.policy, critic]
-        self._descent = Descent(network, parts, config.lr, config.max_grad_norm, guard)
+        clipped_apart = [network] if critic is None or critic.body is None else [network.policy, critic]
+        self._optimizer = ClippedAdam(network, clipped_apart, config.lr, config.max_grad_norm, guard)
 
     def update(
         self, samples: Samples, states: Float[Tensor, "row state"], chunk: int, generator: torch.Generator
     ) -> dict[str, float]:
-        """The epochs, until the bound on the divergence if there is one.
+        """Takes the epochs' steps; stops early at the bound on the KL divergence, if there is one.
 
         Args:
             samples: Whole trials.
-            states: What each chunk of them starts from.
+            states: State that each chunk of them starts from.
             chunk: Steps of a chunk.
-            generator: What minibatches are drawn from.
+            generator: Random numbers that minibatches are drawn with.
 
         Returns:
             Metrics, as means over minibatches.
 
         Raises:
-            RunFailure: See `Guard`.
+            RunFailure: See `UpdateGuard`.
         """
-        rows = cut(samples, chunk)
-        played = rows.valid.any(1).nonzero().squeeze(1)  # chunks of nothing but padding are left out
+        rows = cut_into_chunks(samples, chunk)
+        played = rows.valid.any(1).nonzero().squeeze(1)  # leaves out chunks of nothing but padding
         rows, states = rows.select(played), states[played]
         history: list[Metrics] = []
         for epoch in range(self._config.epochs):
             if epoch > 0 and self._config.recompute_state:
-                states = unroll(self._network, samples.inputs, chunk)[1][played]
+                states = values_and_chunk_states(self._network, samples.inputs, chunk)[1][played]
             if not self._epoch(rows, states, generator, history):
                 break
         means = {name: torch.stack([each[name] for each in history]).mean().item() for name in history[0]}
         return {**means, "train/minibatches": float(len(history))}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The optimiser's."""
-        return self._descent.state_dict()
+        """State of the optimiser."""
+        return self._optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave."""
-        self._descent.load_state_dict(state)
+        """Restores what `state_dict` returned."""
+        self._optimizer.load_state_dict(state)
 
     def _epoch(
         self, rows: Samples, states: Float[Tensor, "row state"], generator: torch.Generator, history: list[Metrics]
     ) -> bool:
-        """A gradient step on each of the minibatches, drawn anew; false if the policy has moved too far."""
+        """Takes a step on each of newly drawn minibatches; returns false once the KL divergence exceeds its bound."""
         shuffled = torch.randperm(len(states), generator=generator).to(states.device)
         for chosen in shuffled.tensor_split(min(self._config.minibatches, len(states))):
-            parts: list[Metrics] = []
-            loss = self._descent.differentiate(self._losses(rows, states, chosen, parts))
-            metrics = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+            weighted: list[Metrics] = []
+            loss = self._optimizer.accumulate_gradient(self._losses(rows, states, chosen, weighted))
+            metrics = {name: torch.stack([each[name] for each in weighted]).sum() for name in weighted[0]}
             history.append(metrics)
             if self._config.max_kl is not None and metrics["train/approx_kl"] > self._config.max_kl:
                 return False
-            self._descent.step(loss)
+            self._optimizer.step(loss)
         return True
 
     def _losses(
         self, rows: Samples, states: Float[Tensor, "row state"], chosen: Tensor, metrics: list[Metrics]
     ) -> Iterator[Float[Tensor, ""]]:
-        """What parts of a minibatch add to its loss, and to its metrics; each is as small as `steps_at_once` wants."""
+        """Weighted losses of the passes that a minibatch is split into; appends each pass's weighted metrics."""
+        # The minibatch's mean over N steps is the sum over passes of (N_i / N) times the pass's mean over N_i steps.
         steps = rows.valid[chosen].sum(dtype=rows.returns.dtype)
         at_once = rows_at_once(self._config, rows.valid.shape[1], states.device)
-        for part in torch.tensor_split(chosen, -(-len(chosen) // at_once)):
-            some = rows.select(part)
-            share = some.valid.sum() / steps
-            loss, watched = self.loss(some, states[part])
-            metrics.append({name: share * value for name, value in watched.items()})
-            yield share * loss
+        for indices in torch.tensor_split(chosen, -(-len(chosen) // at_once)):
+            selected = rows.select(indices)
+            weight = selected.valid.sum() / steps
+            loss, unweighted = self.loss(selected, states[indices])
+            metrics.append({name: weight * value for name, value in unweighted.items()})
+            yield weight * loss
 
     def loss(self, rows: Samples, states: Float[Tensor, "row state"]) -> tuple[Float[Tensor, ""], Metrics]:
-        """The loss of some rows, and what one watches it by."""
+        """Loss and metrics of rows.
+
+        Args:
+            rows: Trials or chunks.
+            states: State that each of them starts from.
+        """
         outputs, values, _ = self._network.sequence(rows.inputs, states)
         terms = ppo_terms(self._distribution, outputs, rows, self._config.clip)
+        # L = -L^CLIP - c_entropy H + c_value L^V  (Schulman et al. 2017, equation 9, with the sign of a loss)
         loss = terms.policy_loss - self._config.entropy_coefficient * terms.entropy
         metrics = {
             "train/loss": terms.policy_loss.detach(),
@@ -135,14 +144,14 @@ class PPO:
         return loss, metrics
 
 
-def rows_at_once(config: PPOConfig, time: int, device: torch.device) -> int:
-    """How many rows go through the network at once.
+def rows_at_once(config: RL2PPOConfig, time: int, device: torch.device) -> int:
+    """Number of rows per pass through the network.
 
     Args:
-        config: The settings.
+        config: Settings.
         time: Steps of a row.
-        device: Where.
+        device: Device that the network runs on.
     """
     if config.steps_at_once is not None:
         return max(1, config.steps_at_once // time)
-    return max(_ROWS_AT_ONCE, _STEPS_AT_ONCE[device.type] // time)
+    return max(_MIN_ROWS_AT_ONCE, _STEPS_AT_ONCE[device.type] // time)

@@ -1,4 +1,4 @@
-"""TRPO over whole trials (Schulman et al. 2015)."""
+"""TRPO (Schulman et al. 2015) on whole trials."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
 
-from metarl.algorithms.rl2.config import TRPOConfig, ValueBaselineConfig
-from metarl.algorithms.rl2.descent import Descent, Guard
+from metarl.algorithms.rl2.chunk_states import input_chunks
+from metarl.algorithms.rl2.clipped_adam import ClippedAdam
+from metarl.algorithms.rl2.config import RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Samples, surrogate, value_loss
-from metarl.algorithms.rl2.unrolling import chunks
+from metarl.optim.config import TrustRegionConfig
 from metarl.optim.curvature import jacobian_products, twice_differentiable
+from metarl.optim.guard import UpdateGuard
 from metarl.optim.trust_region import TrustRegionStep, trust_region_step
 from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.distributions import ActionDistribution
@@ -19,27 +21,27 @@ from metarl.policies.inputs import PolicyInput
 from metarl.policies.recurrent import ActorCritic
 
 _MAX_VALUE_GRADIENT = 1.0
-"""Gradients of the critic longer than this are shortened to it."""
+"""Norm that longer gradients of the critic are scaled down to."""
 
 
 class TRPO:
-    """One trust-region step of the policy, after which the critic, if there is one, is fitted.
+    """One trust-region step of the policy, then gradient steps of the critic, if there is one.
 
     Args:
-        network: What is learned; a critic has a body of its own.
-        distribution: The action distribution.
-        config: The settings.
-        baseline: Those of the critic, None if there is none.
-        guard: Keeps out numbers that are not finite.
+        network: Policy and critic, both learned; the critic has a body of its own.
+        distribution: Action distribution.
+        config: Settings.
+        baseline: Settings of the critic; None without one.
+        guard: Skips steps whose loss or gradient is not finite.
     """
 
     def __init__(
         self,
         network: ActorCritic,
         distribution: ActionDistribution,
-        config: TRPOConfig,
-        baseline: ValueBaselineConfig | None,
-        guard: Guard,
+        config: TrustRegionConfig,
+        baseline: RL2ValueBaselineConfig | None,
+        guard: UpdateGuard,
     ) -> None:
         self._network = network
         self._policy = network.policy
@@ -47,19 +49,19 @@ class TRPO:
         self._config = config
         self._baseline = baseline
         self._guard = guard
-        self._descent = None
+        self._critic_optimizer = None
         if network.critic is not None and baseline is not None:
             critic = network.critic
-            self._descent = Descent(critic, [critic], baseline.lr, _MAX_VALUE_GRADIENT, guard)
+            self._critic_optimizer = ClippedAdam(critic, [critic], baseline.lr, _MAX_VALUE_GRADIENT, guard)
 
     def update(
         self, samples: Samples, states: Float[Tensor, "row state"], chunk: int, generator: torch.Generator
     ) -> dict[str, float]:
-        """The step; states at chunk starts follow the parameters under trial, so those given are not needed.
+        """Takes the step of the policy and fits the critic.
 
         Args:
             samples: Whole trials.
-            states: Not used.
+            states: Not used: states at chunk starts are recomputed for each candidate of the line search.
             chunk: Steps that back-propagation goes back.
             generator: Not used: the step takes the whole meta-batch.
 
@@ -67,7 +69,7 @@ class TRPO:
             Metrics.
 
         Raises:
-            RunFailure: See `Guard`.
+            RunFailure: See `UpdateGuard`.
         """
         theta = {name: parameter.detach() for name, parameter in self._policy.named_parameters()}
         vector = flatten(theta)
@@ -84,10 +86,16 @@ class TRPO:
         return metrics | self._fit_critic(samples, chunk)
 
     def step(self, vector: Float[Tensor, "n"], samples: Samples, chunk: int) -> TrustRegionStep | None:
-        """The trust-region step from a vector of the policy's parameters; None if the guard objects.
+        """Trust-region step from a flat vector of the policy's parameters; None if the loss or gradient is not finite.
 
-        The curvature of the mean divergence is JᵀFJ, J being the Jacobian of the policy's outputs along the trials,
-        through the core, and F the Fisher matrix of the outputs, weighted.
+        The Hessian of the mean KL divergence is Jᵀ F J, J being the Jacobian of the policy's outputs along the trials
+        (through the core and through time) with respect to the parameters, and F the Fisher matrix of the outputs,
+        block-diagonal over steps and divided by their number N.
+
+        Args:
+            vector: Parameters θ of the policy.
+            samples: Whole trials.
+            chunk: Steps that back-propagation goes back.
         """
         distribution, valid = self._distribution, samples.valid
 
@@ -95,18 +103,22 @@ class TRPO:
             return self.outputs(parameters, samples.inputs, chunk)
 
         with twice_differentiable():
-            old, push_forward, pull_back = jacobian_products(outputs, vector)
-            slope, loss = grad_and_value(lambda new: surrogate(distribution, new, samples))(old)
-            gradient = pull_back(slope)
+            # jvp(v) = J v and vjp(u) = Jᵀ u
+            old, jvp, vjp = jacobian_products(outputs, vector)
+            # g = dL/dθ = Jᵀ dL/d(outputs)
+            output_gradient, loss = grad_and_value(lambda new: surrogate(distribution, new, samples))(old)
+            gradient = vjp(output_gradient)
             if not self._guard.passes(loss, gradient):
                 return None
 
-            def curvature_product(tangent: Tensor) -> Tensor:
-                fisher = distribution.fisher_product(old, push_forward(tangent))
-                return pull_back(torch.where(valid.unsqueeze(-1), fisher, 0.0) / valid.sum())
+            def curvature_product(direction: Tensor) -> Tensor:
+                # H v = Jᵀ (1/N) F (J v), zero in padding
+                fisher = distribution.fisher_product(old, jvp(direction))
+                return vjp(torch.where(valid.unsqueeze(-1), fisher, 0.0) / valid.sum())
 
             @torch.no_grad()
             def evaluate(candidate: Tensor) -> tuple[float, float]:
+                # L(θ') and mean KL(π_θ || π_θ')
                 new = outputs(candidate)
                 return surrogate(distribution, new, samples).item(), samples.mean(distribution.kl(old, new)).item()
 
@@ -114,28 +126,28 @@ class TRPO:
             return trust_region_step(vector, loss.item(), gradient, curvature_product, evaluate, **settings)
 
     def outputs(self, vector: Float[Tensor, "n"], inputs: PolicyInput, chunk: int) -> Float[Tensor, "task time p"]:
-        """Distribution parameters along trials; derivatives go back to the start of each chunk and no further."""
+        """Distribution parameters along trials; derivatives stop at the start of each chunk."""
         theta = unflatten(vector, dict(self._policy.named_parameters()))
         state = self._policy.initial_state(len(inputs.episode_start))
-        parts = []
-        for part in chunks(inputs, chunk):
-            output, state = functional_call(self._policy, theta, (part, state.detach()))
-            parts.append(output)
-        return torch.cat(parts, dim=1)
+        outputs = []
+        for steps in input_chunks(inputs, chunk):
+            output, state = functional_call(self._policy, theta, (steps, state.detach()))
+            outputs.append(output)
+        return torch.cat(outputs, dim=1)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The optimiser's of the critic."""
-        return {} if self._descent is None else self._descent.state_dict()
+        """State of the critic's optimiser; empty without a critic."""
+        return {} if self._critic_optimizer is None else self._critic_optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave."""
-        if self._descent is not None:
-            self._descent.load_state_dict(state)
+        """Restores what `state_dict` returned."""
+        if self._critic_optimizer is not None:
+            self._critic_optimizer.load_state_dict(state)
 
     def _fit_critic(self, samples: Samples, chunk: int) -> dict[str, float]:
-        """Gradient steps of the critic on all trials."""
+        """Takes gradient steps of the critic, each on all trials."""
         critic, baseline = self._network.critic, self._baseline
-        if self._descent is None or critic is None or baseline is None:
+        if self._critic_optimizer is None or critic is None or baseline is None:
             return {}
         assert critic.body is not None
         inputs = self._policy.standardize(samples.inputs)
@@ -144,10 +156,10 @@ class TRPO:
         for _ in range(baseline.epochs):
             state = critic.body.core.initial_state(len(samples.valid))
             values = []
-            for part in chunks(inputs, chunk):
-                hidden, state = critic.body.sequence(part, state.detach())
-                values.append(critic(hidden, part.observations))
-            loss = self._descent.differentiate([value_loss(torch.cat(values, dim=1), targets, samples)])
-            self._descent.step(loss)
+            for steps in input_chunks(inputs, chunk):
+                hidden, state = critic.body.sequence(steps, state.detach())
+                values.append(critic(hidden, steps.observations))
+            loss = self._critic_optimizer.accumulate_gradient([value_loss(torch.cat(values, dim=1), targets, samples)])
+            self._critic_optimizer.step(loss)
             losses.append(loss)
         return {"train/value_loss": torch.stack(losses).mean().item()}

@@ -1,4 +1,4 @@
-"""Recurrent cores: what remembers, behind one contract."""
+"""Recurrent cores: networks with a memory, behind one contract."""
 
 from metarl.policies.config import CoreConfig, GRUConfig, LSTMConfig
 from metarl.policies.cores.core import Core as Core
@@ -7,7 +7,7 @@ from metarl.policies.cores.transformer import TransformerCore
 
 
 def make_core(input_size: int, config: CoreConfig) -> Core:
-    """The core that a configuration names, for feature vectors of a length."""
+    """Creates the core that the settings name, for feature vectors of length `input_size`."""
     if isinstance(config, GRUConfig):
         return GRUCore(input_size, config)
     if isinstance(config, LSTMConfig):

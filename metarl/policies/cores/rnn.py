@@ -1,4 +1,4 @@
-"""Gated recurrent networks as cores, with the parameters and the fused forms of PyTorch."""
+"""Gated recurrent networks as cores, with PyTorch's parameters and fused kernels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from metarl.policies.config import GRUConfig, LSTMConfig
 from metarl.policies.cores.core import Core
 from metarl.policies.cores.gru import GRUSequence
 
-_NUMBERS_AT_ONCE = 6 * 2**20
-"""Gates in one tensor, four vectors for each step of each sequence. Longer sequences are cut: memory of tensors below
-32 MiB is used again (`metarl.devices.keep_freed_memory`)."""
+_MAX_GATE_NUMBERS = 6 * 2**20
+"""Bound on the numbers in a tensor of gates, which has four vectors per step and sequence. Longer sequences are cut,
+since the allocator reuses memory of tensors below 32 MiB only (`metarl.devices.keep_freed_memory`)."""
 
 
 class GRUCore(Core):
-    """A gated recurrent unit; the state is its hidden vector.
+    """Gated recurrent unit; its state is the hidden vector.
+
+    In learning on the CPU it runs `GRUSequence`, elsewhere PyTorch's own kernels.
 
     Args:
         input_size: Length of a feature vector.
-        config: The settings.
+        config: Settings.
     """
 
     def __init__(self, input_size: int, config: GRUConfig) -> None:
@@ -31,7 +33,7 @@ class GRUCore(Core):
         _initialize(self.rnn)
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
-        """Zeros."""
+        """Zero vectors."""
         return next(self.rnn.parameters()).new_zeros(batch, self.output_size)
 
     def sequence(
@@ -40,9 +42,9 @@ class GRUCore(Core):
         """See `Core`."""
         if torch.is_grad_enabled() and features.device.type == "cpu" and not is_twice_differentiable():
             hidden = []
-            length = max(1, _NUMBERS_AT_ONCE // (4 * self.output_size * len(features)))
-            for part in torch.split(features.transpose(0, 1), length):
-                hidden.append(GRUSequence.apply(part, state, *self.rnn.parameters()))  # type: ignore[no-untyped-call]
+            length = max(1, _MAX_GATE_NUMBERS // (4 * self.output_size * len(features)))
+            for steps in torch.split(features.transpose(0, 1), length):
+                hidden.append(GRUSequence.apply(steps, state, *self.rnn.parameters()))  # type: ignore[no-untyped-call]
                 state = hidden[-1][-1]
             return torch.cat(hidden).transpose(0, 1), state
         outputs, last = self.rnn(features, state.unsqueeze(0).contiguous())
@@ -57,11 +59,11 @@ class GRUCore(Core):
 
 
 class LSTMCore(Core):
-    """Long short-term memory; the state is the hidden vector followed by the cell vector.
+    """Long short-term memory; its state is the hidden vector followed by the cell vector.
 
     Args:
         input_size: Length of a feature vector.
-        config: The settings.
+        config: Settings.
     """
 
     def __init__(self, input_size: int, config: LSTMConfig) -> None:
@@ -69,11 +71,12 @@ class LSTMCore(Core):
         self.output_size = config.hidden_size
         self.rnn = nn.LSTM(input_size, config.hidden_size, batch_first=True)
         _initialize(self.rnn)
-        # Gates are ordered input, forget, cell, output; open forget gates keep gradients alive over long trials.
+        # c' = f c + i g: a bias of 1 opens the forget gate f, which keeps gradients alive over long trials. PyTorch
+        # orders the gates (i, f, g, o).
         nn.init.ones_(dict(self.rnn.named_parameters())["bias_hh_l0"].data[config.hidden_size : 2 * config.hidden_size])
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
-        """Zeros."""
+        """Zero vectors."""
         return next(self.rnn.parameters()).new_zeros(batch, 2 * self.output_size)
 
     def sequence(
@@ -93,7 +96,7 @@ class LSTMCore(Core):
 
 
 def _initialize(rnn: nn.RNNBase) -> None:
-    """Orthogonal recurrent weights, Xavier's uniform input weights, zero biases."""
+    """Sets orthogonal recurrent weights, Xavier-uniform input weights and zero biases."""
     for name, parameter in rnn.named_parameters():
         if "weight_hh" in name:
             nn.init.orthogonal_(parameter)

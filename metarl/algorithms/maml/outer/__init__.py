@@ -1,10 +1,11 @@
 """Outer rules: what to make of a meta-batch; one short file each."""
 
 from metarl.algorithms.maml.config import (
-    PPOConfig,
+    MAMLPPOConfig,
+    MAMLTRPOConfig,
+    OuterConfig,
     ProMPConfig,
     ReptileConfig,
-    TRPOConfig,
     VPGConfig,
 )
 from metarl.algorithms.maml.outer.base import NonFiniteError as NonFiniteError
@@ -17,14 +18,12 @@ from metarl.algorithms.maml.outer.trust_region import TrustRegion
 from metarl.optim.vectors import Parameters
 
 
-def make_outer_rule(
-    config: TRPOConfig | PPOConfig | ProMPConfig | VPGConfig | ReptileConfig, theta: Parameters
-) -> OuterRule:
+def make_outer_rule(config: OuterConfig, theta: Parameters) -> OuterRule:
     """The outer rule that a configuration names, for meta-parameters like `theta`."""
     match config:
-        case TRPOConfig():
+        case MAMLTRPOConfig():
             return TrustRegion(config)
-        case PPOConfig() | ProMPConfig():
+        case MAMLPPOConfig() | ProMPConfig():
             return Clipped(config, theta)
         case VPGConfig():
             return PolicyGradient(config, theta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl.algorithms.maml.config import PPOConfig, ProMPConfig
+from metarl.algorithms.maml.config import MAMLPPOConfig, ProMPConfig
 from metarl.algorithms.maml.losses import importance_ratios
 from metarl.algorithms.maml.outer.base import AdamRule, OuterStep, check_finite
 from metarl.algorithms.maml.problem import Problem
@@ -26,7 +26,7 @@ class Clipped(AdamRule):
         theta: Meta-parameters, for their shapes.
     """
 
-    def __init__(self, config: PPOConfig | ProMPConfig, theta: Parameters) -> None:
+    def __init__(self, config: MAMLPPOConfig | ProMPConfig, theta: Parameters) -> None:
         super().__init__(adam_start(flatten(theta)))
         self._config = config
         self._penalty = config.inner_kl_penalty if isinstance(config, ProMPConfig) else 0.0

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl.algorithms.maml.config import TRPOConfig
+from metarl.algorithms.maml.config import MAMLTRPOConfig
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep, check_finite
 from metarl.algorithms.maml.problem import Problem
 from metarl.algorithms.maml.unrolling import Unrolling
@@ -30,7 +30,7 @@ class TrustRegion(OuterRule):
         config: The settings.
     """
 
-    def __init__(self, config: TRPOConfig) -> None:
+    def __init__(self, config: MAMLTRPOConfig) -> None:
         self._config = config
         self._every = round(1 / config.fisher_subsample)
 
