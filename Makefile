@@ -42,6 +42,7 @@ lint: $(INSTALLED) ## Check style, formatting and types
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(VENV_PYTHON) -m mypy
+	@$(VENV_PYTHON) -m mypy --cache-dir=.mypy_cache/tests --allow-untyped-defs --allow-incomplete-defs tests
 
 format: $(INSTALLED) ## Format the code and mend what can be mended without thought
 	@$(VENV_PYTHON) -m ruff check --fix .

@@ -184,18 +184,6 @@ def _export(arguments: argparse.Namespace) -> None:
     print(f"policy: {path}")
 
 
-def _benchmark(arguments: argparse.Namespace) -> None:
-    from scripts.benchmark.command import run_benchmark
-
-    run_benchmark(
-        arguments.suite,
-        seconds=arguments.seconds,
-        rounds=arguments.rounds,
-        output=arguments.output,
-        device=arguments.device,
-    )
-
-
 def _baselines(arguments: argparse.Namespace) -> None:
     from metarl.strategies.command import run_baselines
 
@@ -319,35 +307,6 @@ def _make_parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     _add_run_arguments(export)
     export.add_argument(
         "--to", metavar="FILE", type=Path, help="the file to write or replace (RUN/policy-ENVSTEPS.onnx)"
-    )
-
-    benchmark = commands.add_parser(
-        "benchmark", help="measure how fast tasks are simulated and algorithms learn here", allow_abbrev=False
-    )
-    benchmark.set_defaults(run_command=_benchmark)
-    benchmark.add_argument(
-        "--suite",
-        metavar="NAME",
-        default="meta-world",
-        help="simulation: 'meta-world', a quarter of an hour on 2 cores, or 'quick', a minute or two (meta-world);"
-        " learning: 'algorithms', half an hour, or 'algorithms-quick', a minute",
-    )
-    benchmark.add_argument(
-        "--algorithms", action="store_const", dest="suite", const="algorithms", help="the same as --suite algorithms"
-    )
-    benchmark.add_argument(
-        "--seconds", metavar="S", type=_seconds, default=3.0, help="how long a turn of simulation lasts, at least (3)"
-    )
-    benchmark.add_argument(
-        "--rounds",
-        metavar="N",
-        type=_at_least(1),
-        default=5,
-        help="how often each has its turn, or how many meta-iterations of each training are measured (5)",
-    )
-    benchmark.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where algorithms learn (cpu)")
-    benchmark.add_argument(
-        "--output", metavar="FILE", type=Path, help="where to write what was measured (runs/benchmark-TIME.json)"
     )
 
     baselines = commands.add_parser(

@@ -9,11 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from scripts.benchmark.algorithms import Measured
-from scripts.benchmark.cases import MEMORY, UPDATE, Curve
-from scripts.benchmark.iterations import Iterations
-from scripts.benchmark.peers import PEERS_SOURCE
-from scripts.benchmark.table import bold, plain_table, verdicts
+from benchmark.algorithms import Measured
+from benchmark.cases import MEMORY, UPDATE, Curve
+from benchmark.iterations import Iterations
+from benchmark.peers import PEERS_SOURCE
+from benchmark.table import bold, plain_table, verdicts
 
 _LEGEND = "Seconds, medians over iterations (min-max: of the total), and GB at the peak."
 _PEERS = f"{PEERS_SOURCE}\n/ peer: as a share of the best figure of the first of them."

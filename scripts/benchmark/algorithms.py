@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from metarl.errors import RunFailure
-from scripts.benchmark import peers
-from scripts.benchmark.cases import (
+from benchmark import peers
+from benchmark.cases import (
     MEMORY,
     SAMPLING_SPEED,
     TIME,
@@ -21,8 +21,8 @@ from scripts.benchmark.cases import (
     Suite,
     make_curves,
 )
-from scripts.benchmark.iterations import Iterations, measure_iterations
-from scripts.benchmark.targets import Target
+from benchmark.iterations import Iterations, measure_iterations
+from benchmark.targets import Target
 
 _EXACT = ("--algorithm.outer.fisher_subsample=1",)
 _HALF = (Bound(TIME, 0.5, of_peer=True), Bound(MEMORY, 0.25, of_peer=True))

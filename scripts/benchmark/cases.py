@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from scripts.benchmark.iterations import Iterations
-from scripts.benchmark.peers import Peer
-from scripts.benchmark.targets import Target
+from benchmark.iterations import Iterations
+from benchmark.peers import Peer
+from benchmark.targets import Target
 
 if TYPE_CHECKING:  # so that the command does not wait for PyTorch
     from metarl.config import RunConfig

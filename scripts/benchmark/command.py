@@ -16,11 +16,11 @@ from metarl.files import make_room_for, write_atomically
 from metarl.versions import versions
 from metarl_envs.errors import UserError, unknown
 from metarl_envs.parallel import available_cores
-from scripts.benchmark.algorithm_table import algorithm_tables
-from scripts.benchmark.algorithms import ALGORITHM_SUITES, measure_suite
-from scripts.benchmark.cases import Device, Suite
-from scripts.benchmark.simulation import Comparison
-from scripts.benchmark.table import benchmark_tables
+from benchmark.algorithm_table import algorithm_tables
+from benchmark.algorithms import ALGORITHM_SUITES, measure_suite
+from benchmark.cases import Device, Suite
+from benchmark.simulation import Comparison
+from benchmark.table import benchmark_tables
 
 _FEW = Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=3.0)
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from metarl.errors import RunFailure
-from scripts.benchmark.memory import peak_memory
+from benchmark.memory import peak_memory
 
 if TYPE_CHECKING:  # the measuring process has no need of PyTorch
     from metarl.config import RunConfig

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from metarl_envs.core import Task
-from scripts.benchmark.contestants import Actions, EngineContestant
+from benchmark.contestants import Actions, EngineContestant
 
 
 def engine_memory(tasks: Sequence[Task], actions: Actions, threads: int) -> int | None:

@@ -13,10 +13,10 @@ import numpy as np
 from metarl_envs.core import Task
 from metarl_envs.metaworld import MetaWorld
 from metarl_envs.metaworld.reference import MAX_HORIZON
-from scripts.benchmark.contestants import Actions, EngineContestant, OriginalContestant, PhysicsContestant
-from scripts.benchmark.memory import engine_memory
-from scripts.benchmark.rounds import Contestant, Measurement, measure
-from scripts.benchmark.targets import Target
+from benchmark.contestants import Actions, EngineContestant, OriginalContestant, PhysicsContestant
+from benchmark.memory import engine_memory
+from benchmark.rounds import Contestant, Measurement, measure
+from benchmark.targets import Target
 
 _MANY_CORES = 16
 

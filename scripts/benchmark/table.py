@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from scripts.benchmark.simulation import Outcome, engine_name
-from scripts.benchmark.targets import Target
+from benchmark.simulation import Outcome, engine_name
+from benchmark.targets import Target
 
 _LEGEND = """\
 Steps are the median over rounds. x Meta-World: times the faster of its own two.

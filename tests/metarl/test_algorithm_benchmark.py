@@ -12,10 +12,10 @@ from rich.console import Console
 from metarl.cli import main
 from metarl.errors import RunFailure
 from metarl_envs.errors import UserError
-from scripts.benchmark import command, iterations
-from scripts.benchmark.algorithm_table import algorithm_tables
-from scripts.benchmark.algorithms import ALGORITHM_SUITES, Measured, measure_suite
-from scripts.benchmark.cases import (
+from benchmark import command, iterations
+from benchmark.algorithm_table import algorithm_tables
+from benchmark.algorithms import ALGORITHM_SUITES, Measured, measure_suite
+from benchmark.cases import (
     MEMORY,
     SAMPLING_SPEED,
     TIME,
@@ -27,8 +27,8 @@ from scripts.benchmark.cases import (
     Suite,
     make_curves,
 )
-from scripts.benchmark.iterations import Iterations, measure_iterations
-from scripts.benchmark.peers import Peer
+from benchmark.iterations import Iterations, measure_iterations
+from benchmark.peers import Peer
 
 FULL = ALGORITHM_SUITES["algorithms"]
 PEER = Peer("other", sampling=(30.0, 50.0), update=(70.0, 80.0), total=(100.0, 130.0), memory=8.0)
@@ -246,7 +246,7 @@ def test_a_training_that_fails_says_which(monkeypatch) -> None:
     def fail(config, count):
         raise RunFailure("the gradient is not finite")
 
-    monkeypatch.setattr("scripts.benchmark.algorithms.measure_iterations", fail)
+    monkeypatch.setattr("benchmark.algorithms.measure_iterations", fail)
     with pytest.raises(RunFailure, match=r"^tiny: the gradient is not finite$"):
         measure_suite(Suite((TINY,), ()), "cpu", 1, lambda name, total: None, lambda: None)
 
@@ -263,7 +263,7 @@ def test_a_process_that_is_killed_is_told_of(monkeypatch) -> None:
 
 def test_a_preset_that_is_not_there_is_told_of_before_anything_is_measured(monkeypatch) -> None:
     monkeypatch.setattr(
-        "scripts.benchmark.algorithms.measure_iterations", lambda config, count: pytest.fail("measured")
+        "benchmark.algorithms.measure_iterations", lambda config, count: pytest.fail("measured")
     )
     suite = Suite((TINY, Case("gone", "no-such-preset")), ())
     with pytest.raises(UserError, match=r"no configuration file '.*no-such-preset.yaml'"):

@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from metarl.cli import main
-from scripts.benchmark import command
-from scripts.benchmark.contestants import EngineContestant, PhysicsContestant
-from scripts.benchmark.memory import engine_memory
-from scripts.benchmark.rounds import Measurement, measure
-from scripts.benchmark.simulation import Comparison, Outcome
-from scripts.benchmark.table import benchmark_tables
-from scripts.benchmark.targets import Target
+from benchmark import command
+from benchmark.contestants import EngineContestant, PhysicsContestant
+from benchmark.memory import engine_memory
+from benchmark.rounds import Measurement, measure
+from benchmark.simulation import Comparison, Outcome
+from benchmark.table import benchmark_tables
+from benchmark.targets import Target
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 TINY = Comparison("reach-v3", num_envs=3, original_num_envs=2, min_ratio=1.0, horizon=4)
@@ -222,9 +222,9 @@ def test_benchmark(monkeypatch, capfd) -> None:
 def calls(monkeypatch):
     """What `run_benchmark` was called with."""
     found = []
-    stand_in = ModuleType("scripts.benchmark.command")
+    stand_in = ModuleType("benchmark.command")
     stand_in.run_benchmark = lambda *args, **kwargs: found.append((*args, kwargs))
-    monkeypatch.setitem(sys.modules, "scripts.benchmark.command", stand_in)
+    monkeypatch.setitem(sys.modules, "benchmark.command", stand_in)
     return found
 
 
@@ -266,7 +266,7 @@ def test_the_script_does_what_the_command_does(calls, monkeypatch) -> None:
 
 
 def test_it_does_without_pytorch() -> None:
-    code = "import sys, scripts.benchmark.command; print('torch' in sys.modules)"
+    code = "import sys, benchmark.command; print('torch' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=SCRIPT.parents[1], capture_output=True, text=True, check=True
     )

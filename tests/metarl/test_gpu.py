@@ -30,9 +30,9 @@ from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
 from metarl.training import train
 from metarl_envs.navigation import Navigation
-from scripts.benchmark import command
-from scripts.benchmark.algorithms import ALGORITHM_SUITES
-from scripts.benchmark.cases import Case, Suite
+from benchmark import command
+from benchmark.algorithms import ALGORITHM_SUITES
+from benchmark.cases import Case, Suite
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=12)
