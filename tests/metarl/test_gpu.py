@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark import running
+from benchmark.algorithms import ALGORITHM_SUITES
+from benchmark.cases import Case, Suite
 from metarl import checkpoints
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.config import (
@@ -30,9 +33,6 @@ from metarl.runs import RunDirectory
 from metarl.sampling import Sampler
 from metarl.training import train
 from metarl_envs.navigation import Navigation
-from benchmark import command
-from benchmark.algorithms import ALGORITHM_SUITES
-from benchmark.cases import Case, Suite
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=12)
@@ -199,8 +199,8 @@ def test_training_samples_and_learns_on_the_device_and_its_agent_acts_on_the_cpu
 @pytest.mark.gpu
 def test_the_benchmark_states_the_memory_of_the_gpu(monkeypatch, capfd) -> None:
     quick = ALGORITHM_SUITES["algorithms-quick"]
-    monkeypatch.setitem(command.ALGORITHM_SUITES, "tiny", Suite((*quick.cases, Case("again", "navigation-maml")), ()))
-    path = command.run_benchmark("tiny", rounds=1, output=Path("gpu.json"), device="cuda")
+    monkeypatch.setitem(ALGORITHM_SUITES, "tiny", Suite((*quick.cases, Case("again", "navigation-maml")), ()))
+    path = running.run_benchmark("tiny", rounds=1, output=Path("gpu.json"), device="cuda")
     assert "GPU" in capfd.readouterr().out
     found = json.loads(path.read_text())
     assert found["device"] == "cuda"
