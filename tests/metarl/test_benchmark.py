@@ -108,12 +108,13 @@ def test_verdicts(target, met, shown, wanted) -> None:
 
 def test_targets_are_those_of_the_comparison() -> None:
     found = {target.what.partition(": ")[2]: target for target in outcome(16, memory=int(2.5e9)).targets}
-    assert {what: (target.value, target.bound, target.at_most) for what, target in found.items()} == {
+    wanted: dict[str, Any] = {
         "times Meta-World": (pytest.approx(5), 5, False),
         "share of the limit": (pytest.approx(0.8), 0.8, False),
         "16 threads times one": (pytest.approx(2), 10, False),
         "peak memory": (pytest.approx(2.5), 3, True),
     }
+    assert {what: (target.value, target.bound, target.at_most) for what, target in found.items()} == wanted
 
 
 def test_what_was_not_measured_is_no_target() -> None:
