@@ -49,7 +49,7 @@ format: $(INSTALLED) ## Format the code and mend what can be mended without thou
 	@$(VENV_PYTHON) -m ruff format .
 
 docs: $(INSTALLED) ## Build the documentation and its API reference into site/
-	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs --quiet build --strict
+	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
 	@echo "Documentation: site/index.html"
 
 bench: $(INSTALLED) ## Measure the speed of simulation against Meta-World's own: a quarter of an hour
