@@ -11,10 +11,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME  # ROS and others put packages there that would shadow those of .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow parity lint format bench
+.PHONY: help setup demo test test-slow parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(DRAWS) ## Install everything into .venv (the other targets do it when needed)
 	@echo "Set up: .venv is what constraints.txt asks for. Next: make demo"
@@ -42,13 +42,27 @@ lint: $(INSTALLED) ## Check style, formatting and types
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(VENV_PYTHON) -m mypy
+	@$(VENV_PYTHON) -m mypy --cache-dir=.mypy_cache/tests --allow-untyped-defs --allow-incomplete-defs tests
 
 format: $(INSTALLED) ## Format the code and mend what can be mended without thought
 	@$(VENV_PYTHON) -m ruff check --fix .
 	@$(VENV_PYTHON) -m ruff format .
 
+docs: $(INSTALLED) ## Build the documentation and its API reference into site/
+	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
+	@echo "Documentation: site/index.html"
+
 bench: $(INSTALLED) ## Measure the speed of simulation against Meta-World's own: a quarter of an hour
-	@$(VENV_PYTHON) scripts/benchmark.py
+	@$(VENV_PYTHON) scripts/benchmark --suite meta-world
+
+bench-quick: $(INSTALLED) ## The same with one comparison: a minute or two
+	@$(VENV_PYTHON) scripts/benchmark --suite quick
+
+bench-algorithms: $(INSTALLED) ## Measure time and memory of meta-iterations: half an hour
+	@$(VENV_PYTHON) scripts/benchmark --suite algorithms
+
+bench-algorithms-quick: $(INSTALLED) ## The same on point navigation: a minute
+	@$(VENV_PYTHON) scripts/benchmark --suite algorithms-quick
 
 # The stamp bears another name until pip is done, so an interrupted install is never taken for a finished one; it starts
 # over. It is as old as the start of the install: a pin edited meanwhile counts as newer.

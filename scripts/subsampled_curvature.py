@@ -10,13 +10,12 @@ from pathlib import Path
 import torch
 
 from metarl.acting.sampler import Sampler
-from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep
 from metarl.algorithms.maml.outer.trust_region import curvature_product
 from metarl.algorithms.maml.problem import Problem
 from metarl.config import load_config
-from metarl.devices import keep_freed_memory, resolve_device
+from metarl.devices import resolve_device
 from metarl.optim.conjugate_gradient import conjugate_gradient
 from metarl.optim.vectors import flatten, unflatten
 from metarl.seeding import Stream, generator
@@ -64,9 +63,8 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(config.threads or available_cores())
     torch.manual_seed(config.seed)
     distribution = config.tasks.build()
-    algorithm = make_algorithm(config.algorithm, distribution, resolve_device(config.device))
+    algorithm = config.algorithm.build(distribution, resolve_device(config.device))
     assert isinstance(algorithm, MAML)
-    keep_freed_memory(algorithm.largest_kept)
     algorithm.outer = Study(algorithm.outer)
     with closing(distribution.make_env(algorithm.num_envs)) as env:
 

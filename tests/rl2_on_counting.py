@@ -67,7 +67,8 @@ def longer(trajectories: Trajectories, steps: int = 3) -> Trajectories:
 
 def in_order(trajectories: Trajectories, order: Tensor) -> Trajectories:
     """The same trajectories with their tasks in another order."""
-    return replace(trajectories, **{name: getattr(trajectories, name)[order] for name in TENSORS})
+    tensors: dict[str, Any] = {name: getattr(trajectories, name)[order] for name in TENSORS}
+    return replace(trajectories, **tensors, tasks=tuple(trajectories.tasks[int(row)] for row in order))
 
 
 def exact(core: str = "gru", **settings: Any) -> tuple[RL2, Samples]:

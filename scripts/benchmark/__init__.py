@@ -1,1 +1,1 @@
-"""`metarl benchmark`: contestants measured in turn, in one run, so that what counts is the ratio between them."""
+"""Benchmarks: implementations measured in turn, in one run, so that what counts is the ratio between them."""

@@ -1,4 +1,4 @@
-"""A benchmark of algorithms as tables for an 80-column terminal, with or without colour."""
+"""Results of a benchmark of algorithms as tables for an 80-column terminal, with or without colour."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from scripts.benchmark.algorithms import Measured
-from scripts.benchmark.cases import MEMORY, UPDATE, Curve
-from scripts.benchmark.iterations import Iterations
-from scripts.benchmark.peers import PEERS_SOURCE
-from scripts.benchmark.table import bold, plain_table, verdicts
+from benchmark.algorithms import Measured
+from benchmark.cases import MEMORY, UPDATE, Curve
+from benchmark.iterations import Iterations
+from benchmark.references import SOURCE
+from benchmark.table import bold, plain_table, verdicts
 
 _LEGEND = "Seconds, medians over iterations (min-max: of the total), and GB at the peak."
-_PEERS = f"{PEERS_SOURCE}\n/ peer: as a share of the best figure of the first of them."
+_REFERENCES = f"{SOURCE}\n/ ref.: share of the best figure of the first of them."
 
 
 def algorithm_tables(measured: Measured, cores: int) -> RenderableType:
-    """What a benchmark found, ready to print: iterations beside those of peers, growth, and which targets are met."""
-    legend = [Text(_LEGEND)] if measured.device == "cuda" else [Text(_LEGEND), Text(_PEERS)]
+    """Tables of the iterations beside those of other implementations, of growth, and of the targets met."""
+    legend = [Text(_LEGEND)] if measured.device == "cuda" else [Text(_LEGEND), Text(_REFERENCES)]
     parts: list[RenderableType] = [
         bold(f"One meta-iteration, on {measured.device} and {cores} core{'s' * (cores > 1)}"),
         _iterations(measured),
@@ -40,9 +40,9 @@ def _iterations(measured: Measured) -> Table:
         spread = f"{_number(min(found.total))}-{_number(max(found.total))}"
         device_memory = [_gigabytes(found.device_memory)] * on_gpu
         table.add_row(case.name, *seconds, spread, _gigabytes(found.memory), *device_memory)
-        for peer in () if on_gpu else case.peers:
-            spans = (_span(*span) for span in (peer.sampling, peer.update, peer.total))
-            table.add_row(f"  {peer.name}", *spans, "", f"{peer.memory:g}", style="dim")
+        for reference in () if on_gpu else case.references:
+            spans = (_span(*span) for span in (reference.sampling, reference.update, reference.total))
+            table.add_row(f"  {reference.name}", *spans, "", f"{reference.memory:g}", style="dim")
     return table
 
 

@@ -1,4 +1,4 @@
-"""How long meta-iterations take and how much memory: suites of trainings, measured one after the other."""
+"""Suites of trainings: time and memory of a meta-iteration, measured one training after the other."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from metarl.errors import RunFailure
-from scripts.benchmark import peers
-from scripts.benchmark.cases import (
+from benchmark import references
+from benchmark.cases import (
     MEMORY,
     SAMPLING_SPEED,
     TIME,
@@ -21,15 +20,16 @@ from scripts.benchmark.cases import (
     Suite,
     make_curves,
 )
-from scripts.benchmark.iterations import Iterations, measure_iterations
-from scripts.benchmark.targets import Target
+from benchmark.iterations import Iterations, measure_iterations
+from benchmark.targets import Target
+from metarl.errors import RunFailure
 
 _EXACT = ("--algorithm.outer.fisher_subsample=1",)
-_HALF = (Bound(TIME, 0.5, of_peer=True), Bound(MEMORY, 0.25, of_peer=True))
-_QUARTER = (Bound(TIME, 0.25, of_peer=True), Bound(MEMORY, 0.25, of_peer=True))
+_HALF = (Bound(TIME, 0.5, relative=True), Bound(MEMORY, 0.25, relative=True))
+_QUARTER = (Bound(TIME, 0.25, relative=True), Bound(MEMORY, 0.25, relative=True))
 _SECOND_ON_GPU = (Bound(UPDATE, 1.0, device="cuda"),)
-_RL2 = (Bound(TIME, 0.5, of_peer=True), Bound(MEMORY, 0.5, of_peer=True))
-_AS_PEER = (
+_RL2 = (Bound(TIME, 0.5, relative=True), Bound(MEMORY, 0.5, relative=True))
+_AS_REFERENCE = (
     "--algorithm.encoder.hidden_sizes",
     *("256", "256"),
     "--algorithm.episodes=10",
@@ -37,36 +37,36 @@ _AS_PEER = (
     "--algorithm.outer.epochs=10",
     "--algorithm.outer.minibatches=1",
 )
-"""RL² as the peer has it: two layers before the GRU, trials of 10 episodes, back-propagation through 250 steps, and 10
-epochs of one gradient step."""
+"""RL² with the reference's settings: two layers before the GRU, trials of 10 episodes, back-propagation through 250
+steps, and 10 epochs of one gradient step."""
 
 
 def _sampling(name: str, *overrides: str, device: Device = "cpu") -> Case:
-    """How fast ML10's tasks are played; the update is as short as can be."""
+    """Measures the speed of sampling on ML10; the update is as short as possible."""
     bound = Bound(SAMPLING_SPEED, {"cpu": 15.0, "cuda": 60.0}[device], device=device)
-    return Case(name, "ml10-rl2", (*_AS_PEER, "--algorithm.outer.epochs=1", *overrides), (), (bound,), (device,))
+    return Case(name, "ml10-rl2", (*_AS_REFERENCE, "--algorithm.outer.epochs=1", *overrides), (), (bound,), (device,))
 
 
 _CASES = (
-    Case("MAML ML1 reach, exact", "ml1-reach-maml", _EXACT, (peers.MAML_ML1,), _HALF),
-    Case("MAML ML1 reach, shipped", "ml1-reach-maml", (), (peers.MAML_ML1,), _QUARTER),
-    Case("MAML ML10, exact", "ml10-maml", _EXACT, (peers.MAML_ML10,), _HALF + _SECOND_ON_GPU),
-    Case("MAML ML10, shipped", "ml10-maml", (), (peers.MAML_ML10,), _QUARTER + _SECOND_ON_GPU),
+    Case("MAML ML1 reach, exact", "ml1-reach-maml", _EXACT, (references.MAML_ML1,), _HALF),
+    Case("MAML ML1 reach, shipped", "ml1-reach-maml", (), (references.MAML_ML1,), _QUARTER),
+    Case("MAML ML10, exact", "ml10-maml", _EXACT, (references.MAML_ML10,), _HALF + _SECOND_ON_GPU),
+    Case("MAML ML10, shipped", "ml10-maml", (), (references.MAML_ML10,), _QUARTER + _SECOND_ON_GPU),
     Case(
         "MAML navigation",
         "navigation-maml",
         ("--algorithm.hidden_sizes", "64", "64", "--algorithm.activation=tanh"),
-        peers.NAVIGATION,
+        references.NAVIGATION,
         (Bound(TIME, 1.0),),
     ),
-    Case("RL² ML1 reach", "ml1-reach-rl2", (*_AS_PEER, "--algorithm.meta_batch=10"), (peers.RL2_ML1,), _RL2),
-    Case("RL² ML10", "ml10-rl2", _AS_PEER, (peers.RL2_ML10,), _RL2),
+    Case("RL² ML1 reach", "ml1-reach-rl2", (*_AS_REFERENCE, "--algorithm.meta_batch=10"), (references.RL2_ML1,), _RL2),
+    Case("RL² ML10", "ml10-rl2", _AS_REFERENCE, (references.RL2_ML10,), _RL2),
     _sampling("RL² 40 tasks", "--algorithm.meta_batch=40"),
     _sampling("RL² 200 tasks, sampling", "--algorithm.meta_batch=200"),
     Case(
         "RL² 200 tasks",
         "ml10-rl2",
-        (*_AS_PEER, "--algorithm.meta_batch=200"),
+        (*_AS_REFERENCE, "--algorithm.meta_batch=200"),
         (),
         (
             Bound(SAMPLING_SPEED, 60.0, device="cuda"),
@@ -90,31 +90,31 @@ ALGORITHM_SUITES = {
         make_curves("navigation-maml", (), {"tasks": (5, 20), "episodes": (5, 20), "steps": (25, 100)}, base=0),
     ),
 }
-"""What can be measured of algorithms."""
+"""Suites of algorithms by name."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A suite and what was found."""
+    """Measurements of a suite."""
 
     device: Device
-    """Where."""
+    """Device on which the algorithms learned."""
     cases: list[tuple[Case, Iterations]]
-    """Each case that belongs on the device."""
+    """Cases that belong on the device."""
     curves: list[tuple[Curve, list[Iterations]]]
-    """Each curve, point by point."""
+    """Curves, point by point."""
 
     @property
     def targets(self) -> list[Target]:
-        """What is to be reached on the device."""
+        """Targets for the device."""
         of_cases = [target for case, found in self.cases for target in case.targets(found, self.device)]
         return of_cases + [target for curve, found in self.curves for target in curve.targets(found)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for a file."""
+        """Returns all measurements for a JSON file."""
         return {
             "device": self.device,
-            "peers": peers.PEERS_SOURCE,
+            "references": references.SOURCE,
             "cases": [case.to_dict(found) for case, found in self.cases],
             "curves": [curve.to_dict(found) for curve, found in self.curves],
             "targets": [target.to_dict() for target in self.targets],
@@ -124,13 +124,13 @@ class Measured:
 def measure_suite(
     suite: Suite, device: Device, count: int, begin: Callable[[str, int], None], advance: Callable[[], None]
 ) -> Measured:
-    """Measures all that belongs on a device, one training after the other; what occurs twice, once.
+    """Measures all cases of a device, one training after the other; a case that occurs twice is measured once.
 
     Args:
-        suite: What to measure.
-        device: Where.
+        suite: Trainings to measure.
+        device: Device on which they learn.
         count: Meta-iterations of each training, beside the first.
-        begin: Called before each training, with its name and how many there are.
+        begin: Called before each training, with its name and the number of trainings.
         advance: Called after each training.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Trainings to measure, and what their meta-iterations are to take."""
+"""Trainings to measure, and the time and memory that their meta-iterations may take."""
 
 from __future__ import annotations
 
@@ -10,36 +10,40 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from scripts.benchmark.iterations import Iterations
-from scripts.benchmark.peers import Peer
-from scripts.benchmark.targets import Target
+import metarl
+from benchmark.iterations import Iterations
+from benchmark.references import Reference
+from benchmark.targets import Target
 
 if TYPE_CHECKING:  # so that the command does not wait for PyTorch
     from metarl.config import RunConfig
 
 Device = Literal["cpu", "cuda"]
 
-PRESETS = Path(__file__).parents[2] / "configs"
+PRESETS = Path(metarl.__file__).parent / "presets"
 
 _MAX_EXPONENT = 1.1
-"""What passes for linear growth: one, and a tenth for noise."""
+"""Largest power of size that passes for linear growth: one, and a tenth for noise."""
 
 
 class Quantity(NamedTuple):
-    """Something measured of a training."""
+    """Quantity that is measured of a training."""
 
     name: str
     unit: str
     of: Callable[[Iterations], float | None]
-    of_peer: Callable[[Peer], float] = lambda peer: peer.total[0]
-    """A peer's best figure."""
+    of_reference: Callable[[Reference], float] = lambda reference: reference.total[0]
+    """Best figure of a reference."""
     at_most: bool = True
 
 
 TIME = Quantity("time", " s", lambda found: median(found.total))
-UPDATE = Quantity("update", " s", lambda found: median(found.update), lambda peer: peer.update[0])
+UPDATE = Quantity("update", " s", lambda found: median(found.update), lambda reference: reference.update[0])
 MEMORY = Quantity(
-    "memory", " GB", lambda found: None if found.memory is None else found.memory / 1e9, lambda peer: peer.memory
+    "memory",
+    " GB",
+    lambda found: None if found.memory is None else found.memory / 1e9,
+    lambda reference: reference.memory,
 )
 SAMPLING_SPEED = Quantity("k steps/s sampled", "", lambda found: found.sampling_speed / 1000, at_most=False)
 TIME_OF_ML10 = Quantity("20 M steps", " min", lambda found: 20e6 / found.speed / 60)
@@ -47,89 +51,90 @@ TIME_OF_ML10 = Quantity("20 M steps", " min", lambda found: 20e6 / found.speed /
 
 @dataclass(frozen=True)
 class Bound:
-    """What a quantity is to come to on one kind of device."""
+    """Bound on a quantity on one kind of device."""
 
     quantity: Quantity
     limit: float
-    """In the quantity's unit, or as a share of the peer's best figure."""
-    of_peer: bool = False
-    """Whether it is a share."""
+    """Bound in the quantity's unit or, if `relative`, as a share of the reference's best figure."""
+    relative: bool = False
+    """True if the limit is a share of the reference's best figure."""
     device: Device = "cpu"
-    """Where it holds."""
+    """Device on which the bound holds."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One training: a preset, with as few changes as it takes."""
+    """Training to measure: a preset with overrides."""
 
     name: str
-    """What tables call it."""
+    """Name in tables."""
     preset: str
-    """The file's name in configs/."""
+    """Name of the preset."""
     overrides: tuple[str, ...] = ()
-    """As on the command line of `metarl train`."""
-    peers: tuple[Peer, ...] = ()
-    """Who did the same work; bounds are held against the first."""
+    """Overrides as on the command line of `metarl train`."""
+    references: tuple[Reference, ...] = ()
+    """Timings of the same work elsewhere; relative bounds refer to the first."""
     bounds: tuple[Bound, ...] = ()
-    """What is to be reached."""
+    """Bounds on the measured quantities."""
     devices: tuple[Device, ...] = ("cpu", "cuda")
-    """Where it is worth measuring."""
+    """Devices on which the training is measured."""
 
     def config(self, device: Device) -> RunConfig:
-        """The configuration to measure.
+        """Returns the configuration to measure.
 
         Raises:
-            UserError: If there is no such preset (an installation without the repository has none) or field.
+            UserError: If there is no such preset or field.
         """
         from metarl.config import load_config
 
         return load_config(PRESETS / f"{self.preset}.yaml", [*self.overrides, f"--device={device}"])
 
     def targets(self, found: Iterations, device: Device) -> list[Target]:
-        """What was measured against the bounds for a device."""
+        """Compares measurements with the bounds for a device."""
         targets = []
-        for quantity, limit, of_peer in ((b.quantity, b.limit, b.of_peer) for b in self.bounds if b.device == device):
+        for quantity, limit, relative in ((b.quantity, b.limit, b.relative) for b in self.bounds if b.device == device):
             value = quantity.of(found)
             if value is None:
                 continue
             what, unit = f"{self.name}: {quantity.name}", quantity.unit
-            if of_peer:
-                value, what, unit = value / quantity.of_peer(self.peers[0]), f"{what} / peer", ""
+            if relative:
+                value, what, unit = value / quantity.of_reference(self.references[0]), f"{what} / ref.", ""
             targets.append(Target(what, value, limit, at_most=quantity.at_most, unit=unit))
         return targets
 
     def to_dict(self, found: Iterations) -> dict[str, Any]:
-        """Everything, for a file."""
+        """Returns all measurements for a JSON file."""
         return {
             "name": self.name,
             "preset": self.preset,
             "overrides": self.overrides,
-            "peers": [peer.__dict__ for peer in self.peers],
+            "references": [reference.__dict__ for reference in self.references],
             **found.to_dict(),
         }
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The same training at several sizes of one thing."""
+    """Growth of a training's cost with one size."""
 
     axis: str
-    """What is varied."""
+    """Size that is varied: tasks, episodes or steps."""
     points: tuple[tuple[int, Case], ...]
-    """Sizes, in ascending order, and the trainings of these sizes."""
+    """Sizes in ascending order, each with its training."""
 
     @property
     def sizes(self) -> list[int]:
-        """Of the points."""
+        """Sizes of the points."""
         return [size for size, _ in self.points]
 
     def exponent(self, found: Sequence[Iterations], quantity: Quantity) -> float | None:
-        """The power of size that fits the measurements best, in logarithms; None if there are none."""
+        """Exponent p of the power law `quantity = c * size**p` that fits best; None if a measurement is missing."""
+        # least squares of log(quantity) = p log(size) + log(c)
         values = [value for each in found if (value := quantity.of(each)) is not None]
         return float(np.polyfit(np.log(self.sizes), np.log(values), 1)[0]) if len(values) == len(found) else None
 
     def targets(self, found: Sequence[Iterations]) -> list[Target]:
-        """Neither time nor memory is to grow faster than linearly."""
+        """Compares the growth of time and memory with linear growth."""
         exponents = {quantity.name: self.exponent(found, quantity) for quantity in (UPDATE, MEMORY)}
         return [
             Target(f"growth with {self.axis}: {name}, power", exponent, _MAX_EXPONENT, at_most=True)
@@ -138,7 +143,7 @@ class Curve:
         ]
 
     def to_dict(self, found: Sequence[Iterations]) -> dict[str, Any]:
-        """Everything, for a file."""
+        """Returns all measurements for a JSON file."""
         return {
             "axis": self.axis,
             "exponents": {quantity.name: self.exponent(found, quantity) for quantity in (UPDATE, MEMORY)},
@@ -149,20 +154,20 @@ class Curve:
 
 
 class Suite(NamedTuple):
-    """What is measured together."""
+    """Trainings that are measured together."""
 
     cases: tuple[Case, ...]
     curves: tuple[Curve, ...]
 
 
 def make_curves(preset: str, overrides: Sequence[str], sizes: dict[str, Sequence[int]], base: int) -> tuple[Curve, ...]:
-    """Curves of MAML over tasks, episodes and steps.
+    """Makes curves of MAML over tasks, episodes and steps.
 
     Args:
-        preset: The preset that is varied.
-        overrides: What all points change in it.
-        sizes: Of each axis.
-        base: Which of an axis' sizes it has while another is varied.
+        preset: Preset that is varied.
+        overrides: Overrides that all points share.
+        sizes: Sizes of each axis.
+        base: Index of the size that an axis has while another is varied.
     """
     fields = {
         "tasks": ("algorithm.meta_batch",),

@@ -1,22 +1,22 @@
-"""How fast Meta-World is simulated: by our engine, by its own vectors of environments, and by MuJoCo alone."""
+"""Speed of simulation of Meta-World: by our engine, by its own vectors of environments, and by MuJoCo alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from benchmark.implementations import Actions, EngineImplementation, OriginalImplementation, PhysicsImplementation
+from benchmark.processes import peak_memory, run_in_process
+from benchmark.targets import Target
+from benchmark.timing import Implementation, Measurement, measure
 from metarl_envs.core import Task
 from metarl_envs.metaworld import MetaWorld
 from metarl_envs.metaworld.reference import MAX_HORIZON
-from scripts.benchmark.contestants import Actions, EngineContestant, OriginalContestant, PhysicsContestant
-from scripts.benchmark.memory import engine_memory
-from scripts.benchmark.rounds import Contestant, Measurement, measure
-from scripts.benchmark.targets import Target
 
 _MANY_CORES = 16
 
@@ -24,12 +24,12 @@ ORIGINALS = ("Meta-World, sync", "Meta-World, async")
 
 
 def engine_name(threads: int) -> str:
-    """What tables call our engine."""
+    """Name of our engine in tables."""
     return f"engine, {_threads(threads)}"
 
 
 def physics_name(threads: int) -> str:
-    """What tables call the physics limit."""
+    """Name of the physics limit in tables."""
     return f"limit, {_threads(threads)}"
 
 
@@ -39,34 +39,34 @@ def _threads(count: int) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Our engine and Meta-World's own vectors of environments on the training tasks of one benchmark."""
+    """Comparison of our engine with Meta-World's own vectors on the training tasks of one benchmark."""
 
     benchmark: str
-    """Either ML10 or the task of an ML1, such as "push-v3"."""
+    """ML10, or the task of an ML1 such as "push-v3"."""
     num_envs: int
-    """How many environments the engine has."""
+    """Number of environments of the engine."""
     original_num_envs: int
-    """How many Meta-World's own vectors have."""
+    """Number of environments of Meta-World's own vectors."""
     min_ratio: float
-    """How many times faster than the faster of Meta-World's own the engine is to be."""
+    """Wanted speed of the engine, in multiples of the faster of Meta-World's own."""
     min_share: float | None = None
-    """The share of the physics limit that it is to reach."""
+    """Wanted share of the physics limit."""
     min_scaling: float | None = None
-    """How many times faster than on one thread it is to be, where there are 16 cores or more."""
+    """Wanted speed on all threads, in multiples of that on one thread, with 16 cores or more."""
     max_memory_gb: float | None = None
-    """What a process with the engine may take."""
+    """Largest memory of a process with the engine, in gigabytes."""
     horizon: int = MAX_HORIZON
     """Steps per episode."""
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         benchmark = "ML10-train" if self.benchmark == "ML10" else f"ML1 {self.benchmark.removesuffix('-v3')}"
         return f"{benchmark}, {self.num_envs} envs"
 
     @property
     def tasks(self) -> list[Task]:
-        """The engine's tasks: of each class the same number, and its goals in turn."""
+        """Tasks of the engine: the same number of each class, its goals in turn."""
         ml10 = self.benchmark == "ML10"
         by_name: dict[str, list[Task]] = {}
         for task in (MetaWorld("ML10") if ml10 else MetaWorld("ML1", task=self.benchmark)).train_tasks:
@@ -76,71 +76,85 @@ class Comparison:
 
     @property
     def actions(self) -> Actions:
-        """Random actions of an episode, the same for all: Meta-World's own take those of the first environments."""
+        """Random actions of an episode; Meta-World's own vectors take those of the first environments."""
         shape = (self.horizon, max(self.num_envs, self.original_num_envs), 4)
         return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
     def turns(self, threads: Sequence[int], rounds: int) -> int:
-        """How often `run` calls `advance`."""
+        """Number of calls of `advance` by `run`."""
         return (rounds + 1) * (len(ORIGINALS) + 2 * len(threads))
 
     def run(
         self, threads: Sequence[int], rounds: int, seconds: float, advance: Callable[[], None] = lambda: None
     ) -> Outcome:
-        """Measures memory, then the speed of all contestants in turn.
+        """Measures memory, then the speed of all implementations in turn.
 
         Args:
-            threads: The numbers of threads to try.
-            rounds: How often each contestant has its turn.
-            seconds: How long a turn lasts at least; it ends with the episode.
+            threads: Numbers of threads to try.
+            rounds: Turns of each implementation.
+            seconds: Least duration of a turn; it ends with the episode.
             advance: Called after each turn.
         """
         tasks, actions = self.tasks, self.actions
         own_actions, actions = actions[:, : self.original_num_envs], actions[:, : self.num_envs]
         memory = None if self.max_memory_gb is None else engine_memory(tasks, actions, max(threads))
-        contestants: dict[str, Contestant] = {}
+        implementations: dict[str, Implementation] = {}
         with ExitStack() as stack:
 
-            def enter(name: str, contestant: Contestant) -> None:
-                contestants[name] = contestant
-                stack.callback(contestant.close)
+            def enter(name: str, implementation: Implementation) -> None:
+                implementations[name] = implementation
+                stack.callback(implementation.close)
 
             for name in ORIGINALS:  # first: the asynchronous one forks, which a process with threads had better not
-                enter(name, OriginalContestant(self.benchmark, own_actions, asynchronous=name.endswith("async")))
+                enter(name, OriginalImplementation(self.benchmark, own_actions, asynchronous=name.endswith("async")))
             for count in threads:
-                engine = EngineContestant(tasks, actions, count)
+                engine = EngineImplementation(tasks, actions, count)
                 enter(engine_name(count), engine)
-                enter(physics_name(count), PhysicsContestant(engine.engine, actions, count))
-            return Outcome(self, tuple(threads), measure(contestants, rounds, seconds, advance), memory)
+                enter(physics_name(count), PhysicsImplementation(engine.engine, actions, count))
+            return Outcome(self, tuple(threads), measure(implementations, rounds, seconds, advance), memory)
+
+
+def engine_memory(tasks: Sequence[Task], actions: Actions, threads: int) -> int | None:
+    """Peak memory in bytes, the interpreter included, of a process in which the engine plays an episode.
+
+    None if the system does not tell; Linux does.
+    """
+    return run_in_process(_play_and_weigh, tasks, actions, threads)
+
+
+def _play_and_weigh(tasks: Sequence[Task], actions: Actions, threads: int) -> int | None:
+    with closing(EngineImplementation(tasks, actions, threads)) as engine:
+        engine.play()
+    return peak_memory()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured in a comparison, and what follows from it."""
+    """Measurements of a comparison."""
 
     comparison: Comparison
     threads: tuple[int, ...]
-    """The numbers of threads tried."""
+    """Numbers of threads tried."""
     measurements: Mapping[str, Measurement]
-    """By contestant."""
+    """Times by name of the implementation."""
     memory: int | None = None
-    """Bytes that a process with the engine takes at its peak; None if that was not measured."""
+    """Peak memory of a process with the engine in bytes; None if it was not measured."""
 
     @cached_property
     def original_speed(self) -> float:
         """Environment steps per second of the faster of Meta-World's own vectors."""
         return max(self.measurements[name].speed for name in ORIGINALS)
 
-    def ratio(self, contestant: str) -> float:
-        """How many times faster a contestant is than the faster of Meta-World's own."""
-        return self.measurements[contestant].speed / self.original_speed
+    def ratio(self, implementation: str) -> float:
+        """Speed of an implementation in multiples of the faster of Meta-World's own."""
+        return self.measurements[implementation].speed / self.original_speed
 
     def share(self, threads: int) -> float:
-        """The share of the physics limit that the engine reaches."""
+        """Share of the physics limit that the engine reaches."""
         return self.measurements[engine_name(threads)].speed / self.measurements[physics_name(threads)].speed
 
     def anatomy(self, threads: int) -> dict[str, float]:
-        """Where the engine's time goes on so many threads: microseconds per environment step, which add up to it."""
+        """Parts of the engine's time, in microseconds per environment step; they add up to its whole."""
         engine, limit = self.measurements[engine_name(threads)], self.measurements[physics_name(threads)]
         simulation, reward = engine.microseconds("simulation"), engine.microseconds("reward")
         return {
@@ -152,7 +166,7 @@ class Outcome:
 
     @property
     def targets(self) -> list[Target]:
-        """What the engine is to reach, on all cores."""
+        """Targets of the engine on all cores."""
         name, wanted, threads = self.comparison.name, self.comparison, max(self.threads)
         engine = engine_name(threads)
         targets = [Target(f"{name}: times Meta-World", self.ratio(engine), wanted.min_ratio)]
@@ -167,7 +181,7 @@ class Outcome:
         return targets
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for a file."""
+        """Returns all measurements for a JSON file."""
         return {
             "name": self.comparison.name,
             "num_envs": self.comparison.num_envs,

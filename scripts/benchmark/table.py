@@ -1,4 +1,4 @@
-"""A benchmark as tables for an 80-column terminal, with or without colour."""
+"""Results of a benchmark of simulation as tables for an 80-column terminal, with or without colour."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from scripts.benchmark.simulation import Outcome, engine_name
-from scripts.benchmark.targets import Target
+from benchmark.simulation import Outcome, engine_name
+from benchmark.targets import Target
 
 _LEGEND = """\
 Steps are the median over rounds. x Meta-World: times the faster of its own two.
@@ -18,7 +18,7 @@ Limit: the same calls of MuJoCo on as many threads, with nothing around them."""
 
 
 def benchmark_tables(outcomes: Sequence[Outcome], targets: Sequence[Target]) -> RenderableType:
-    """What a benchmark found, ready to print: speeds, where the time goes, and which targets are met."""
+    """Tables of speeds, of the parts of the time, and of the targets met."""
     parts: list[RenderableType] = []
     for outcome in outcomes:
         parts += [
@@ -30,7 +30,7 @@ def benchmark_tables(outcomes: Sequence[Outcome], targets: Sequence[Target]) -> 
 
 
 def bold(text: str) -> Text:
-    """A title."""
+    """Bold text for titles."""
     return Text(text, style="bold")
 
 
@@ -57,7 +57,7 @@ def _anatomies(outcomes: Sequence[Outcome]) -> Table:
 
 
 def verdicts(targets: Sequence[Target]) -> Table:
-    """Which targets are met."""
+    """Table of targets and verdicts."""
     table = plain_table("target", "measured", "wanted", "")
     for target in targets:
         verdict = Text("met", style="green") if target.met else Text("NOT MET", style="bold red")
@@ -66,7 +66,7 @@ def verdicts(targets: Sequence[Target]) -> Table:
 
 
 def plain_table(first: str, *columns: str) -> Table:
-    """A table without rows: names on the left, numbers to the right of them."""
+    """Table without rows: names on the left, numbers to the right of them."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for column in columns:

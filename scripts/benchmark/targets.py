@@ -1,4 +1,4 @@
-"""What is to be reached, and whether it is."""
+"""Targets and their verdicts."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Target:
-    """A measured value and the bound it is held against."""
+    """Measured value and its bound."""
 
     what: str
-    """What was measured."""
+    """Name of the quantity."""
     value: float
-    """What came out."""
+    """Measured value."""
     bound: float
-    """What is to be reached."""
+    """Bound on the value."""
     at_most: bool = False
-    """Whether the bound is one from above."""
+    """True if the bound is an upper one."""
     unit: str = ""
-    """Of both."""
+    """Unit of value and bound."""
 
     @property
     def met(self) -> bool:
-        """Whether the value is as it is to be."""
+        """True if the value is within its bound."""
         return self.value <= self.bound if self.at_most else self.value >= self.bound
 
     @property
     def shown(self) -> str:
-        """The value with two decimals, rounded to the side of failure: what looks met is met."""
+        """Value with two decimals, rounded towards failure: a target that looks met is met."""
         rounded = math.ceil(100 * self.value) if self.at_most else math.floor(100 * self.value)
         return f"{rounded / 100:.2f}{self.unit}"
 
     @property
     def wanted(self) -> str:
-        """The bound."""
+        """Bound in words."""
         return f"{'at most' if self.at_most else 'at least'} {self.bound:g}{self.unit}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for a file."""
+        """Returns all fields for a JSON file."""
         keys = ("what", "value", "unit", "bound", "at_most", "met")
         return {key: getattr(self, key) for key in keys}

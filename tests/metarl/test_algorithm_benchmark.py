@@ -1,21 +1,20 @@
-"""`metarl benchmark --algorithms`: made-up measurements, and one tiny run."""
+"""Benchmarks of algorithms: made-up measurements, and one tiny run."""
 
 import json
 import os
 import signal
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from metarl.cli import main
-from metarl.errors import RunFailure
-from metarl_envs.errors import UserError
-from scripts.benchmark import command, iterations
-from scripts.benchmark.algorithm_table import algorithm_tables
-from scripts.benchmark.algorithms import ALGORITHM_SUITES, Measured, measure_suite
-from scripts.benchmark.cases import (
+from benchmark import running
+from benchmark.__main__ import main
+from benchmark.algorithm_table import algorithm_tables
+from benchmark.algorithms import ALGORITHM_SUITES, Measured, measure_suite
+from benchmark.cases import (
     MEMORY,
     SAMPLING_SPEED,
     TIME,
@@ -24,37 +23,48 @@ from scripts.benchmark.cases import (
     Bound,
     Case,
     Curve,
+    Device,
     Suite,
     make_curves,
 )
-from scripts.benchmark.iterations import Iterations, measure_iterations
-from scripts.benchmark.peers import Peer
+from benchmark.iterations import Iterations, measure_iterations
+from benchmark.references import Reference
+from metarl.config import RunConfig
+from metarl.errors import RunFailure
+from metarl_envs.errors import UserError
 
 FULL = ALGORITHM_SUITES["algorithms"]
-PEER = Peer("other", sampling=(30.0, 50.0), update=(70.0, 80.0), total=(100.0, 130.0), memory=8.0)
+REFERENCE = Reference("other", sampling=(30.0, 50.0), update=(70.0, 80.0), total=(100.0, 130.0), memory=8.0)
 SMALL = (
     *("--tasks.num_train_tasks=4", "--tasks.num_test_tasks=2", "--tasks.horizon=5"),
     *("--algorithm.meta_batch=2", "--algorithm.hidden_sizes=[4]", "--algorithm.episodes=4"),
     *("--algorithm.parallel_episodes=4", "--threads=1"),
 )
-TINY = Case("tiny", "navigation-maml", SMALL, (PEER,), (Bound(TIME, 0.5, of_peer=True),))
+TINY = Case("tiny", "navigation-maml", SMALL, (REFERENCE,), (Bound(TIME, 0.5, relative=True),))
 
 
-def took(sampling=(20.0, 10.0, 12.0), update=(30.0, 28.0, 29.0), memory=2e9, device_memory=None, steps=100_000):
-    return Iterations((steps,) * len(sampling), sampling, update, memory and int(memory), device_memory)
+def took(
+    sampling: tuple[float, ...] = (20.0, 10.0, 12.0),
+    update: tuple[float, ...] = (30.0, 28.0, 29.0),
+    memory: float | None = 2e9,
+    device_memory: int | None = None,
+    steps: int = 100_000,
+) -> Iterations:
+    peak = None if memory is None else int(memory)
+    return Iterations((steps,) * len(sampling), sampling, update, peak, device_memory)
 
 
-def text(renderable):
+def text(renderable: RenderableType) -> str:
     console = Console(width=80, color_system=None)
     with console.capture() as capture:
         console.print(renderable)
     return capture.get()
 
 
-def found_targets(bound, found, device="cpu"):
+def found_targets(bound: Bound, found: Iterations, device: Device = "cpu") -> list[tuple[Any, ...]]:
     return [
         (target.what, pytest.approx(target.value), target.bound, target.at_most, target.unit)
-        for target in Case("case", "preset", (), (PEER,), (bound,)).targets(found, device)
+        for target in Case("case", "preset", (), (REFERENCE,), (bound,)).targets(found, device)
     ]
 
 
@@ -67,9 +77,12 @@ def test_total_is_that_of_each_iteration() -> None:
     ("bound", "expected"),
     [
         (Bound(TIME, 60.0), ("case: time", 41.0, 60.0, True, " s")),
-        (Bound(TIME, 0.5, of_peer=True), ("case: time / peer", 0.41, 0.5, True, "")),  # the peer's 100 s, not 130 s
-        (Bound(UPDATE, 0.5, of_peer=True), ("case: update / peer", 29 / 70, 0.5, True, "")),
-        (Bound(MEMORY, 0.25, of_peer=True), ("case: memory / peer", 0.25, 0.25, True, "")),
+        (
+            Bound(TIME, 0.5, relative=True),
+            ("case: time / ref.", 0.41, 0.5, True, ""),
+        ),  # of the reference's 100 s, not 130
+        (Bound(UPDATE, 0.5, relative=True), ("case: update / ref.", 29 / 70, 0.5, True, "")),
+        (Bound(MEMORY, 0.25, relative=True), ("case: memory / ref.", 0.25, 0.25, True, "")),
         (Bound(MEMORY, 3.0), ("case: memory", 2.0, 3.0, True, " GB")),
         (Bound(SAMPLING_SPEED, 10.0), ("case: k steps/s sampled", 100 / 12, 10.0, False, "")),
         (Bound(TIME_OF_ML10, 20.0), ("case: 20 M steps", 200 * 41 / 60, 20.0, True, " min")),
@@ -84,10 +97,10 @@ def test_targets(bound, expected) -> None:
 def test_targets_are_those_of_the_device_and_of_what_could_be_measured() -> None:
     assert not found_targets(Bound(TIME, 60.0, device="cuda"), took())
     assert len(found_targets(Bound(TIME, 60.0, device="cuda"), took(), "cuda")) == 1
-    assert not found_targets(Bound(MEMORY, 0.25, of_peer=True), took(memory=None))
+    assert not found_targets(Bound(MEMORY, 0.25, relative=True), took(memory=None))
 
 
-def curve(axis="tasks", sizes=(5, 10, 20)):
+def curve(axis: str = "tasks", sizes: tuple[int, ...] = (5, 10, 20)) -> Curve:
     return Curve(axis, tuple((size, Case(f"case {size}", "preset")) for size in sizes))
 
 
@@ -110,8 +123,8 @@ def test_curves_vary_one_thing_and_share_the_usual_size() -> None:
         "ml1-reach-maml", ("--seed=3",), {"tasks": (5, 10), "episodes": (2, 4), "steps": (50, 100)}, base=1
     )
 
-    def sizes(case):
-        config = case.config("cpu")
+    def sizes(case: Case) -> tuple[int, int, int]:
+        config: Any = case.config("cpu")
         assert (config.seed, config.device) == (3, "cpu")
         assert config.algorithm.episodes == config.algorithm.parallel_episodes
         return config.algorithm.meta_batch, config.algorithm.episodes, config.tasks.horizon
@@ -142,12 +155,12 @@ def test_tables_show_peers_beside_ours() -> None:
     assert ["tiny", "12.0", "29.0", "41.0", "38.0-50.0", "2.00"] in rows
     assert ["other", "30-50", "70-80", "100-130", "8"] in rows
     assert ["tasks", "5", "10", "20", "2.50", "5.00", "10.0", "1.00", "2.00", "2.00", "2.00", "0.00"] in rows
-    assert ["tiny:", "time", "/", "peer", "0.41", "at", "most", "0.5", "met"] in rows
+    assert ["tiny:", "time", "/", "ref.", "0.41", "at", "most", "0.5", "met"] in rows
 
 
 def test_the_suite_holds_what_is_promised() -> None:
     bounds = {
-        (case.name, bound.quantity.name, bound.device): (bound.limit, bound.of_peer)
+        (case.name, bound.quantity.name, bound.device): (bound.limit, bound.relative)
         for case in FULL.cases
         for bound in case.bounds
     }
@@ -215,8 +228,8 @@ def test_rl2_has_the_sizes_of_its_peer(case) -> None:
 def test_benchmark(monkeypatch, capfd) -> None:
     other = Case("other", "navigation-maml", (*SMALL, "--algorithm.meta_batch=4"))
     suite = Suite((TINY,), (Curve("tasks", ((2, TINY), (4, other))),))
-    monkeypatch.setitem(command.ALGORITHM_SUITES, "tiny", suite)
-    path = command.run_benchmark("tiny", rounds=2, output=Path("new", "speed.json"))
+    monkeypatch.setitem(ALGORITHM_SUITES, "tiny", suite)
+    path = running.run_benchmark("tiny", rounds=2, output=Path("new", "speed.json"))
     shown = capfd.readouterr()
     assert shown.err == "measuring tiny\nmeasuring other\n"  # each once
     assert f"Benchmark: {path}\n" in shown.out
@@ -234,7 +247,7 @@ def test_benchmark(monkeypatch, capfd) -> None:
     [growth] = found["curves"]
     assert [(point["size"], point["steps"]) for point in growth["points"]] == [(2, [80, 80]), (4, [160, 160])]
     targets = {target["what"]: target["value"] for target in found["targets"]}
-    assert targets["tiny: time / peer"] == case["median_seconds"]["total"] / 100
+    assert targets["tiny: time / ref."] == case["median_seconds"]["total"] / 100
     assert targets["growth with tasks: update, power"] == growth["exponents"]["update"]
     if case["memory"] is None:
         assert not Path("/proc/self/status").exists()
@@ -243,28 +256,26 @@ def test_benchmark(monkeypatch, capfd) -> None:
 
 
 def test_a_training_that_fails_says_which(monkeypatch) -> None:
-    def fail(config, count):
+    def fail(config: RunConfig, count: int) -> NoReturn:
         raise RunFailure("the gradient is not finite")
 
-    monkeypatch.setattr("scripts.benchmark.algorithms.measure_iterations", fail)
+    monkeypatch.setattr("benchmark.algorithms.measure_iterations", fail)
     with pytest.raises(RunFailure, match=r"^tiny: the gradient is not finite$"):
         measure_suite(Suite((TINY,), ()), "cpu", 1, lambda name, total: None, lambda: None)
 
 
-def kill_itself(config):
+def kill_itself(config: RunConfig, path: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_process_that_is_killed_is_told_of(monkeypatch) -> None:
-    monkeypatch.setattr(iterations, "_train", kill_itself)
+    monkeypatch.setattr("benchmark.iterations._train", kill_itself)
     with pytest.raises(RunFailure, match="killed; perhaps memory ran out"):
         measure_iterations(TINY.config("cpu"), 1)
 
 
 def test_a_preset_that_is_not_there_is_told_of_before_anything_is_measured(monkeypatch) -> None:
-    monkeypatch.setattr(
-        "scripts.benchmark.algorithms.measure_iterations", lambda config, count: pytest.fail("measured")
-    )
+    monkeypatch.setattr("benchmark.algorithms.measure_iterations", lambda config, count: pytest.fail("measured"))
     suite = Suite((TINY, Case("gone", "no-such-preset")), ())
     with pytest.raises(UserError, match=r"no configuration file '.*no-such-preset.yaml'"):
         measure_suite(suite, "cpu", 1, lambda name, total: None, lambda: None)
@@ -272,11 +283,11 @@ def test_a_preset_that_is_not_there_is_told_of_before_anything_is_measured(monke
 
 def test_cuda_where_there_is_none(monkeypatch, capsys) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main(["benchmark", "--algorithms", "--device", "cuda"]) == 2
-    assert capsys.readouterr().err.startswith("metarl: error: device: 'cuda' was asked for")
+    assert main(["--algorithms", "--device", "cuda"]) == 2
+    assert capsys.readouterr().err.startswith("benchmark: error: device: 'cuda' was asked for")
     assert not Path("runs").exists()
 
 
 def test_simulation_takes_no_device(capsys) -> None:
-    assert main(["benchmark", "--device", "cuda"]) == 2
+    assert main(["--device", "cuda"]) == 2
     assert "suite 'meta-world' simulates, which is done on the CPU" in capsys.readouterr().err

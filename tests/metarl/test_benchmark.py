@@ -1,51 +1,52 @@
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from metarl.cli import main
-from scripts.benchmark import command
-from scripts.benchmark.contestants import EngineContestant, PhysicsContestant
-from scripts.benchmark.memory import engine_memory
-from scripts.benchmark.rounds import Measurement, measure
-from scripts.benchmark.simulation import Comparison, Outcome
-from scripts.benchmark.table import benchmark_tables
-from scripts.benchmark.targets import Target
+from benchmark import running
+from benchmark.__main__ import main
+from benchmark.implementations import EngineImplementation, PhysicsImplementation
+from benchmark.simulation import Comparison, Outcome, engine_memory
+from benchmark.table import benchmark_tables
+from benchmark.targets import Target
+from benchmark.timing import Measurement, measure
+from metarl.errors import RunFailure
+from metarl_envs.core import FloatArray
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
+FOLDER = Path(__file__).parents[2] / "scripts" / "benchmark"
 TINY = Comparison("reach-v3", num_envs=3, original_num_envs=2, min_ratio=1.0, horizon=4)
-WANTED = {"min_ratio": 5.0, "min_share": 0.8, "min_scaling": 10.0, "max_memory_gb": 3.0}
+WANTED: dict[str, Any] = {"min_ratio": 5.0, "min_share": 0.8, "min_scaling": 10.0, "max_memory_gb": 3.0}
 
 
 class Clockwork:
-    """Takes 2 s for 10 steps, half of it in one part, and writes down its turns."""
+    """Takes 2 s for 10 steps, half of it in one part, and records its turns."""
 
     steps = 10
 
-    def __init__(self, name, turns):
+    def __init__(self, name: str, turns: list[str]) -> None:
         self.name, self.turns = name, turns
 
-    def play(self):
+    def play(self) -> dict[str, float]:
         self.turns.append(self.name)
         return {"all": 2.0, "part": 1.0}
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
-def at(*speeds, **parts):
-    """A measurement of so many steps per second, with parts in microseconds per step."""
+def at(*speeds: float, **parts: float) -> Measurement:
+    """Measurement with given steps per second and parts in microseconds per step."""
     seconds = {name: [1e-6 * value] * len(speeds) for name, value in parts.items()}
     return Measurement({"all": [1 / speed for speed in speeds], **seconds})
 
 
-def outcome(threads=2, memory=None, benchmark="ML10", **wanted):
+def outcome(threads: int = 2, memory: int | None = None, benchmark: str = "ML10", **wanted: Any) -> Outcome:
     measurements = {
         "Meta-World, sync": at(1000, 2000, 3000),
         "Meta-World, async": at(1500, 1500, 1500),
@@ -58,15 +59,15 @@ def outcome(threads=2, memory=None, benchmark="ML10", **wanted):
     return Outcome(comparison, (1, threads), measurements, memory)
 
 
-def text(renderable):
+def text(renderable: RenderableType) -> str:
     console = Console(width=80, color_system=None)
     with console.capture() as capture:
         console.print(renderable)
     return capture.get()
 
 
-def test_contestants_take_turns() -> None:
-    turns = []
+def test_implementations_take_turns() -> None:
+    turns: list[str] = []
     found = measure({name: Clockwork(name, turns) for name in "ab"}, 2, 3.0, lambda: turns.append("|"))
     assert "".join(turns) == "a|b|aa|bb|aa|bb|"
     assert found["a"].steps_per_second == [5.0, 5.0]
@@ -107,12 +108,13 @@ def test_verdicts(target, met, shown, wanted) -> None:
 
 def test_targets_are_those_of_the_comparison() -> None:
     found = {target.what.partition(": ")[2]: target for target in outcome(16, memory=int(2.5e9)).targets}
-    assert {what: (pytest.approx(target.value), target.bound, target.at_most) for what, target in found.items()} == {
-        "times Meta-World": (5, 5, False),
-        "share of the limit": (0.8, 0.8, False),
-        "16 threads times one": (2, 10, False),
-        "peak memory": (2.5, 3, True),
+    wanted: dict[str, Any] = {
+        "times Meta-World": (pytest.approx(5), 5, False),
+        "share of the limit": (pytest.approx(0.8), 0.8, False),
+        "16 threads times one": (pytest.approx(2), 10, False),
+        "peak memory": (pytest.approx(2.5), 3, True),
     }
+    assert {what: (target.value, target.bound, target.at_most) for what, target in found.items()} == wanted
 
 
 def test_what_was_not_measured_is_no_target() -> None:
@@ -131,7 +133,7 @@ def test_tables_fit_a_terminal() -> None:
 
 
 def test_suites_hold_what_is_promised() -> None:
-    wanted = {item.name: (item.original_num_envs, item.min_ratio) for item in command.SUITES["meta-world"]}
+    wanted = {item.name: (item.original_num_envs, item.min_ratio) for item in running.SUITES["meta-world"]}
     assert wanted == {
         "ML10-train, 200 envs": (20, 5),
         "ML10-train, 20 envs": (20, 3),
@@ -152,10 +154,10 @@ def test_the_limit_is_the_physics_of_the_engine() -> None:
     names = ("door-open-v3", "peg-insert-side-v3", "push-v3")  # tasks of the first two have models of their own
     tasks = [task for task in comparison.tasks if task.name in names]
     actions = comparison.actions[:, : len(tasks)]
-    contestant = EngineContestant(tasks, np.concatenate([actions, actions]), 2)
-    engine, limit = contestant.engine, PhysicsContestant(contestant.engine, actions, 2)
+    implementation = EngineImplementation(tasks, np.concatenate([actions, actions]), 2)
+    engine, limit = implementation.engine, PhysicsImplementation(implementation.engine, actions, 2)
 
-    def states():
+    def states() -> list[FloatArray]:
         found = [engine.simulation(i) for i in range(len(tasks))]
         return [np.concatenate([data.qpos, data.qvel, data.xpos.ravel()]) for data in found]
 
@@ -170,18 +172,18 @@ def test_the_limit_is_the_physics_of_the_engine() -> None:
             np.testing.assert_array_equal(ours, theirs)
             assert not np.array_equal(ours, start)
     finally:
-        contestant.close()
+        implementation.close()
 
 
 def test_parts_of_the_engine_make_up_no_more_than_all() -> None:
-    contestant = EngineContestant(TINY.tasks, TINY.actions, 2)
+    implementation = EngineImplementation(TINY.tasks, TINY.actions, 2)
     try:
         for _ in range(2):
-            spent = contestant.play()
+            spent = implementation.play()
             assert min(spent["simulation"], spent["reward"]) > 0
             assert spent["simulation"] + spent["reward"] < spent["all"]
     finally:
-        contestant.close()
+        implementation.close()
 
 
 def test_memory_is_that_of_another_process() -> None:
@@ -193,9 +195,9 @@ def test_memory_is_that_of_another_process() -> None:
 
 
 def test_benchmark(monkeypatch, capfd) -> None:
-    monkeypatch.setitem(command.SUITES, "tiny", (TINY,))
-    monkeypatch.setattr(command, "available_cores", lambda: 2)
-    path = command.run_benchmark("tiny", seconds=0.01, rounds=2, output=Path("new", "speed.json"))
+    monkeypatch.setitem(running.SUITES, "tiny", (TINY,))
+    monkeypatch.setattr(running, "available_cores", lambda: 2)
+    path = running.run_benchmark("tiny", seconds=0.01, rounds=2, output=Path("new", "speed.json"))
     shown = capfd.readouterr()
     assert shown.err == "measuring ML1 reach, 3 envs\n"
     assert f"Benchmark: {path}\n" in shown.out
@@ -204,12 +206,12 @@ def test_benchmark(monkeypatch, capfd) -> None:
     assert (found["suite"], found["rounds"], found["seconds"], found["cores"]) == ("tiny", 2, 0.01, 2)
     assert {"metaworld", "mujoco", "python"} <= found["versions"].keys()
     [comparison] = found["comparisons"]
-    contestants = {
+    implementations = {
         "Meta-World, sync",
         "Meta-World, async",
         *(f"{name}, {threads}" for name in ("engine", "limit") for threads in ("1 thread", "2 threads")),
     }
-    assert comparison["steps_per_second"].keys() == contestants
+    assert comparison["steps_per_second"].keys() == implementations
     assert all(len(rounds) == 2 and min(rounds) > 0 for rounds in comparison["steps_per_second"].values())
     assert comparison["share_of_limit"].keys() == {"engine, 1 thread", "engine, 2 threads"}
     assert (comparison["num_envs"], comparison["original_num_envs"], comparison["horizon"]) == (3, 2, 4)
@@ -219,19 +221,17 @@ def test_benchmark(monkeypatch, capfd) -> None:
 
 
 @pytest.fixture
-def calls(monkeypatch):
-    """What `run_benchmark` was called with."""
-    found = []
-    stand_in = ModuleType("scripts.benchmark.command")
-    stand_in.run_benchmark = lambda *args, **kwargs: found.append((*args, kwargs))
-    monkeypatch.setitem(sys.modules, "scripts.benchmark.command", stand_in)
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Arguments of the calls of `run_benchmark`."""
+    found: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("benchmark.__main__.run_benchmark", lambda *args, **kwargs: found.append((*args, kwargs)))
     return found
 
 
 def test_command_line(calls) -> None:
-    assert main(["benchmark"]) == 0
-    assert main(["benchmark", "--suite", "quick", "--seconds", "0.5", "--rounds", "2", "--output", "a.json"]) == 0
-    assert main(["benchmark", "--algorithms", "--device", "cuda"]) == 0
+    assert main([]) == 0
+    assert main(["--suite", "quick", "--seconds", "0.5", "--rounds", "2", "--output", "a.json"]) == 0
+    assert main(["--algorithms", "--device", "cuda"]) == 0
     usual = {"seconds": 3.0, "rounds": 5, "output": None, "device": "cpu"}
     assert calls == [
         ("meta-world", usual),
@@ -247,27 +247,37 @@ def test_command_line(calls) -> None:
         ("--seconds 0", "argument --seconds: expected a number of seconds above 0, got '0'"),
         ("--seconds nan", "argument --seconds: expected a number of seconds above 0, got 'nan'"),
         ("--rounds 0", "argument --rounds: expected a whole number of at least 1, got '0'"),
+        ("--rounds x", "argument --rounds: expected a whole number of at least 1, got 'x'"),
+        ("--device tpu", "argument --device: invalid choice: 'tpu'"),
         ("--output .", "cannot write .: it is a directory"),
         ("--output file/a.json", "cannot make directory file: File exists"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_measured(capsys, arguments, message) -> None:
     Path("file").touch()
-    assert main(["benchmark", *arguments.split()]) == 2
-    assert capsys.readouterr().err.startswith(f"metarl: error: {message}")
+    assert main(arguments.split()) == 2
+    assert capsys.readouterr().err.startswith(f"benchmark: error: {message}")
 
 
-def test_the_script_does_what_the_command_does(calls, monkeypatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--rounds", "1"])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert caught.value.code == 0
-    assert calls == [("meta-world", {"seconds": 3.0, "rounds": 1, "output": None, "device": "cpu"})]
+def test_failures_have_an_exit_code_of_their_own(monkeypatch, capsys) -> None:
+    for error, code, message in (
+        (RunFailure("too\nhot"), 1, "failed: too hot"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ):
+        monkeypatch.setattr("benchmark.__main__.run_benchmark", Mock(side_effect=error))
+        assert main([]) == code
+        assert capsys.readouterr().err == f"benchmark: {message}\n"
+
+
+def test_the_folder_can_be_run_from_anywhere() -> None:
+    result = subprocess.run(
+        [sys.executable, str(FOLDER), "--suite", "quik"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr == "benchmark: error: unknown suite 'quik'; did you mean 'quick'?\n"
 
 
 def test_it_does_without_pytorch() -> None:
-    code = "import sys, scripts.benchmark.command; print('torch' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=SCRIPT.parents[1], capture_output=True, text=True, check=True
-    )
+    code = "import sys, benchmark.running; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

@@ -9,6 +9,9 @@ import pytest
 import torch
 from training_runs import train
 
+from benchmark import running
+from benchmark.algorithms import ALGORITHM_SUITES
+from benchmark.cases import Case, Suite
 from metarl import checkpoints
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.config import (
@@ -28,9 +31,6 @@ from metarl.loading import load
 from metarl.policies.config import LSTMConfig
 from metarl.runs import RunDirectory
 from metarl_envs.navigation import Navigation
-from scripts.benchmark import command
-from scripts.benchmark.algorithms import ALGORITHM_SUITES
-from scripts.benchmark.cases import Case, Suite
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=12)
@@ -197,8 +197,8 @@ def test_training_samples_and_learns_on_the_device_and_its_agent_acts_on_the_cpu
 @pytest.mark.gpu
 def test_the_benchmark_states_the_memory_of_the_gpu(monkeypatch, capfd) -> None:
     quick = ALGORITHM_SUITES["algorithms-quick"]
-    monkeypatch.setitem(command.ALGORITHM_SUITES, "tiny", Suite((*quick.cases, Case("again", "navigation-maml")), ()))
-    path = command.run_benchmark("tiny", rounds=1, output=Path("gpu.json"), device="cuda")
+    monkeypatch.setitem(ALGORITHM_SUITES, "tiny", Suite((*quick.cases, Case("again", "navigation-maml")), ()))
+    path = running.run_benchmark("tiny", rounds=1, output=Path("gpu.json"), device="cuda")
     assert "GPU" in capfd.readouterr().out
     found = json.loads(path.read_text())
     assert found["device"] == "cuda"

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 
 from metarl import checkpoints
+from metarl.acting.agents import TrainedAgent
+from metarl.acting.sampler import Sampler
+from metarl.algorithms.base import IterationResult
 from metarl.checkpoints import Manifest
 from metarl.loading import restore
 from metarl_envs.errors import UserError
@@ -16,7 +19,19 @@ STATE = {"policy.weight": torch.ones(3, 2), "count": torch.zeros(2, dtype=torch.
 
 
 class Remembering:
-    """What restoring needs of an algorithm."""
+    """An algorithm that has nothing but a state."""
+
+    device = torch.device("cpu")
+    meta_batch = num_envs = 1
+
+    def warm_up(self, sampler: Sampler) -> None:
+        raise AssertionError
+
+    def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> IterationResult:
+        raise AssertionError
+
+    def make_agent(self, seed: int) -> TrainedAgent:
+        raise AssertionError
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         self.state = state
@@ -50,13 +65,13 @@ def test_tensors_that_do_not_fit_are_named_and_nothing_is_taken_over(
     path = save(tmp_path, tasks)
     algorithm = Remembering({name: tensor for name, tensor in (STATE | change).items() if tensor is not None})
     with pytest.raises(UserError, match=f"does not fit the configured algorithm: .*{message}"):
-        restore(algorithm, tasks, path)  # type: ignore[arg-type]
+        restore(algorithm, tasks, path)
     assert not algorithm.loaded
 
 
 def test_a_state_that_fits_is_taken_over(tmp_path: Path) -> None:
     tasks = Navigation(3, 3)
     algorithm = Remembering({name: torch.zeros_like(tensor) for name, tensor in STATE.items()})
-    manifest = restore(algorithm, tasks, save(tmp_path, tasks))  # type: ignore[arg-type]
+    manifest = restore(algorithm, tasks, save(tmp_path, tasks))
     assert (manifest.iteration, manifest.env_steps) == (3, 7)
     assert all(torch.equal(algorithm.state[name], tensor) for name, tensor in STATE.items())

@@ -39,7 +39,7 @@ def thin(samples: int, every: int, device: torch.device) -> Int[Tensor, "picked"
     """Which samples to take to have one of every so many, at a place among them drawn at random, the same each time.
 
     Every so many-th would be the same steps of all episodes where their length is a multiple; among these are the
-    first ones, which are alike, and curvature came out at a third of what it is (docs/RESULTS.md).
+    first ones, which are alike, and curvature came out at a third of what it is (docs/notebook.md).
     """
     first = torch.arange(0, samples, every)
     width = (samples - first).clamp(max=every)

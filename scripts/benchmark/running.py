@@ -1,4 +1,4 @@
-"""`metarl benchmark`: measures, prints tables, and writes everything measured to a file."""
+"""Runs a suite: measures, prints tables, and writes the measurements to a file."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.progress import Progress
 
+from benchmark.algorithm_table import algorithm_tables
+from benchmark.algorithms import ALGORITHM_SUITES, measure_suite
+from benchmark.cases import Device, Suite
+from benchmark.simulation import Comparison
+from benchmark.table import benchmark_tables
 from metarl.errors import RunFailure
 from metarl.files import make_room_for, write_atomically
 from metarl.versions import versions
 from metarl_envs.errors import UserError, unknown
 from metarl_envs.parallel import available_cores
-from scripts.benchmark.algorithm_table import algorithm_tables
-from scripts.benchmark.algorithms import ALGORITHM_SUITES, measure_suite
-from scripts.benchmark.cases import Device, Suite
-from scripts.benchmark.simulation import Comparison
-from scripts.benchmark.table import benchmark_tables
 
 _FEW = Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=3.0)
 
@@ -41,7 +41,7 @@ SUITES = {
     ),
     "quick": (_FEW,),
 }
-"""What can be measured of simulation."""
+"""Suites of simulation by name."""
 
 
 def run_benchmark(
@@ -52,20 +52,20 @@ def run_benchmark(
     output: Path | None = None,
     device: Device = "cpu",
 ) -> Path:
-    """Measures a suite, prints what was found and writes it as JSON.
+    """Measures a suite, prints tables and writes the measurements as JSON.
 
     Args:
-        suite: One of `SUITES`, of simulation, or of `ALGORITHM_SUITES`.
-        seconds: How long a contestant plays in each round, at least; it finishes the episode. (Simulation only.)
-        rounds: How often each contestant has its turn, or how many meta-iterations of each training are measured.
-        output: The file; by default one in runs/ that is named after the time.
-        device: Where algorithms learn.
+        suite: Name in `SUITES` (simulation) or in `ALGORITHM_SUITES`.
+        seconds: Least duration of a turn of simulation; the episode is finished.
+        rounds: Turns of each implementation, or measured meta-iterations of each training.
+        output: File to write; by default one in runs/ that is named after the time.
+        device: Device on which algorithms learn.
 
     Returns:
-        The file.
+        Path of the file.
 
     Raises:
-        UserError: If there is no such suite or device, or no such file can be.
+        UserError: If there is no such suite or device, or the file cannot be made.
         RunFailure: If a training fails, or the file cannot be written in the end.
     """
     if suite not in (*SUITES, *ALGORITHM_SUITES):
@@ -122,7 +122,7 @@ def _algorithms(suite: Suite, rounds: int, device: Device) -> tuple[RenderableTy
 
 
 class _Turns:
-    """Shows what is being measured: a bar on a terminal, and one plain line each anywhere else."""
+    """Progress display: a bar on a terminal, one plain line per measurement elsewhere."""
 
     def __init__(self) -> None:
         self._messages = Console(stderr=True)
@@ -137,11 +137,11 @@ class _Turns:
         self._progress.stop()
 
     def begin(self, name: str, total: int) -> None:
-        """Tells what is measured from now on, and how many turns there are in all."""
+        """Shows the name of the next measurement and sets the number of turns in all."""
         self._progress.update(self._bar, description=name, total=total)
         if not self._messages.is_terminal:
             self._messages.print(f"measuring {name}", highlight=False)
 
     def advance(self) -> None:
-        """A turn is over."""
+        """Counts a turn."""
         self._progress.advance(self._bar)

@@ -1,4 +1,4 @@
-"""What a benchmark of simulation speed compares: our engine, Meta-World's own vectors, and the physics alone."""
+"""Implementations of Meta-World to compare: our engine, Meta-World's own vectors, and the physics alone."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from metarl_envs.simulation import Fields
 _SEED = 1
 
 Actions = npt.NDArray[np.float32]
-"""Those of one episode, `(step, env, 4)`."""
+"""Actions of one episode, `(step, env, 4)`."""
 
 
-class EngineContestant:
-    """Our engine, with the episode statistics that Meta-World's environments keep too.
+class EngineImplementation:
+    """Our engine, with episode statistics, which Meta-World's environments keep too.
 
     Args:
-        tasks: One per environment.
-        actions: Those of an episode, which is as long as they are.
-        threads: Threads that step.
+        tasks: Task of each environment.
+        actions: Actions of an episode, `(step, env, 4)`; their number of steps is the horizon.
+        threads: Number of threads that step.
 
     Attributes:
         engine: The engine.
@@ -51,8 +51,8 @@ class EngineContestant:
         """Plays an episode in each environment, and the reset that follows.
 
         Returns:
-            The seconds that took, as `all`, and those of two parts of it: `simulation`, from actions to arrays of
-            positions, which all threads share, and `reward`.
+            Seconds, as `all`, and the seconds of two parts: `simulation`, from actions to arrays of positions, which
+            all threads share, and `reward`.
         """
         self._env.reset()
         for group in self.engine.groups:
@@ -76,29 +76,29 @@ class EngineContestant:
 
 
 class _Script(NamedTuple):
-    """What is done to one environment in an episode."""
+    """Inputs to the physics of one environment in an episode."""
 
     name: str
     fields: Fields
     data: mujoco.MjData
     substeps: int
     positions: FloatArray
-    """Of the mocap body, `(step, 3)`."""
+    """Positions of the mocap body, `(step, 3)`."""
     efforts: FloatArray
-    """Of the two fingers, `(step, 2)`."""
+    """Controls of the two fingers, `(step, 2)`."""
 
 
-class PhysicsContestant:
-    """The physics of an engine's episodes with nothing around: the limit for whatever makes the same calls of MuJoCo.
+class PhysicsImplementation:
+    """Physics of the engine's episodes alone: the limit for any implementation that makes the same calls of MuJoCo.
 
     In the engine's own simulations and on its threads, mocap and controls are written and `mj_step` and `mj_forward`
-    called: the states are the engine's, bit for bit. What is written was worked out beforehand, nothing is read, and
-    no thread waits for another before the end of the episode.
+    called: the states are the engine's, bit for bit. Inputs are computed beforehand, nothing is read, and no thread
+    waits for another before the end of the episode.
 
     Args:
-        engine: The engine, with its tasks set.
-        actions: Those of an episode.
-        threads: The engine's.
+        engine: Engine with its tasks set.
+        actions: Actions of an episode, `(step, env, 4)`.
+        threads: Number of threads of the engine.
     """
 
     def __init__(self, engine: MetaWorldEngine, actions: Actions, threads: int) -> None:
@@ -121,7 +121,7 @@ class PhysicsContestant:
         return _Script(task.name, fields, data, blueprint.frame_skip, np.stack(positions), efforts)
 
     def play(self) -> dict[str, float]:
-        """Plays an episode in each environment; the seconds that took, as `all`."""
+        """Plays an episode in each environment; returns its seconds as `all`."""
         self._engine.reset()
         start = perf_counter()
         self._engine._workers.run(self._simulate, self._shares)
@@ -140,16 +140,16 @@ class PhysicsContestant:
                 mujoco.mj_forward(task_model, data)
 
     def close(self) -> None:
-        """Leaves the engine as it is."""
+        """Does nothing; the engine belongs to another implementation."""
 
 
-class OriginalContestant:
-    """Meta-World's own vector of environments, as `metaworld.make_ml_envs_train` makes it.
+class OriginalImplementation:
+    """Meta-World's own vector of environments, made by `metaworld.make_ml_envs_train`.
 
     Args:
         benchmark: "ML10", or the task of an ML1 such as "push-v3".
-        actions: Those of an episode, which is as long as they are.
-        asynchronous: Whether each environment has a process of its own; else one is stepped after the other.
+        actions: Actions of an episode, `(step, env, 4)`; their number of steps is the horizon.
+        asynchronous: True if each environment has a process of its own, else they are stepped one after the other.
     """
 
     def __init__(self, benchmark: str, actions: Actions, asynchronous: bool) -> None:
@@ -168,7 +168,7 @@ class OriginalContestant:
             self._env.call("sample_tasks")
 
     def play(self) -> dict[str, float]:
-        """Plays an episode in each environment, and the reset that follows; the seconds that took, as `all`."""
+        """Plays an episode in each environment, and the reset that follows; returns its seconds as `all`."""
         with _quiet():
             self._env.reset()
             return {"all": _play(self._env, self._actions)}
@@ -186,7 +186,7 @@ def _play(env: VectorEnv[Any, Any, Any], actions: Actions) -> float:
 
 
 def _take_time(owner: object, method: str, parts: dict[str, float], name: str) -> None:
-    """Makes an object add the seconds that one of its methods takes to `parts[name]`."""
+    """Wraps a method of an object so that it adds its seconds to `parts[name]`."""
     inner = getattr(owner, method)
 
     def timed(*args: Any) -> Any:
@@ -200,7 +200,7 @@ def _take_time(owner: object, method: str, parts: dict[str, float], name: str) -
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps to itself what Meta-World and Gymnasium have to say about Meta-World's environments."""
+    """Silences warnings of Meta-World and Gymnasium about Meta-World's environments."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Measuring contestants in turn, round after round, so that whatever else the machine does hits all of them alike."""
+"""Timing of implementations in turn, round after round, so that other load on the machine hits all of them alike."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable
-class Contestant(Protocol):
-    """Something that does the same work as often as it is asked to."""
+class Implementation(Protocol):
+    """Implementation of a piece of work that can be repeated."""
 
     steps: int
-    """Environment steps in that work."""
+    """Environment steps of the work."""
 
     def play(self) -> Mapping[str, float]:
-        """Does its work; the seconds that took, as `all`, and those of parts of it by name, if it has any."""
+        """Does the work and returns its seconds, as `all`, and the seconds of its parts by name, if it has any."""
 
     def close(self) -> None:
-        """Frees what it holds."""
+        """Frees threads and processes."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one contestant took."""
+    """Times of one implementation."""
 
     seconds_per_step: Mapping[str, Sequence[float]]
-    """Seconds per environment step in each round, by part; `all` is one of them."""
+    """Seconds per environment step in each round, by part; `all` is the whole."""
 
     @property
     def steps_per_second(self) -> list[float]:
@@ -41,38 +41,38 @@ class Measurement:
         return median(self.steps_per_second)
 
     def microseconds(self, part: str = "all") -> float:
-        """Microseconds per environment step that a part took, the median over rounds."""
+        """Microseconds per environment step of a part, the median over rounds."""
         return 1e6 * median(self.seconds_per_step[part])
 
 
 def measure(
-    contestants: Mapping[str, Contestant], rounds: int, seconds: float, advance: Callable[[], None]
+    implementations: Mapping[str, Implementation], rounds: int, seconds: float, advance: Callable[[], None]
 ) -> dict[str, Measurement]:
-    """Lets contestants play in turn, once each unmeasured to warm up and then in rounds.
+    """Measures implementations in turn: once each to warm up, then in rounds.
 
     Args:
-        contestants: Who plays, by name.
-        rounds: How often each has its turn.
-        seconds: How long a turn lasts at least; it ends when the work then in progress is done.
+        implementations: Implementations by name.
+        rounds: Turns of each implementation.
+        seconds: Least duration of a turn; the work in progress is finished.
         advance: Called after each turn, those to warm up included.
     """
-    records: dict[str, defaultdict[str, list[float]]] = {name: defaultdict(list) for name in contestants}
+    records: dict[str, defaultdict[str, list[float]]] = {name: defaultdict(list) for name in implementations}
     for number in range(rounds + 1):
-        for name, contestant in contestants.items():
+        for name, implementation in implementations.items():
             warming_up = number == 0
-            for part, value in _take_turn(contestant, 0.0 if warming_up else seconds).items():
+            for part, value in _take_turn(implementation, 0.0 if warming_up else seconds).items():
                 if not warming_up:
                     records[name][part].append(value)
             advance()
     return {name: Measurement(dict(record)) for name, record in records.items()}
 
 
-def _take_turn(contestant: Contestant, seconds: float) -> dict[str, float]:
+def _take_turn(implementation: Implementation, seconds: float) -> dict[str, float]:
     """Seconds per environment step, by part."""
     spent: defaultdict[str, float] = defaultdict(float)
     steps = 0
     while not steps or spent["all"] < seconds:
-        for part, value in contestant.play().items():
+        for part, value in implementation.play().items():
             spent[part] += value
-        steps += contestant.steps
+        steps += implementation.steps
     return {part: value / steps for part, value in spent.items()}
