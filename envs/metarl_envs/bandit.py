@@ -15,7 +15,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
-from metarl_envs.streams import Streams
+from metarl_envs.random_blocks import RandomBlocks
 
 _NAME = "bandit"
 _OBSERVATION_SPACE = gym.spaces.Box(0.0, 0.0, (1,), np.float64)
@@ -72,7 +72,7 @@ class BanditVectorEnv(TaskVectorEnv):
         self.observation_space = batch_space(_OBSERVATION_SPACE, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._index = np.arange(num_envs)
-        self._payments = Streams(num_envs, np.random.Generator.random)
+        self._payments = RandomBlocks(num_envs, np.random.Generator.random)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives bandit `i` the arm means of `tasks[i]`, from the next `reset` on."""

@@ -16,7 +16,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
-from metarl_envs.streams import Streams
+from metarl_envs.random_blocks import RandomBlocks
 
 _NAME = "tabular"
 
@@ -114,8 +114,8 @@ class TabularVectorEnv(TaskVectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._index = np.arange(num_envs)
-        self._noise = Streams(num_envs, np.random.Generator.standard_normal)
-        self._moves = Streams(num_envs, np.random.Generator.random)
+        self._noise = RandomBlocks(num_envs, np.random.Generator.standard_normal)
+        self._moves = RandomBlocks(num_envs, np.random.Generator.random)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives environment `i` the MDP of `tasks[i]`, from the next `reset` on."""

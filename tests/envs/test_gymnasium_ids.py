@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
+import metarl_envs
 from metarl_envs import registry
 from metarl_envs.core import TaskVectorEnv
 from metarl_envs.errors import UserError

@@ -8,7 +8,7 @@ import torch
 
 from metarl_envs.metaworld import TASK_NAMES, MetaWorld
 from metarl_envs.metaworld.engine import MetaWorldEngine
-from metarl_envs.metaworld.observing import observe
+from metarl_envs.metaworld.observations import observe
 from metarl_envs.metaworld.snapshot import Snapshot
 
 
