@@ -11,7 +11,7 @@ from metarl.config import LocomotionTasks
 from metarl_envs import registry
 from metarl_envs.errors import UserError
 from metarl_envs.locomotion import FAMILIES, Locomotion
-from metarl_envs.locomotion.family import Motion, keeps_to
+from metarl_envs.locomotion.family import Motion, matches_speed
 
 
 def parameters(name, count=3000):
@@ -104,7 +104,7 @@ def test_success_of_directions_and_speeds() -> None:
     for name in ("AntDir", "HumanoidDir"):
         assert FAMILIES[name]().succeeded(up, velocities, None).tolist() == [True, False, False, True]
     speeds = np.array([0.09, 0.11, 5.4, 5.6, 4.4])
-    assert keeps_to(np.array([0.0, 0.0, 5.0, 5.0, 5.0]), speeds).tolist() == [True, False, True, False, False]
+    assert matches_speed(np.array([0.0, 0.0, 5.0, 5.0, 5.0]), speeds).tolist() == [True, False, True, False, False]
     for name in ("HopperRandParams", "Walker2dRandParams"):
         assert FAMILIES[name]().succeeded(None, np.array([[0.6], [-0.6]]), None).tolist() == [True, False]
 

@@ -70,7 +70,7 @@ def box_ramp(point: Array, zero: Array, one: Array) -> Array:
     """Ramp that rises from 0 to 1 between two opposite corners of a box, and is 1 outside the box.
 
     Args:
-        point: Where to evaluate it, `(env, 3)` in metres.
+        point: Point at which to evaluate it, `(env, 3)` in metres.
         zero: The corner where it is 0, `(env, 3)`.
         one: The corner where it is 1, `(env, 3)`.
 

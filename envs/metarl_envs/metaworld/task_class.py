@@ -9,7 +9,7 @@ from metarl_envs.arrays import Array, namespace
 from metarl_envs.metaworld.snapshot import Snapshot
 
 Touching = Literal["never", "grasp_success", "always"]
-"""What needs the contacts of the pads: nothing, `grasp_success` alone, or `outcome` too."""
+"""Methods that need the contacts of the pads: none, `grasp_success` alone, or `outcome` too."""
 
 
 class Outcome(NamedTuple):
