@@ -108,6 +108,7 @@ class ParallelVectorEnv(TaskVectorEnv):
         with tempfile.NamedTemporaryFile(dir=_memory_folder(), prefix="metarl-") as file:
             file.truncate(self.num_envs * record.itemsize)
             self._block = _map(file.name, record, self.num_envs)
+            # The workers map the file by its name, which nothing needs afterwards.
             self._ask_all([("map", file.name, record, self.num_envs)] * len(self._workers))
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
