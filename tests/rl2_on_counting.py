@@ -9,7 +9,7 @@ from counting_env import Counting
 from torch import Tensor, nn
 
 from metarl.acting.sampler import Sampler
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Samples, Trials, linear_values, make_samples, make_trials
 from metarl.algorithms.rl2.ppo import PPO
@@ -46,7 +46,7 @@ def sampler(key: tuple[int, ...] = (1, 2, 3), split: Sequence[int] = (3,)) -> Sa
 
 def trials_of(rl2: RL2, key: tuple[int, ...] = (1, 2, 3)) -> Trials:
     rl2.warm_up(sampler())
-    return make_trials(sampler(key).collect(lambda _, noise: RecurrentActor(rl2, 3, noise), 2))
+    return make_trials(sampler(key).collect(rl2.make_actor, 2))
 
 
 def doubled(trials: Trials) -> Trials:

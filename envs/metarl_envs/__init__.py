@@ -1,4 +1,4 @@
-"""Task distributions and their simulation: families of reinforcement-learning tasks with held-out members."""
+"""Task distributions for meta-reinforcement learning, and their simulation."""
 
 from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError

@@ -1,7 +1,7 @@
 """Bernoulli bandits, the first experiment of the RL² paper (Duan et al. 2016, section 3.1).
 
-Each arm pays 1 with a probability of its own, which a task draws uniformly from [0, 1]. A pull is an episode of one
-step, so a trial of n pulls is n episodes.
+An arm pays 1 with its own probability, which a task draws uniformly from [0, 1], else 0. A pull is an episode of one
+step, so a trial of n pulls has n episodes.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
-from metarl_envs.streams import Streams
+from metarl_envs.random_blocks import RandomBlocks
 
 _NAME = "bandit"
 _OBSERVATION_SPACE = gym.spaces.Box(0.0, 0.0, (1,), np.float64)
@@ -25,10 +25,10 @@ class Bandit(TaskDistribution):
     """Bandits with arm means uniform in [0, 1]; a task's parameters are its arm means, shape `(arm,)`.
 
     Args:
-        arms: How many arms; the paper's are 5, 10 and 50.
-        num_train_tasks: How many training bandits.
-        num_test_tasks: How many held-out bandits.
-        seed: What the arm means are drawn from.
+        arms: Number of arms; 5, 10 and 50 in the paper.
+        num_train_tasks: Number of training bandits.
+        num_test_tasks: Number of held-out bandits.
+        seed: Seed of the drawn arm means.
     """
 
     renderable: ClassVar[bool] = False
@@ -46,20 +46,20 @@ class Bandit(TaskDistribution):
         self.arms = arms
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> "BanditVectorEnv":
-        """A vector of environments, in this process: all of them step as one array operation."""
+        """Makes a vector of environments, which step in this process as one array operation."""
         if render_mode is not None:
             raise UserError("a bandit has nothing to render")
         return BanditVectorEnv(num_envs, self.arms)
 
 
 class BanditVectorEnv(TaskVectorEnv):
-    """Bandits that observe a constant zero; a pull of the best arm is a success, whatever it pays.
+    """Bandits with the constant observation 0; a pull of the best arm is a success, whatever it pays.
 
-    What environment `i` pays depends on its own seed and pulls only, not on the other environments.
+    The payments of an environment depend on its own seed and pulls only, not on the other environments.
 
     Args:
-        num_envs: How many environments.
-        arms: How many arms each has.
+        num_envs: Number of environments.
+        arms: Number of arms of each.
     """
 
     horizon = 1
@@ -72,7 +72,7 @@ class BanditVectorEnv(TaskVectorEnv):
         self.observation_space = batch_space(_OBSERVATION_SPACE, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._index = np.arange(num_envs)
-        self._payments = Streams(num_envs, np.random.Generator.random)
+        self._payments = RandomBlocks(num_envs, np.random.Generator.random)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives bandit `i` the arm means of `tasks[i]`, from the next `reset` on."""
@@ -85,7 +85,7 @@ class BanditVectorEnv(TaskVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """Begins with the tasks set last; a seed begins an environment's stream of payments anew."""
+        """Begins episodes of the tasks set last; a seed restarts an environment's random payments."""
         for index, own_seed in enumerate(self._seed_each(seed)):
             if own_seed is not None:
                 self._payments.begin(index, np.random.default_rng(own_seed))
@@ -94,6 +94,7 @@ class BanditVectorEnv(TaskVectorEnv):
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """Pulls an arm of every bandit, which ends the episode."""
+        # r = 1 if u < mean(arm) else 0, u ~ U(0, 1)
         means = self._means[self._index, self._in_action_space(actions)]
         rewards = (self._payments.next() < means).astype(np.float64)
         terminated, truncated = np.zeros(self.num_envs, dtype=np.bool_), np.ones(self.num_envs, dtype=np.bool_)

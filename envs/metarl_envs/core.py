@@ -1,4 +1,4 @@
-"""The three contracts of this package: a task, a distribution over tasks, and a vector of environments to play them."""
+"""The three contracts of this package: a task, a distribution over tasks, and a vector of environments with tasks."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -19,11 +19,12 @@ StepResult = tuple[npt.NDArray[Any], FloatArray, BoolArray, BoolArray, dict[str,
 
 
 class Task:
-    """One member of a task distribution: a name and the numbers that tell it from its siblings. Immutable.
+    """One member of a task distribution: a name and the numbers that distinguish tasks of this name. Immutable.
 
     Args:
-        name: The class of the task, such as "reach-v3"; results are reported per name.
-        parameters: What distinguishes tasks of one name (a goal, a velocity), copied to a read-only float64 array.
+        name: Class of the task, such as "reach-v3"; results are reported per name.
+        parameters: Numbers that distinguish tasks of one name, such as a goal or a velocity; copied to a read-only
+            float64 array.
     """
 
     def __init__(self, name: str, parameters: Sequence[float | int] | npt.NDArray[Any]) -> None:
@@ -33,7 +34,7 @@ class Task:
 
     @cached_property
     def id(self) -> str:
-        """A stable identifier: 16 hexadecimal digits of the SHA-256 of name, shape and parameters."""
+        """Stable identifier: 16 hexadecimal digits of the SHA-256 of name, shape and parameters."""
         digest = hashlib.sha256(self.name.encode() + b"\0" + str(self.parameters.shape).encode())
         digest.update(self.parameters.astype("<f8").tobytes())
         return digest.hexdigest()[:16]
@@ -49,21 +50,22 @@ class Task:
 
 
 class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
-    """A Gymnasium vector environment whose every sub-environment plays a task of its own.
+    """Gymnasium vector environment in which each sub-environment plays its own task.
 
     The contract beyond `gymnasium.vector.VectorEnv`:
 
     - `set_tasks` gives each sub-environment its task; the tasks take effect at the next `reset`.
-    - Autoreset is SAME_STEP: the observation returned with an episode's last step already belongs to the next episode
-      (of the same task); the one it ended with stands in `infos["final_obs"]`, an array `(env, *obs)` that is valid
-      where the mask `infos["_final_obs"]`, shape `(env,)`, is true. Both keys are there only when an episode ended.
-    - `infos["success"]`, a boolean array `(env,)`, tells of the step just made whether the task was solved in it.
-      Success does not end an episode; the horizon does, by truncation.
-    - `infos["diverged"]`, `(env,)`, where a physics engine checks itself: the state became huge or not finite in the
-      step just made. The episode is truncated there, `final_obs` is the last good observation, and
-      `infos["divergences"]` lists a `metarl_envs.divergence.Divergence` for each; nothing is to be learned from it.
-    - `reset(seed=[...])` takes one seed per sub-environment and makes all that follows reproducible.
-    - `render` returns one `(height, width, 3)` uint8 frame per sub-environment, where `render_mode` is "rgb_array".
+    - Autoreset is SAME_STEP: the observation returned with an episode's last step belongs to the next episode of the
+      same task. The episode's final observation is in `infos["final_obs"]`, an array `(env, *obs)` that is valid where
+      the mask `infos["_final_obs"]`, `(env,)`, is true. Both keys exist only when an episode ended.
+    - `infos["success"]`, a boolean array `(env,)`, is true where the step just made solved the task. Success does not
+      end an episode; the horizon does, by truncation.
+    - `infos["diverged"]`, `(env,)`, exists where a physics engine checks itself, and is true where the state became
+      huge or not finite in the step just made. The episode is truncated there, `final_obs` is the last good
+      observation, and `infos["divergences"]` lists a `metarl_envs.divergence.Divergence` for each. Learners must
+      ignore such a step.
+    - `reset(seed=[...])` takes one seed per sub-environment and makes everything after it reproducible.
+    - `render` returns one uint8 frame `(height, width, 3)` per sub-environment, if `render_mode` is "rgb_array".
 
     Subclasses set `num_envs`, the four spaces and `horizon`, and implement `set_tasks`, `reset` and `step`. Those that
     can step while the caller does something else implement `step` by `send` and `receive`.
@@ -76,7 +78,7 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
     """Steps after which an episode is truncated."""
 
     tasks: tuple[Task, ...] = ()
-    """The current task of each sub-environment; empty before the first `set_tasks`."""
+    """Task of each sub-environment, as last set; empty before the first `set_tasks`."""
 
     @abstractmethod
     def set_tasks(self, tasks: Sequence[Task]) -> None:
@@ -95,7 +97,7 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
         Args:
             seed: One seed per sub-environment, or an integer that counts up from the first one; None lets each
                 continue its own stream of random numbers.
-            options: As in Gymnasium; wrapped environments are handed it, the others ignore it.
+            options: As in Gymnasium; passed to wrapped environments, ignored by the others.
 
         Returns:
             Observations `(env, obs)` and an empty dictionary.
@@ -116,15 +118,15 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
         """
 
     def send(self, actions: npt.NDArray[Any]) -> None:
-        """Begins a step, whose result `receive` returns; nothing else is called in between. See `step`."""
+        """Begins a step, whose result `receive` returns; call nothing else in between. See `step`."""
         self._sent = actions
 
     def receive(self) -> StepResult:
-        """The result of the step begun by `send`."""
+        """Returns the result of the step begun by `send`."""
         return self.step(self._sent)
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
-        """One frame `(height, width, 3)` per sub-environment.
+        """Draws one frame `(height, width, 3)` per sub-environment.
 
         Raises:
             UserError: If the environments were not made to render.
@@ -137,7 +139,7 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
         return tuple(tasks)
 
     def _in_action_space(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Actions with the action space's dtype, clipped to its bounds; their shape is checked, not broadcast."""
+        """Converts actions to the action space's dtype and clips them to its bounds; checks their shape."""
         space = self.single_action_space
         array = np.asarray(actions, dtype=space.dtype)
         if array.shape != self.action_space.shape:
@@ -145,7 +147,7 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
         return np.clip(array, space.low, space.high) if isinstance(space, gym.spaces.Box) else array
 
     def _seed_each(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        """What `reset` was given as one seed per sub-environment; a single integer counts up from the first one."""
+        """Returns one seed per sub-environment from the argument of `reset`."""
         if not self.tasks:
             raise UserError("call set_tasks before reset: the environments have no tasks yet")
         if seed is None:
@@ -158,26 +160,26 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
 
 
 class TaskDistribution(ABC):
-    """A family of tasks split into training tasks and held-out test tasks that do not overlap.
+    """Family of tasks, split into training tasks and held-out test tasks that do not overlap.
 
-    A family of a few tasks in all, all of them trained on, has none to hold out; it says so by `held_out=False`, and
+    A family with a fixed few tasks, all of them trained on, has none to hold out. It sets `held_out=False`, and
     evaluation does not call its test tasks held-out.
 
     Args:
-        name: What results call it, such as "ML1-reach-v3".
-        train_tasks: The tasks that meta-training draws from.
-        test_tasks: The held-out tasks.
-        observation_space: Of a single environment; flat.
-        action_space: Of a single environment; a flat `Box` or a `Discrete`.
+        name: Name in results, such as "ML1-reach-v3".
+        train_tasks: Tasks that meta-training draws from.
+        test_tasks: Held-out tasks.
+        observation_space: Flat `Box` of a single environment.
+        action_space: Flat `Box` or `Discrete` of a single environment.
         horizon: Steps per episode.
-        held_out: Whether the splits are kept apart.
+        held_out: False if the splits may overlap.
 
     Raises:
-        UserError: If a split is empty, or a task is in both although they are to be kept apart.
+        UserError: If a split is empty, or the splits overlap although `held_out` is true.
     """
 
     renderable: ClassVar[bool] = True
-    """Whether `make_env(..., render_mode="rgb_array")` can draw this family."""
+    """True if `make_env(..., render_mode="rgb_array")` can draw this family."""
 
     def __init__(
         self,
@@ -206,13 +208,13 @@ class TaskDistribution(ABC):
 
     @abstractmethod
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
-        """A vector of `num_envs` environments for tasks of this family, on all cores (one process when rendering)."""
+        """Makes `num_envs` environments for tasks of this family, on all cores (in one process when rendering)."""
 
     def sample(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws training tasks without replacement, the same number of each name up to one.
 
         Args:
-            count: How many tasks to draw.
+            count: Number of tasks to draw.
             rng: The source of randomness; the result depends on nothing else.
 
         Raises:
@@ -226,7 +228,7 @@ class TaskDistribution(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies both splits, order included: a checkpoint trained on one fingerprint is not resumed on another."""
+        """Hash of both splits and their order; a checkpoint is resumed only with the fingerprint it was trained on."""
         digest = hashlib.sha256()
         for task in (*self.train_tasks, None, *self.test_tasks):
             digest.update(b"|" if task is None else task.id.encode())
@@ -237,8 +239,8 @@ def draw_balanced(tasks: Sequence[Task], count: int, rng: np.random.Generator) -
     """Draws tasks without replacement, the same number of each name up to one.
 
     Args:
-        tasks: What to draw from.
-        count: How many to draw; all, if there are fewer.
+        tasks: Tasks to draw from.
+        count: Number of tasks to draw; all, if there are fewer.
         rng: The source of randomness; the result depends on nothing else.
     """
     by_name: dict[str, list[Task]] = {}

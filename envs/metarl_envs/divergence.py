@@ -1,4 +1,4 @@
-"""Evidence of a simulation that blew up: enough to play it again, without a cost to those that did not."""
+"""Record of an episode whose simulation diverged, by which it can be replayed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from metarl_envs.core import FloatArray, Task
 
 @dataclass(frozen=True)
 class Divergence:
-    """An episode up to the step in which MuJoCo found a state that was not finite, or huge.
+    """An episode up to the step in which MuJoCo found a state that was huge or not finite.
 
-    Physics is deterministic, so the task, the state the episode began in and its actions give every state in between.
+    Physics is deterministic: task, initial state and actions determine every state in between.
     """
 
     task: Task
-    """What was played."""
+    """Task of the episode."""
     initial_state: FloatArray
     """MuJoCo's integration state (`mjSTATE_INTEGRATION`) at the episode's start."""
     actions: FloatArray
-    """`(step, action)`, the last one being that of the step that diverged."""
+    """Actions `(step, action)` up to the step that diverged."""
 
     def save(self, path: Path) -> None:
-        """Writes it as an npz file without pickled objects."""
+        """Writes an npz file, without pickled objects."""
         np.savez(
             path,
             name=np.array(self.task.name),
@@ -36,7 +36,7 @@ class Divergence:
 
     @staticmethod
     def load(path: Path) -> Divergence:
-        """Reads what `save` wrote."""
+        """Reads a file that `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             task = Task(str(file["name"]), file["parameters"])
             return Divergence(task, file["initial_state"], file["actions"])

@@ -1,20 +1,20 @@
-"""Errors that are the user's to mend, told in one line."""
+"""Errors that the user can mend, each told in one line."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """The user's input was wrong: one line that names what is wrong and what would be right (exit code 2)."""
+    """Wrong input by the user: one line that names what is wrong and what would be right (exit code 2)."""
 
 
 def unknown(kind: str, name: str, options: Iterable[str]) -> UserError:
-    """A `UserError` for a name that is not among the options, with the nearest one suggested.
+    """Makes a `UserError` for an unknown name, which suggests the nearest known one.
 
     Args:
-        kind: What the name stands for, such as "Meta-World task".
-        name: What the user wrote.
-        options: The names that would be right.
+        kind: Kind of the named thing, such as "Meta-World task".
+        name: Name that the user wrote.
+        options: Known names.
     """
     known = sorted(options)
     nearest = get_close_matches(name, known, n=1)

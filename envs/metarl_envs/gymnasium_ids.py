@@ -1,7 +1,7 @@
-"""This package's task distributions as Gymnasium vector environments, registered when `metarl_envs` is imported.
+"""Gymnasium ids for the task distributions of this package, registered when `metarl_envs` is imported.
 
-Each is named after a distribution and one of its splits: `gymnasium.make_vec("metarl/ML10-train-v0", num_envs=20)`.
-Gymnasium imports the package itself when its name stands in front: `"metarl_envs:metarl/ML10-train-v0"`.
+An id names a distribution and one of its splits: `gymnasium.make_vec("metarl/ML10-train-v0", num_envs=20)`. With the
+prefix `metarl_envs:`, as in `"metarl_envs:metarl/ML10-train-v0"`, Gymnasium imports the package itself.
 """
 
 from itertools import cycle, islice
@@ -27,7 +27,7 @@ _NAMES = {
 
 
 def register_gymnasium_ids() -> None:
-    """Registers `metarl/<name>-<split>-v0` for the distributions of this package that need no lists of tasks."""
+    """Registers `metarl/<name>-<split>-v0` for all distributions of this package except "custom"."""
     for name, distribution in _NAMES.items():
         for split in ("train", "test"):
             gym.register(
@@ -46,14 +46,14 @@ def make_vector_env(
     env_name: str | None = None,
     **options: Any,
 ) -> TaskVectorEnv:
-    """Makes a vector of environments whose tasks are set already; what `gymnasium.make_vec` calls.
+    """Makes a vector of environments with tasks set; `gymnasium.make_vec` calls it.
 
     Args:
-        num_envs: How many environments.
-        distribution: A name in the registry.
-        split: Which tasks they play.
-        seed: Which of the split's tasks are drawn, the same number of each name up to one; where there are more
-            environments than tasks, the tasks repeat.
+        num_envs: Number of environments.
+        distribution: Name in the registry.
+        split: Split that the tasks are drawn from.
+        seed: Seed of the drawn tasks, the same number of each name up to one; the tasks repeat if there are more
+            environments than tasks.
         render_mode: None or "rgb_array".
         env_name: The task of ML1, such as "reach-v3", as Meta-World's own ids call it.
         **options: Further options of the distribution.

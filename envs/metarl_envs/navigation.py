@@ -1,10 +1,9 @@
 """Point navigation in the plane, the first experiment of the MAML paper (Finn et al. 2017, section 5.3).
 
-A point starts at the origin and should go to a goal it is not shown. Two details follow the experiment rather than the
-paper's text. The reward is minus the *distance* to the goal after the move, as in the authors' code; the text says
-squared distance, with which the published return of about -40 before adaptation could not come about. And an episode
-always lasts the full horizon, as everywhere in this package, where the paper ends it within 0.01 of the goal: staying
-there instead costs less than 0.01 per step.
+A point starts at the origin and should move to a hidden goal. Two details differ from the paper's text. The reward is
+minus the *distance* to the goal after the move, as in the authors' code; with the squared distance of the text, the
+published return of about -40 before adaptation could not occur. And an episode always lasts the full horizon, as
+everywhere in this package; the paper ends it within 0.01 of the goal, where a step costs less than 0.01.
 """
 
 from collections.abc import Sequence
@@ -21,28 +20,28 @@ from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, Tas
 from metarl_envs.errors import UserError
 
 MAX_STEP = 0.1
-"""The farthest the point moves in a step, along each axis."""
+"""Largest move of the point in a step, along each axis."""
 GOAL_RANGE = 0.5
 """Goals are uniform in `[-GOAL_RANGE, GOAL_RANGE]` along each axis."""
 SUCCESS_DISTANCE = 0.01
-"""A step that ends this close to the goal is a success."""
+"""Largest distance from the goal at which a step is a success."""
 
 _NAME = "navigation"
 _OBSERVATION_SPACE = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
 _ACTION_SPACE = gym.spaces.Box(-MAX_STEP, MAX_STEP, (2,), np.float64)
 _PICTURE_SIZE = 480
 _PICTURE_RANGE = 0.75
-"""The picture shows `[-_PICTURE_RANGE, _PICTURE_RANGE]` along each axis."""
+"""Frames show `[-_PICTURE_RANGE, _PICTURE_RANGE]` along each axis."""
 
 
 class Navigation(TaskDistribution):
     """Goals drawn uniformly from a square; a task's parameters are its goal, shape `(2,)`.
 
     Args:
-        num_train_tasks: How many training goals.
-        num_test_tasks: How many held-out goals.
-        horizon: Steps per episode; the paper's is 100.
-        seed: What the goals are drawn from.
+        num_train_tasks: Number of training goals.
+        num_test_tasks: Number of held-out goals.
+        horizon: Steps per episode; 100 in the paper.
+        seed: Seed of the drawn goals.
     """
 
     def __init__(
@@ -57,15 +56,15 @@ class Navigation(TaskDistribution):
         super().__init__(_NAME, *splits, _OBSERVATION_SPACE, _ACTION_SPACE, horizon)
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> "NavigationVectorEnv":
-        """A vector of environments, in this process: all of them step as one array operation."""
+        """Makes a vector of environments, which step in this process as one array operation."""
         return NavigationVectorEnv(num_envs, self.horizon, render_mode)
 
 
 class NavigationVectorEnv(TaskVectorEnv):
-    """Points that move in the plane: observations are positions, actions are moves; nothing in it is random.
+    """Points that move in the plane: observations are positions, actions are moves, nothing is random.
 
     Args:
-        num_envs: How many environments.
+        num_envs: Number of environments.
         horizon: Steps after which an episode is truncated.
         render_mode: None, or "rgb_array" for `render`.
 
@@ -84,7 +83,7 @@ class NavigationVectorEnv(TaskVectorEnv):
         self.observation_space = batch_space(_OBSERVATION_SPACE, num_envs)
         self.action_space = batch_space(_ACTION_SPACE, num_envs)
         self._path = np.zeros((horizon + 1, num_envs, 2))
-        """Every position of the current episode."""
+        """Positions of the current episode, `(step, env, 2)`."""
         self._elapsed = 0
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
@@ -106,6 +105,7 @@ class NavigationVectorEnv(TaskVectorEnv):
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """Moves every point, by at most `MAX_STEP` along each axis."""
+        # x' = x + clip(action, -0.1, 0.1);  reward = -|x' - goal|
         positions = self._path[self._elapsed] + self._in_action_space(actions)
         self._elapsed += 1
         self._path[self._elapsed] = positions
@@ -120,19 +120,20 @@ class NavigationVectorEnv(TaskVectorEnv):
         return positions, -distances, terminated, truncated, infos
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
-        """One picture `(480, 480, 3)` per point: its goal, where it is and the way it came."""
+        """Draws one frame `(480, 480, 3)` per point: its goal, its position and its path."""
         if self.render_mode is None:
             return super().render()
-        ways = self._path[: self._elapsed + 1]
-        return tuple(_picture(ways[:, index], self._goals[index]) for index in range(self.num_envs))
+        paths = self._path[: self._elapsed + 1]
+        return tuple(_picture(paths[:, index], self._goals[index]) for index in range(self.num_envs))
 
 
 def optimal_return(task: Task, horizon: int) -> float:
-    """The highest return of an episode: each axis approaches the goal at full speed, then stays.
+    """Highest return of an episode: the point approaches the goal along each axis at full speed, then stays.
 
-    No other way is closer at any step along any axis, hence none has a higher reward at any step.
+    No other path is closer along any axis at any step, so none has a higher reward at any step.
     """
     steps = np.arange(1, horizon + 1)[:, None]
+    # return = -sum_t |max(|goal| - 0.1 t, 0)|, the maximum along each axis
     left = np.maximum(np.abs(task.parameters) - MAX_STEP * steps, 0.0)
     return -float(np.linalg.norm(left, axis=-1).sum())
 
@@ -141,13 +142,13 @@ def _draw(rng: np.random.Generator, count: int) -> list[Task]:
     return [Task(_NAME, goal) for goal in rng.uniform(-GOAL_RANGE, GOAL_RANGE, (count, 2))]
 
 
-def _picture(way: FloatArray, goal: FloatArray) -> npt.NDArray[np.uint8]:
+def _picture(path: FloatArray, goal: FloatArray) -> npt.NDArray[np.uint8]:
     image = Image.new("RGB", (_PICTURE_SIZE, _PICTURE_SIZE), "white")
     draw = ImageDraw.Draw(image)
     corners = _pixels(np.array([[-GOAL_RANGE, GOAL_RANGE], [GOAL_RANGE, -GOAL_RANGE]]))
     draw.rectangle(corners, outline="lightgray")
     draw.circle(_pixels(goal[None])[0], 10, fill="limegreen")
-    points = _pixels(way)
+    points = _pixels(path)
     draw.line(points, fill="gray", width=2)
     draw.circle(points[-1], 6, fill="royalblue")
     return np.asarray(image)

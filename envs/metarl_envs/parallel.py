@@ -1,7 +1,7 @@
-"""A vector of environments split over worker processes, with the data of a step in shared memory.
+"""Vector of environments split over worker processes, with the data of a step in shared memory.
 
-Workers are fresh interpreters that this module starts itself, not `multiprocessing` processes: those import the
-caller's main module again, and a script without `if __name__ == "__main__"` then starts workers without end.
+Workers are fresh interpreters that this module starts itself, not `multiprocessing` processes. Those would import the
+caller's main module again, and a script without `if __name__ == "__main__"` would start workers without end.
 """
 
 import os
@@ -30,12 +30,12 @@ from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
 from metarl_envs.errors import UserError
 
 MakeShard = Callable[[int], TaskVectorEnv]
-"""Makes a vector of the given number of environments, inside a worker."""
+"""Makes a vector of the given number of environments in a worker."""
 
 _STEP, _OK, _ERROR = b"s", b"+", b"-"
 _BOOTSTRAP = """
 import contextlib, signal, sys
-for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job, they are for the parent to act on
+for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job; the parent handles them
     signal.signal(number, signal.SIG_IGN)
 from multiprocessing.connection import Connection
 pipe = Connection(int(sys.argv[1]))
@@ -46,11 +46,11 @@ with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed th
 """
 _SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _GRACE_S = 5.0
-"""How long workers may take to close their environments before they are killed."""
+"""Seconds that workers have to close their environments before they are killed."""
 
 
 def available_cores() -> int:
-    """How many cores this process may run on."""
+    """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -62,17 +62,17 @@ class _Worker(NamedTuple):
 
 
 class ParallelVectorEnv(TaskVectorEnv):
-    """Steps shards of a vector of environments in one process each; results equal those of one process bit for bit.
+    """Steps the shards of a vector of environments in one process each; results equal those of one process bit for bit.
 
-    Workers ignore SIGINT and SIGTERM and end when this environment is closed or its process dies. An exception in a
-    worker is raised here. A worker that dies or hangs, or an interrupt in the middle of a call, closes the environment.
-    A single worker is a process too: crashes stay out of this process, and the behaviour is the same on any machine.
+    Workers ignore SIGINT and SIGTERM, and end when this environment is closed or its process dies. An exception in a
+    worker is raised here. A worker that dies or hangs, or an interrupt during a call, closes the environment. A single
+    worker is a process too, so that crashes do not reach this process and the behaviour is the same on all machines.
 
     Args:
-        make_shard: Makes the environments of one worker from their number; lambdas and closures are fine.
-        num_envs: How many environments in all.
-        num_workers: Into how many processes they are split, contiguously; at most `num_envs`, by default one per core.
-        timeout_s: How long to wait for any answer of a worker.
+        make_shard: Makes the environments of one worker from their number; may be a lambda or a closure.
+        num_envs: Number of environments.
+        num_workers: Number of processes, each with a contiguous shard; at most `num_envs`, by default one per core.
+        timeout_s: Longest wait for an answer of a worker, in seconds.
 
     Raises:
         UserError: If a number is below one, or `make_shard` raises one.
@@ -108,25 +108,26 @@ class ParallelVectorEnv(TaskVectorEnv):
         with tempfile.NamedTemporaryFile(dir=_memory_folder(), prefix="metarl-") as file:
             file.truncate(self.num_envs * record.itemsize)
             self._block = _map(file.name, record, self.num_envs)
-            self._ask_all([("map", file.name, record, self.num_envs)] * len(self._workers))  # then the name can go
+            # The workers map the file by its name, which nothing needs afterwards.
+            self._ask_all([("map", file.name, record, self.num_envs)] * len(self._workers))
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Assigns `tasks[i]` to environment `i`, from the next `reset` on."""
         checked = self._check_count(tasks)
-        self.tasks = ()  # what holds if a worker refuses its tasks
+        self.tasks = ()  # remains so if a worker refuses its tasks
         self._ask_all([("set_tasks", cloudpickle.dumps(checked[worker.envs])) for worker in self._workers])
         self.tasks = checked
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """Begins a new episode in every environment; `options` go to each shard."""
+        """Begins a new episode in every environment; passes `options` to each shard."""
         seeds = self._seed_each(seed)
         self._ask_all([("reset", None if seed is None else seeds[worker.envs], options) for worker in self._workers])
         return self._block["observation"].copy(), {}
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
-        """Makes one step in every environment; actions get the action space's dtype and are clipped to its bounds."""
+        """Makes a step in every environment, with actions converted and clipped to the action space."""
         self.send(actions)
         return self.receive()
 
@@ -151,7 +152,7 @@ class ParallelVectorEnv(TaskVectorEnv):
         self._finalizer()
 
     def _ask_all(self, messages: Sequence[Any]) -> list[Any]:
-        """Sends each worker its message (`_STEP`, or a command of `_Shard` with its arguments); returns the answers."""
+        """Sends each worker a message (`_STEP` or a command of `_Shard` with its arguments); returns the answers."""
         self._send_all(messages)
         return self._answers()
 
@@ -172,7 +173,7 @@ class ParallelVectorEnv(TaskVectorEnv):
 
     @contextmanager
     def _closed_on_failure(self) -> Iterator[None]:
-        """Answers may still be on their way then, to be taken for those of the next call."""
+        """Closes the environment on an exception: late answers would be taken for those of the next call."""
         try:
             yield
         except BaseException:
@@ -253,7 +254,7 @@ def _memory_folder() -> str | None:
 
 
 def _record(observation_space: gym.spaces.Box, action_space: gym.spaces.Box | gym.spaces.Discrete) -> np.dtype[Any]:
-    """What a step passes between the processes, for one environment."""
+    """Structure of the data of a step, for one environment."""
     observation = (observation_space.dtype, observation_space.shape)
     flags = ("terminated", "truncated", "success", "ended")
     return np.dtype(
@@ -273,7 +274,7 @@ def _map(path: str, record: np.dtype[Any], num_envs: int) -> npt.NDArray[Any]:
 
 
 def _serve(pipe: Connection, envs: slice, recipe: bytes) -> None:
-    """The main program of a worker: makes the environments, then obeys until the pipe closes."""
+    """Runs a worker: makes the environments, then executes commands until the pipe closes."""
     try:
         env: TaskVectorEnv = cloudpickle.loads(recipe)(envs.stop - envs.start)
         greeting = _OK + pickle.dumps((env.single_observation_space, env.single_action_space, env.horizon))
@@ -284,12 +285,12 @@ def _serve(pipe: Connection, envs: slice, recipe: bytes) -> None:
     try:
         pipe.send_bytes(greeting)
         while True:
-            pipe.send_bytes(_obey(shard, pipe.recv_bytes()))
+            pipe.send_bytes(_execute(shard, pipe.recv_bytes()))
     finally:
         env.close()
 
 
-def _obey(shard: "_Shard", message: bytes) -> bytes:
+def _execute(shard: "_Shard", message: bytes) -> bytes:
     try:
         if message == _STEP:
             shard.step()
@@ -307,7 +308,7 @@ def _report(error: Exception) -> bytes:
 
 
 class _Shard:
-    """The environments of one worker; its public methods are the commands of the parent."""
+    """Environments of one worker; the public methods are the commands of the parent process."""
 
     _block: npt.NDArray[Any]
 

@@ -1,6 +1,6 @@
-"""Task distributions by name: this package's own, those registered by the program, and those of installed packages.
+"""Task distributions by name: those of this package, of `register`, and of installed packages.
 
-A package offers a family of its own, under the name it likes, by an entry point to what makes it::
+A package adds a family under a name of its choice, by an entry point to a class or function that makes it::
 
     [project.entry-points."metarl.tasks"]
     my-reacher = "my_package.tasks:MyReacher"
@@ -31,8 +31,8 @@ def register(id: str, factory: Factory) -> None:  # noqa: A002  (Gymnasium's nam
     """Adds a task distribution, for as long as this process runs.
 
     Args:
-        id: The name to `make` it by.
-        factory: What makes it; its parameters are the options that `make` takes, their annotations the types.
+        id: Name for `make`.
+        factory: Class or function that makes it; its parameters are the options of `make`, with their types.
 
     Raises:
         UserError: If the name is taken.
@@ -50,8 +50,8 @@ def make(id: str, /, **options: Any) -> TaskDistribution:  # noqa: A002  (Gymnas
         **options: Keyword arguments of its factory, checked against and converted to the types it declares.
 
     Raises:
-        UserError: If there is no distribution of that name, an option is unknown, missing or of the wrong type, or the
-            plug-in that offers it does not load.
+        UserError: If the name is unknown, an option is unknown, missing or of the wrong type, or the plug-in of that
+            name does not load.
     """
     known = _known()
     if id not in known:
@@ -61,7 +61,7 @@ def make(id: str, /, **options: Any) -> TaskDistribution:  # noqa: A002  (Gymnas
 
 
 def registered() -> dict[str, Factory]:
-    """All task distributions that there are: what makes them, by name. Warns of plug-ins that do not load."""
+    """Returns the factories of all known task distributions by name; warns of plug-ins that do not load."""
     factories: dict[str, Factory] = {}
     for id, factory in sorted(_known().items()):  # noqa: A001
         try:
@@ -87,7 +87,7 @@ def _load(factory: Factory | EntryPoint) -> Factory:
 
 
 def _checked(id: str, factory: Factory, options: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
-    """The options converted to the types that the factory declares."""
+    """Converts the options to the types that the factory declares."""
     signature = inspect.signature(factory, eval_str=True)
     try:
         signature.bind(**options)
@@ -133,7 +133,7 @@ def _ml(benchmark: str) -> Factory:
 def _custom(
     train: Sequence[str], test: Sequence[str], horizon: PositiveInt = 500, seed: NonNegativeInt = 1
 ) -> TaskDistribution:
-    """Meta-World tasks of one's choice."""
+    """Meta-World tasks of the user's choice."""
     return _metaworld("custom", train=train, test=test, horizon=horizon, seed=seed)
 
 
@@ -147,7 +147,7 @@ LOCOMOTION = {
     "HopperRandParams": "A hopper of random masses, inertias, damping and friction (Rakelly et al. 2019).",
     "Walker2dRandParams": "A biped of random masses, inertias, damping and friction (Rakelly et al. 2019).",
 }
-"""The families of `metarl_envs.locomotion` and what they are."""
+"""Families of `metarl_envs.locomotion` with their descriptions."""
 
 
 def _locomotion(family: str) -> Factory:

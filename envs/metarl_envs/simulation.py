@@ -1,8 +1,8 @@
-"""MuJoCo stepped in process by threads: what every engine of ours is built on.
+"""MuJoCo stepped by threads of this process: the base of the engines.
 
-MuJoCo releases Python's lock while it computes, so threads use all cores. A compiled model is large and is shared by
-all environments that one thread steps; what a task changes in it is written in before a step. What an environment owns
-is its `MjData`.
+MuJoCo releases Python's lock while it computes, so threads use all cores. A compiled model is large; all environments
+that one thread steps share a copy, and the fields that a task changes are written into it before a step. Each
+environment owns its `MjData`.
 """
 
 from __future__ import annotations
@@ -22,27 +22,32 @@ from metarl_envs.core import FloatArray
 from metarl_envs.parallel import available_cores
 
 Fields = Mapping[str, FloatArray]
-"""Fields of a model by name, whole arrays."""
+"""Fields of a model by name, each as a whole array."""
 
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-"""Everything that the next step depends on, the solver's warm start included."""
+"""MuJoCo's integration state: everything that the next step depends on, with the solver's warm start."""
 
 _BAD = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADCTRL) + 1)
-"""The warnings after which MuJoCo has replaced the state by the model's defaults, or the controls by zero."""
+"""Warnings after which MuJoCo has replaced the state by the model's defaults, or the controls by zero."""
 
-_NONE = np.zeros(_BAD.stop - _BAD.start, np.int32).tobytes()
+_NO_WARNINGS = np.zeros(_BAD.stop - _BAD.start, np.int32).tobytes()
 
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
-mujoco.set_mju_user_warning(_log.debug)  # else MuJoCo leaves a MUJOCO_LOG.TXT in the working directory
+mujoco.set_mju_user_warning(_log.debug)  # else MuJoCo writes a MUJOCO_LOG.TXT in the working directory
 
 
 class Simulation:
-    """One environment's physics, with views into MuJoCo's memory that last as long as it does.
+    """Physics of one environment.
 
     Args:
         model: Any model of the environment's class.
-        arrays: Names of the arrays of `MjData` to keep views of.
+        arrays: Names of arrays of `MjData`.
+
+    Attributes:
+        data: MuJoCo's data.
+        control: View of the controls, `(nu,)`.
+        views: Views of the named arrays, in their order.
     """
 
     def __init__(self, model: mujoco.MjModel, arrays: Sequence[str]) -> None:
@@ -52,23 +57,23 @@ class Simulation:
         self._warnings: npt.NDArray[np.int32] = self.data.warning.number[_BAD]
 
     def has_diverged(self) -> bool:
-        """Whether the state was not finite, or huge, in any physics step since the last call.
+        """Returns true if the state became huge or not finite in a physics step since the last call.
 
-        Counts go back to zero here: MuJoCo zeroes them itself when it resets a bad state, before it counts that one, so
-        that "more than before" would miss a second.
+        Sets MuJoCo's counts of warnings to zero. Comparing them with earlier counts would not do: when MuJoCo resets a
+        bad state it zeroes the counts before it counts that one, so a second divergence would go unnoticed.
         """
-        if self._warnings.tobytes() == _NONE:  # cheaper than `any`
+        if self._warnings.tobytes() == _NO_WARNINGS:  # cheaper than `any`
             return False
         self._warnings[:] = 0
         return True
 
 
 class SharedModel:
-    """A thread's model of one class, which takes on the task of whichever environment is stepped next.
+    """One thread's model of a class, into which the fields of a task are written before a step.
 
     Args:
-        model: The model, which nobody else uses.
-        pristine: The fields that tasks may change, as they are in no task's model.
+        model: The model, for this thread alone.
+        pristine: Fields that tasks may change, with the values that hold where a task changes nothing.
     """
 
     def __init__(self, model: mujoco.MjModel, pristine: Fields) -> None:
@@ -78,7 +83,7 @@ class SharedModel:
         self._current: Fields = {}
 
     def become(self, changes: Fields) -> mujoco.MjModel:
-        """The model with these fields, and all others as they were."""
+        """Writes a task's fields into the model, sets all others to their pristine values, and returns the model."""
         if changes is not self._current:
             for name in self._current.keys() - changes.keys():
                 self._fields[name][:] = self._pristine[name]
@@ -89,17 +94,17 @@ class SharedModel:
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}
-"""The other threads, the same for all that step on so many: more threads than cores would wait for each other."""
+"""Threads beside the calling one, by their number; engines share them, since surplus threads only wait for cores."""
 _users: Counter[int] = Counter()
-"""How many `Workers` share each pool; it ends with the last."""
+"""Number of `Workers` that share each pool; the pool ends with the last of them."""
 
 
 class Workers:
-    """The calling thread and others, each with a model of its own for every class it has met.
+    """The calling thread and a pool of others, each with its own model of every class it steps.
 
     Args:
-        make_model: Makes a model of the class with this name for one thread.
-        threads: How many threads, the calling one included; None is one per core.
+        make_model: Makes one thread's model of the class with the given name.
+        threads: Number of threads, the calling one included; None is one per core.
     """
 
     def __init__(self, make_model: Callable[[str], SharedModel], threads: int | None = None) -> None:
@@ -112,22 +117,22 @@ class Workers:
         self._local = threading.local()
 
     def model(self, name: str) -> SharedModel:
-        """The calling thread's own model of a class."""
+        """Returns the calling thread's model of a class; makes it the first time."""
         models: dict[str, SharedModel] = self._local.__dict__.setdefault("models", {})
         if name not in models:
             models[name] = self._make_model(name)
         return models[name]
 
     def run(self, work: Callable[[_Item], None], items: Iterable[_Item]) -> None:
-        """Calls `work` for each item and waits; see `start`."""
+        """Has all threads call `work` for the items, and waits; see `start`."""
         self.start(work, items)()
 
     def start(self, work: Callable[[_Item], None], items: Iterable[_Item]) -> Callable[[], None]:
-        """Has the other threads call `work` for each item; one takes the next item as soon as it is done with one.
+        """Has the other threads call `work` for the items; a thread takes the next item as soon as it is free.
 
         Returns:
-            What the calling thread calls when it has time, to take items too and wait for the last. It raises the first
-            exception that was raised, after all threads have stopped.
+            Function for the calling thread, which works on remaining items and waits for the last. It raises the first
+            exception of any thread, after all of them have stopped.
         """
         queue = deque(items)
 
@@ -151,7 +156,7 @@ class Workers:
         return finish
 
     def close(self) -> None:
-        """Frees the models, and ends the other threads if nobody else steps on them."""
+        """Frees the models, and ends the other threads if no other engine uses them."""
         self._local = threading.local()
         if not self._closed:
             self._closed = True

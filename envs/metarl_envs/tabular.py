@@ -2,7 +2,7 @@
 
 A task draws, for each state and action, the mean reward from a normal distribution of mean 1 and variance 1, and the
 probabilities of the next state from a flat Dirichlet distribution. A reward is its mean plus standard normal noise.
-Every episode begins in state 0. A trial of n episodes of 10 steps is what the paper's table reports, n being 10 to 100.
+Every episode begins in state 0. The paper's table reports trials of n = 10 to 100 episodes of 10 steps.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
-from metarl_envs.streams import Streams
+from metarl_envs.random_blocks import RandomBlocks
 
 _NAME = "tabular"
 
@@ -25,12 +25,12 @@ class TabularMDP(TaskDistribution):
     """MDPs over a few states; a task's parameters are its mean rewards, then its transition probabilities, flat.
 
     Args:
-        states: How many states; the paper's are 10.
-        actions: How many actions; the paper's are 5.
-        horizon: Steps per episode; the paper's is 10.
-        num_train_tasks: How many training MDPs.
-        num_test_tasks: How many held-out MDPs.
-        seed: What the MDPs are drawn from.
+        states: Number of states; 10 in the paper.
+        actions: Number of actions; 5 in the paper.
+        horizon: Steps per episode; 10 in the paper.
+        num_train_tasks: Number of training MDPs.
+        num_test_tasks: Number of held-out MDPs.
+        seed: Seed of the drawn MDPs.
     """
 
     renderable: ClassVar[bool] = False
@@ -52,14 +52,14 @@ class TabularMDP(TaskDistribution):
         self.actions = actions
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> "TabularVectorEnv":
-        """A vector of environments, in this process: all of them step as one array operation."""
+        """Makes a vector of environments, which step in this process as one array operation."""
         if render_mode is not None:
             raise UserError("a tabular MDP has nothing to render")
         return TabularVectorEnv(num_envs, self.states, self.actions, self.horizon)
 
 
 class Model(NamedTuple):
-    """MDPs in the form that planning takes; the leading axes are the caller's."""
+    """MDPs in the form for planning, with any leading axes."""
 
     rewards: FloatArray
     """Mean rewards `(..., state, action)`."""
@@ -68,7 +68,7 @@ class Model(NamedTuple):
 
 
 def models(tasks: Sequence[Task], states: int, actions: int) -> Model:
-    """The MDPs that tasks stand for, with the leading axis `task`."""
+    """Reads the MDPs of tasks, with the leading axis `task`."""
     parameters = np.stack([task.parameters for task in tasks])
     pairs = states * actions
     rewards, transitions = parameters[:, :pairs], parameters[:, pairs:]
@@ -76,15 +76,17 @@ def models(tasks: Sequence[Task], states: int, actions: int) -> Model:
 
 
 def action_values(model: Model, horizon: int) -> FloatArray:
-    """The expected rewards until an episode's end of each action followed by the best ones: backward induction.
+    """Action values of the best strategy, by backward induction.
 
     Args:
         model: The MDPs, with any leading axes.
         horizon: Steps per episode.
 
     Returns:
-        Action values `(..., step, state, action)`; their maximum at step 0 in state 0 is the best return of an episode.
+        Expected sums of rewards until the episode's end, `(..., step, state, action)`. Their maximum at step 0 in state
+        0 is the best return of an episode.
     """
+    # Q_T-1(s, a) = r(s, a);  Q_t(s, a) = r(s, a) + sum_p P(p | s, a) max_b Q_t+1(p, b)
     values = [model.rewards]
     for _ in range(horizon - 1):
         following = values[-1].max(axis=-1)
@@ -93,14 +95,14 @@ def action_values(model: Model, horizon: int) -> FloatArray:
 
 
 class TabularVectorEnv(TaskVectorEnv):
-    """Tabular MDPs that observe their state one-hot; an action that the best strategy may choose is a success.
+    """Tabular MDPs with one-hot observations of the state; an action that a best strategy may choose is a success.
 
-    What environment `i` does depends on its own seed and actions only, not on the other environments.
+    The results of an environment depend on its own seed and actions only, not on the other environments.
 
     Args:
-        num_envs: How many environments.
-        states: How many states each has.
-        actions: How many actions each has.
+        num_envs: Number of environments.
+        states: Number of states of each.
+        actions: Number of actions of each.
         horizon: Steps after which an episode is truncated.
     """
 
@@ -114,8 +116,8 @@ class TabularVectorEnv(TaskVectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._index = np.arange(num_envs)
-        self._noise = Streams(num_envs, np.random.Generator.standard_normal)
-        self._moves = Streams(num_envs, np.random.Generator.random)
+        self._noise = RandomBlocks(num_envs, np.random.Generator.standard_normal)
+        self._moves = RandomBlocks(num_envs, np.random.Generator.random)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives environment `i` the MDP of `tasks[i]`, from the next `reset` on."""
@@ -135,7 +137,7 @@ class TabularVectorEnv(TaskVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """Puts every environment in state 0; a seed begins its streams of rewards and moves anew."""
+        """Puts every environment in state 0; a seed restarts its random rewards and moves."""
         for index, own_seed in enumerate(self._seed_each(seed)):
             if own_seed is not None:
                 noise, moves = np.random.default_rng(own_seed).spawn(2)
@@ -144,7 +146,7 @@ class TabularVectorEnv(TaskVectorEnv):
         model = models(self.tasks, self.states, self.actions)
         self._rewards = model.rewards
         self._bounds = model.transitions.cumsum(axis=-1)[..., :-1]
-        """A move goes to the state of the first bound that its random number is below, or to the last one."""
+        """Cumulated transition probabilities; a move goes to the first state whose bound exceeds its random number."""
         values = action_values(model, self.horizon)
         self._best = values >= values.max(axis=-1, keepdims=True)
         self._elapsed = 0
@@ -153,6 +155,7 @@ class TabularVectorEnv(TaskVectorEnv):
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """Takes an action in every MDP."""
+        # r ~ N(mean(s, a), 1);  s' = number of bounds of (s, a) that u ~ U(0, 1) reaches
         at = (self._index, self._state, self._in_action_space(actions))
         success = self._best[self._index, self._elapsed, *at[1:]]
         rewards = self._rewards[at] + self._noise.next()
@@ -179,7 +182,7 @@ def _observation_space(states: int) -> gym.spaces.Box:
 
 def _draw(rng: np.random.Generator, count: int, states: int, actions: int) -> list[Task]:
     tasks = []
-    for _ in range(count):  # one after the other, so that fewer are a prefix of more
+    for _ in range(count):  # one by one: a smaller count draws a prefix of a larger one
         rewards = rng.normal(1.0, 1.0, (states, actions))
         transitions = rng.dirichlet(np.ones(states), (states, actions))
         tasks.append(Task(_NAME, np.concatenate([rewards.ravel(), transitions.ravel()])))

@@ -1,4 +1,4 @@
-"""Checks that a task distribution keeps the contracts of `metarl_envs.core`: this package's families and one's own."""
+"""Checks that a task distribution keeps the contracts of `metarl_envs.core`, for this package's families and others."""
 
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -23,19 +23,19 @@ class _Step(NamedTuple):
 
 
 def check_distribution(distribution: TaskDistribution, num_envs: int = 3, render: bool = False) -> None:
-    """Plays a distribution's environments with random actions and checks what they return.
+    """Plays a distribution's environments with random actions and checks the results.
 
-    Checked are the splits and the drawing of meta-batches; shapes, dtypes, autoreset, truncation at the horizon and
-    infos; and that what an environment does depends on its task, seed and actions alone: not on other environments, nor
-    on what was played before.
+    Checks the splits and the drawing of meta-batches; shapes, dtypes, autoreset, truncation at the horizon and infos;
+    and that an environment's results depend on its task, seed and actions alone, neither on other environments nor on
+    earlier episodes.
 
     Args:
-        distribution: What to check; as cheap to play as it can be made, by a short horizon for example.
-        num_envs: How many environments to play at once, two or more.
-        render: Whether to draw a picture too.
+        distribution: The distribution to check; make it cheap to play, by a short horizon for example.
+        num_envs: Number of environments to play at once, two or more.
+        render: Draw a frame too.
 
     Raises:
-        AssertionError: If something is not as the contract says; the message names it.
+        AssertionError: If the contract is broken; the message names how.
     """
     _check_splits(distribution)
     _check_sampling(distribution)
@@ -53,7 +53,7 @@ def check_distribution(distribution: TaskDistribution, num_envs: int = 3, render
         _check_equal(first, _play(env, tasks, seeds[0], actions), "played again with the same tasks, seeds and actions")
     finally:
         env.close()
-        env.close()  # to close what is closed does nothing
+        env.close()  # closing twice must do no harm
     single = distribution.make_env(1)
     try:
         alone = _play(single, tasks[:1], seeds[:1], actions[:, :1])
@@ -116,7 +116,7 @@ def _check_refusals(env: TaskVectorEnv, tasks: list[Task]) -> None:
 
 
 def _random_actions(distribution: TaskDistribution, num_envs: int) -> npt.NDArray[Any]:
-    """Actions `(step, env, ...)` for one episode and the beginning of another."""
+    """Draws actions `(step, env, ...)` for one episode and the beginning of another."""
     space = deepcopy(distribution.action_space)
     space.seed(0)
     return np.array([[space.sample() for _ in range(num_envs)] for _ in range(distribution.horizon + 2)])
@@ -176,7 +176,7 @@ def _check_vector(array: Any, length: int, dtype: Any, what: str) -> None:
 
 
 def _first_env(step: _Step) -> _Step:
-    """What the step did to environment 0."""
+    """Part of a step that belongs to environment 0."""
     infos = {key: value[:1] for key, value in step.infos.items()}
     if "_final_obs" in infos and not infos["_final_obs"][0]:
         infos = {"success": infos["success"]}

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment, plus a function that applies a task to it, as a task distribution."""
+"""Task distributions over any Gymnasium environment, by a function that applies a task to it."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,9 +17,9 @@ Env = gym.Env[Any, Any]
 MakeSingle = Callable[[str | None], Env]
 """Makes one environment with a given render mode."""
 ApplyTask = Callable[[Env, Task], object]
-"""Turns an environment to a task; the environment is the one that `MakeSingle` returned."""
+"""Applies a task to an environment that `MakeSingle` returned."""
 Success = Callable[[Env, dict[str, Any]], bool]
-"""Whether the step just made solved the task, from the environment and the step's info."""
+"""Returns true if the step just made solved the task, from the environment and the step's info."""
 
 
 def info_success(env: Env, info: dict[str, Any]) -> bool:
@@ -30,18 +30,18 @@ def info_success(env: Env, info: dict[str, Any]) -> bool:
 class WrappedVectorEnv(TaskVectorEnv):
     """Steps single Gymnasium environments one after the other, in this process.
 
-    A task is applied once, at the first `reset` after `set_tasks` and before the environment's own `reset`: it should
-    change what the environment's `reset` keeps, such as an attribute that `reset` reads or the physics model. Actions
-    get the action space's dtype and are clipped to its bounds; observations become float64. An episode ends at
-    `horizon`, or earlier if the environment itself terminates or truncates it; the next one continues the
-    environment's own stream of random numbers.
+    A task is applied once, at the first `reset` after `set_tasks`, before the environment's own `reset`. It should
+    change something that the environment's `reset` keeps, such as an attribute that `reset` reads or the physics model.
+    Actions are converted to the action space's dtype and clipped to its bounds; observations become float64. An episode
+    ends at `horizon`, or earlier if the environment terminates or truncates it; the next one continues the
+    environment's random numbers.
 
     Args:
-        make_single: Makes one environment with the render mode it is given.
-        apply_task: Turns an environment to a task.
-        num_envs: How many environments.
+        make_single: Makes one environment with the given render mode.
+        apply_task: Applies a task to an environment.
+        num_envs: Number of environments.
         horizon: Steps after which an episode is truncated.
-        success: Tells whether a step solved the task; by default from the step's info, see `info_success`.
+        success: Returns true if a step solved the task; by default from the step's info, see `info_success`.
         render_mode: None, or "rgb_array" for `render`.
 
     Raises:
@@ -77,7 +77,7 @@ class WrappedVectorEnv(TaskVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """Begins a new episode in every environment, of the tasks set last; `options` go to each environment."""
+        """Begins a new episode of the last set task in every environment; passes `options` to each."""
         seeds = self._seed_each(seed)
         if self._apply_at_reset:
             for env, task in zip(self._envs, self.tasks, strict=True):
@@ -88,7 +88,7 @@ class WrappedVectorEnv(TaskVectorEnv):
         return np.asarray(observations, dtype=np.float64), {}
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
-        """Makes one step in every environment, one after the other."""
+        """Makes a step in every environment, one after the other."""
         observations, final_observations = np.zeros((2, self.num_envs, *self.single_observation_space.shape))
         rewards = np.zeros(self.num_envs)
         terminated, truncated, success = np.zeros((3, self.num_envs), dtype=np.bool_)
@@ -109,7 +109,7 @@ class WrappedVectorEnv(TaskVectorEnv):
         return observations, rewards, terminated, truncated, infos
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
-        """One frame `(height, width, 3)` per environment."""
+        """Draws one frame `(height, width, 3)` per environment."""
         return tuple(np.asarray(env.render(), dtype=np.uint8) for env in self._envs)
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -119,19 +119,19 @@ class WrappedVectorEnv(TaskVectorEnv):
 
 
 class WrappedDistribution(TaskDistribution):
-    """A task distribution over any Gymnasium environment; see `WrappedVectorEnv` for what the functions must do.
+    """Task distribution over any Gymnasium environment; `WrappedVectorEnv` describes what the functions must do.
 
     Args:
-        name: What results call it.
-        train_tasks: The tasks that meta-training draws from.
-        test_tasks: The held-out tasks.
-        make_single: Makes one environment with the render mode it is given (None or "rgb_array").
-        apply_task: Turns an environment to a task.
+        name: Name in results.
+        train_tasks: Tasks that meta-training draws from.
+        test_tasks: Held-out tasks.
+        make_single: Makes one environment with the given render mode (None or "rgb_array").
+        apply_task: Applies a task to an environment.
         horizon: Steps after which an episode is truncated.
-        success: Tells whether a step solved the task; by default from the step's info, see `info_success`.
+        success: Returns true if a step solved the task; by default from the step's info, see `info_success`.
 
     Raises:
-        UserError: If a split is empty or a task is in both, or the environment's spaces are not flat.
+        UserError: If a split is empty, a task is in both splits, or the environment's spaces are not flat.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class WrappedDistribution(TaskDistribution):
         self._make_shard = partial(WrappedVectorEnv, make_single, apply_task, horizon=horizon, success=success)
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
-        """A vector of environments, in parallel processes unless it renders."""
+        """Makes a vector of environments, in parallel processes unless it renders."""
         if render_mode is None:
             return ParallelVectorEnv(self._make_shard, num_envs)
         if render_mode not in self._render_modes:

@@ -111,14 +111,14 @@ class PhysicsImplementation:
 
     def _script(self, env: int, actions: FloatArray) -> _Script:
         task, data = self._engine.tasks[env], self._engine.simulation(env)
-        blueprint = self._engine._blueprints[task.name]
+        class_model = self._engine._class_models[task.name]
         positions, position = [], data.mocap_pos[0]
-        for move in np.clip(actions[:, :3], -1, 1) * blueprint.action_scale:
-            position = np.minimum(np.maximum(position + move, blueprint.mocap_low), blueprint.mocap_high)
+        for move in np.clip(actions[:, :3], -1, 1) * class_model.action_scale:
+            position = np.minimum(np.maximum(position + move, class_model.mocap_low), class_model.mocap_high)
             positions.append(position)
         efforts = np.stack([actions[:, 3], -actions[:, 3]], axis=1)
-        fields = blueprint.task_state(task).fields
-        return _Script(task.name, fields, data, blueprint.frame_skip, np.stack(positions), efforts)
+        fields = class_model.task_state(task).fields
+        return _Script(task.name, fields, data, class_model.frame_skip, np.stack(positions), efforts)
 
     def play(self) -> dict[str, float]:
         """Plays an episode in each environment; returns its seconds as `all`."""

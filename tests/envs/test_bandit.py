@@ -1,4 +1,7 @@
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from metarl_envs.bandit import Bandit, BanditVectorEnv
@@ -7,7 +10,7 @@ from metarl_envs.errors import UserError
 from metarl_envs.testing import check_distribution
 
 
-def env_for(*means, seed=0):
+def env_for(*means: Any, seed: int | list[int] = 0) -> BanditVectorEnv:
     env = BanditVectorEnv(len(means), len(means[0]))
     env.set_tasks([Task("bandit", arms) for arms in means])
     env.reset(seed=seed)
@@ -15,7 +18,7 @@ def env_for(*means, seed=0):
 
 
 @pytest.mark.parametrize("arms", [1, 2, 5])
-def test_keeps_the_contract(arms) -> None:
+def test_keeps_the_contract(arms: int) -> None:
     check_distribution(Bandit(arms, num_train_tasks=50, num_test_tasks=5))
 
 
@@ -45,7 +48,7 @@ def test_arms_pay_at_the_rate_of_their_means() -> None:
         np.testing.assert_allclose(paid / pulls, means[:, arm], atol=0.03)  # four standard errors
 
 
-def rewards_of(env, pulls):
+def rewards_of(env: BanditVectorEnv, pulls: int) -> npt.NDArray[Any]:
     arms = np.arange(pulls) % 2
     return np.array([env.step(np.full(env.num_envs, arm))[1] for arm in arms])
 

@@ -4,8 +4,11 @@ import importlib
 import re
 import tomllib
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import yaml
 
@@ -15,12 +18,12 @@ from metarl_envs.wrapped import WrappedDistribution
 PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-tasks.md"
 
 
-def blocks(language):
+def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The example as an installed package with the entry point that the page shows."""
     package, info = tmp_path / "my_package", tmp_path / "my_package-1.0.dist-info"
     package.mkdir()
@@ -34,11 +37,11 @@ def module(tmp_path, monkeypatch):
     return importlib.import_module("my_package.tasks")
 
 
-def test_the_example_keeps_the_contract_by_the_pages_own_check(module) -> None:
+def test_the_example_keeps_the_contract_by_the_pages_own_check(module: Any) -> None:
     exec(blocks("python")[1], {"my_reacher": module.my_reacher})
 
 
-def test_the_pages_run_configuration_makes_the_family(module) -> None:
+def test_the_pages_run_configuration_makes_the_family(module: Any) -> None:
     settings = yaml.safe_load(blocks("yaml")[0])["tasks"]
     assert settings["kind"] == "registered"
     family = registry.make(settings["id"], **settings["options"])
@@ -46,7 +49,7 @@ def test_the_pages_run_configuration_makes_the_family(module) -> None:
     assert (len(family.train_tasks), len(family.test_tasks)) == (100, 40)
 
 
-def play_alone(module, target):
+def play_alone(module: Any, target: list[float]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Observations, rewards and true target positions of an episode and the beginning of the next."""
     env = module.HiddenTarget()
     env.target = np.array(target)
@@ -60,7 +63,7 @@ def play_alone(module, target):
     return np.array(observations), np.array(rewards), np.array(targets)
 
 
-def test_the_target_is_the_task_and_is_hidden(module) -> None:
+def test_the_target_is_the_task_and_is_hidden(module: Any) -> None:
     near, far = play_alone(module, [0.1, 0.05]), play_alone(module, [-0.1, 0.0])
     np.testing.assert_allclose(near[2], [[0.1, 0.05]] * 10, atol=1e-9)
     np.testing.assert_allclose(far[2], [[-0.1, 0.0]] * 10, atol=1e-9)
@@ -68,7 +71,7 @@ def test_the_target_is_the_task_and_is_hidden(module) -> None:
     assert np.all(near[1] > far[1])  # ... but the arm starts on the side of the near one, and the reward tells
 
 
-def test_success_is_a_fingertip_at_the_target(module) -> None:
+def test_success_is_a_fingertip_at_the_target(module: Any) -> None:
     family = module.my_reacher(num_train_tasks=1, num_test_tasks=1)
     assert not family._make_shard.keywords["success"](None, {"reward_dist": -0.03})
     assert family._make_shard.keywords["success"](None, {"reward_dist": -0.01})

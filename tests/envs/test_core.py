@@ -1,6 +1,8 @@
 import copy
 import hashlib
 import struct
+from collections.abc import Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarl_envs.core import Task, TaskDistribution, draw_balanced
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv, draw_balanced
 from metarl_envs.errors import UserError, unknown
 from metarl_envs.navigation import NavigationVectorEnv
 
@@ -17,15 +19,17 @@ parameters = st.lists(numbers, max_size=4)
 
 
 class Family(TaskDistribution):
-    def __init__(self, train_tasks, test_tasks, horizon=10, held_out=True):
+    def __init__(
+        self, train_tasks: Sequence[Task], test_tasks: Sequence[Task], horizon: int = 10, held_out: bool = True
+    ) -> None:
         box = gym.spaces.Box(-1, 1, (2,), np.float64)
         super().__init__("family", train_tasks, test_tasks, box, box, horizon, held_out)
 
-    def make_env(self, num_envs, render_mode=None):
+    def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
         raise NotImplementedError
 
 
-def tasks_of(sizes):
+def tasks_of(sizes: Sequence[int]) -> list[Task]:
     return [Task(f"class-{name}", [goal]) for name, size in enumerate(sizes) for goal in range(size)]
 
 
@@ -33,7 +37,7 @@ HELD_OUT = [Task("held-out", [0])]
 
 
 @given(st.text(max_size=5), parameters)
-def test_equal_tasks_have_equal_ids_and_hashes(name, values) -> None:
+def test_equal_tasks_have_equal_ids_and_hashes(name: str, values: list[float]) -> None:
     one, other = Task(name, values), Task(name, np.array(values))
     assert one == other
     assert one.id == other.id
@@ -42,7 +46,9 @@ def test_equal_tasks_have_equal_ids_and_hashes(name, values) -> None:
 
 
 @given(st.text(max_size=5), st.text(max_size=5), parameters, parameters)
-def test_a_task_is_its_name_and_the_bits_of_its_parameters(name, other_name, values, other_values) -> None:
+def test_a_task_is_its_name_and_the_bits_of_its_parameters(
+    name: str, other_name: str, values: list[float], other_values: list[float]
+) -> None:
     same = name == other_name and struct.pack(f"{len(values)}d", *values) == struct.pack(
         f"{len(other_values)}d", *other_values
     )
@@ -69,7 +75,7 @@ def test_a_task_cannot_be_changed() -> None:
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.data())
-def test_sample_is_without_repeats_balanced_and_from_training_only(sizes, data) -> None:
+def test_sample_is_without_repeats_balanced_and_from_training_only(sizes: list[int], data: st.DataObject) -> None:
     family = Family(tasks_of(sizes), HELD_OUT)
     count = data.draw(st.integers(0, sum(sizes)))
     seed = data.draw(st.integers(0, 2**32))
@@ -135,7 +141,7 @@ def test_fingerprint_tells_splits_and_order() -> None:
     ("seed", "expected"),
     [(None, [None, None]), (7, [7, 8]), ([3, None], [3, None])],
 )
-def test_seeds_are_spread_over_environments(seed, expected) -> None:
+def test_seeds_are_spread_over_environments(seed: Any, expected: Any) -> None:
     env = NavigationVectorEnv(2, horizon=1)
     env.set_tasks([Task("navigation", [0.0, 0.1])] * 2)
     assert env._seed_each(seed) == expected

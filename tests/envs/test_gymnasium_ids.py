@@ -2,18 +2,20 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
+import metarl_envs
 from metarl_envs import registry
 from metarl_envs.core import TaskVectorEnv
 from metarl_envs.errors import UserError
 
 
-def make(name, **options):
+def make(name: str, **options: Any) -> Any:
     env = gymnasium.make_vec(name, **options)
     assert isinstance(env.unwrapped, TaskVectorEnv)
     return env
@@ -26,7 +28,7 @@ def test_every_family_has_both_splits() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_tasks_are_those_of_the_split_and_set_already(split) -> None:
+def test_tasks_are_those_of_the_split_and_set_already(split: str) -> None:
     env = make(f"metarl/Navigation-{split}-v0", num_envs=3)
     family = metarl_envs.make("navigation")
     assert set(env.unwrapped.tasks) <= set(family.train_tasks if split == "train" else family.test_tasks)
@@ -61,7 +63,7 @@ def test_gymnasium_imports_the_package_named_in_front() -> None:
 
 
 def test_gymnasiums_statistics_wrapper_works_on_top() -> None:
-    env = RecordEpisodeStatistics(make("metarl/Navigation-train-v0", num_envs=3, horizon=4))
+    env: Any = RecordEpisodeStatistics(make("metarl/Navigation-train-v0", num_envs=3, horizon=4))
     env.reset(seed=0)
     goals = np.array([task.parameters for task in env.unwrapped.tasks])
     for _ in range(8):

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -19,24 +21,26 @@ from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 from metarl_envs.locomotion import FAMILIES, Locomotion, LocomotionVectorEnv
 from metarl_envs.locomotion import engine as engine_module
-from metarl_envs.simulation import STATE
+from metarl_envs.simulation import STATE, Simulation
 from metarl_envs.testing import check_distribution
 
 ROOT = Path(__file__).parents[2]
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
 
-def make(name, tasks, horizon=20, threads=1, render_mode=None):
+def make(
+    name: str, tasks: Any, horizon: int = 20, threads: int | None = 1, render_mode: str | None = None
+) -> LocomotionVectorEnv:
     env = LocomotionVectorEnv(FAMILIES[name](), len(tasks), horizon, threads, render_mode)
     env.set_tasks([Task(name, parameters) for parameters in tasks])
     return env
 
 
-def towards(angle, info):
-    return np.cos(angle) * info["x_velocity"] + np.sin(angle) * info["y_velocity"]
+def towards(angle: float, info: dict[str, Any]) -> float:
+    return float(np.cos(angle) * info["x_velocity"] + np.sin(angle) * info["y_velocity"])
 
 
-def physics(robot, factors):
+def physics(robot: Any, factors: Any) -> Any:
     """Changes Gymnasium's model as the task says, field by field."""
     model = robot.unwrapped.model
     model.body_mass[:] *= factors[: model.nbody]
@@ -47,7 +51,7 @@ def physics(robot, factors):
 
 
 # Gymnasium's environment for a task, and the paper's reward from what that environment says of a step.
-REFERENCES = {
+REFERENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "HalfCheetahDir": (
         lambda task: HalfCheetahEnv(ctrl_cost_weight=0.05),
         lambda task, info, env: task[0] * info["x_velocity"] + info["reward_ctrl"],
@@ -91,7 +95,7 @@ REFERENCES = {
 
 
 @every_family
-def test_robots_equal_gymnasiums_over_autoresets(name) -> None:
+def test_robots_equal_gymnasiums_over_autoresets(name: str) -> None:
     num_envs, horizon, steps = 5, 40, 100
     distribution = Locomotion(name, horizon=horizon)
     tasks = [(distribution.train_tasks * 3)[index].parameters for index in range(num_envs)]
@@ -128,7 +132,7 @@ def test_robots_equal_gymnasiums_over_autoresets(name) -> None:
 
 
 @every_family
-def test_keeps_the_contract(name) -> None:
+def test_keeps_the_contract(name: str) -> None:
     check_distribution(Locomotion(name, horizon=12))
 
 
@@ -141,7 +145,7 @@ def test_actions_are_clipped_before_they_cost() -> None:
 
 
 @pytest.mark.parametrize("name", ["HopperRandParams", "Walker2dRandParams"])
-def test_one_environments_physics_does_not_leak_into_anothers_on_the_same_thread(name) -> None:
+def test_one_environments_physics_does_not_leak_into_anothers_on_the_same_thread(name: str) -> None:
     family = FAMILIES[name]()
     plain = np.ones(len(family.draw(np.random.default_rng(0), 1)[0]))
     heavy = np.concatenate([np.full(family.model.nbody, 3.0), plain[family.model.nbody :]])
@@ -201,9 +205,9 @@ def test_diverged_physics_ends_the_episode_and_leaves_evidence() -> None:
         np.testing.assert_array_equal(data.qpos, good)
 
 
-def test_a_state_that_only_the_next_step_would_find_bad_counts_as_diverged(monkeypatch) -> None:
-    class Late(engine_module.Simulation):
-        def has_diverged(self):
+def test_a_state_that_only_the_next_step_would_find_bad_counts_as_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(Simulation):
+        def has_diverged(self) -> bool:
             self.data.qpos[2] = self.data.qvel[0] = np.nan  # by the last physics step
             return super().has_diverged()
 
@@ -223,11 +227,11 @@ def test_a_state_that_only_the_next_step_would_find_bad_counts_as_diverged(monke
         ("Walker2dVel", [[0.0], [0.1], [3.0]], [False, False, False]),  # it falls before the horizon
     ],
 )
-def test_success_is_said_at_the_horizon_of_the_whole_episode(name, tasks, expected) -> None:
+def test_success_is_said_at_the_horizon_of_the_whole_episode(name: str, tasks: Any, expected: Any) -> None:
     horizon = 150
     with closing(make(name, tasks, horizon)) as env:
         env.reset(seed=0)
-        said = np.array([env.step(np.zeros(env.action_space.shape))[-1]["success"] for _ in range(horizon)])
+        said = np.array([env.step(np.zeros(env.action_space.shape or ()))[-1]["success"] for _ in range(horizon)])
     assert not said[:-1].any()
     assert said[-1].tolist() == expected
 
@@ -251,7 +255,7 @@ def test_tasks_of_others_are_refused() -> None:
         env.set_tasks([Task("HopperRandParams", np.zeros(41))])
 
 
-def test_pictures_show_every_robot_and_the_goal(monkeypatch) -> None:
+def test_pictures_show_every_robot_and_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
     with closing(make("AntGoal", [[2.0, 0.0], [-2.0, 0.0]], render_mode="rgb_array")) as env:
         env.reset(seed=[0, 0])

@@ -1,8 +1,10 @@
 """Tasks are drawn as the papers say, and rewards are the same for any array library."""
 
 import typing
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from scipy import stats
@@ -11,14 +13,14 @@ from metarl.config import LocomotionTasks
 from metarl_envs import registry
 from metarl_envs.errors import UserError
 from metarl_envs.locomotion import FAMILIES, Locomotion
-from metarl_envs.locomotion.family import Motion, keeps_to
+from metarl_envs.locomotion.family import Motion, matches_speed
 
 
-def parameters(name, count=3000):
+def parameters(name: str, count: int = 3000) -> npt.NDArray[Any]:
     return np.stack([task.parameters for task in Locomotion(name, num_train_tasks=count).train_tasks])
 
 
-def assert_uniform(values, low, high):
+def assert_uniform(values: npt.NDArray[Any], low: float, high: float) -> None:
     assert low <= values.min()
     assert values.max() <= high
     assert stats.kstest(values, "uniform", (low, high - low)).pvalue > 1e-3
@@ -28,7 +30,7 @@ def assert_uniform(values, low, high):
     ("name", "high"),
     [("HalfCheetahVel", 2.0), ("Walker2dVel", 10.0), ("AntDir", 2 * np.pi), ("HumanoidDir", 2 * np.pi)],
 )
-def test_speeds_and_angles_are_uniform(name, high) -> None:
+def test_speeds_and_angles_are_uniform(name: str, high: float) -> None:
     drawn = parameters(name)
     assert drawn.shape == (3000, 1)
     assert_uniform(drawn[:, 0], 0.0, high)
@@ -41,7 +43,7 @@ def test_goals_are_uniform_in_a_disc() -> None:
 
 
 @pytest.mark.parametrize(("name", "bodies", "joints"), [("HopperRandParams", 5, 6), ("Walker2dRandParams", 8, 9)])
-def test_physics_is_log_uniform_factor_by_factor(name, bodies, joints) -> None:
+def test_physics_is_log_uniform_factor_by_factor(name: str, bodies: int, joints: int) -> None:
     factors = parameters(name, 500)
     geoms = bodies  # one for each link, and the floor
     assert factors.shape == (500, bodies + 3 * bodies + joints + 3 * geoms)
@@ -52,7 +54,7 @@ def test_physics_is_log_uniform_factor_by_factor(name, bodies, joints) -> None:
 
 
 @pytest.mark.parametrize("name", ["HopperRandParams", "Walker2dRandParams"])
-def test_factors_go_to_their_fields(name) -> None:
+def test_factors_go_to_their_fields(name: str) -> None:
     family = FAMILIES[name]()
     model = family.model
     sizes = {"body_mass": model.nbody, "body_inertia": 3 * model.nbody, "dof_damping": model.nv}
@@ -104,13 +106,13 @@ def test_success_of_directions_and_speeds() -> None:
     for name in ("AntDir", "HumanoidDir"):
         assert FAMILIES[name]().succeeded(up, velocities, None).tolist() == [True, False, False, True]
     speeds = np.array([0.09, 0.11, 5.4, 5.6, 4.4])
-    assert keeps_to(np.array([0.0, 0.0, 5.0, 5.0, 5.0]), speeds).tolist() == [True, False, True, False, False]
+    assert matches_speed(np.array([0.0, 0.0, 5.0, 5.0, 5.0]), speeds).tolist() == [True, False, True, False, False]
     for name in ("HopperRandParams", "Walker2dRandParams"):
         assert FAMILIES[name]().succeeded(None, np.array([[0.6], [-0.6]]), None).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_observations_rewards_and_success_are_the_same_in_torch(name) -> None:
+def test_observations_rewards_and_success_are_the_same_in_torch(name: str) -> None:
     family = FAMILIES[name]()
     rng = np.random.default_rng(0)
     envs = 6
@@ -148,8 +150,8 @@ def test_all_lists_of_families_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_registry_and_configuration_make_the_same_tasks(name) -> None:
+def test_registry_and_configuration_make_the_same_tasks(name: str) -> None:
     registered = registry.make(name, horizon=9, seed=3)
-    configured = LocomotionTasks(family=name, horizon=9, seed=3).build()
+    configured = LocomotionTasks.model_validate({"family": name, "horizon": 9, "seed": 3}).build()
     assert registered.fingerprint == configured.fingerprint
     assert (registered.name, registered.horizon, configured.horizon) == (name, 9, 9)

@@ -1,6 +1,7 @@
 """Observations and rewards are array code: PyTorch tensors give what NumPy arrays give."""
 
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,12 +9,12 @@ import torch
 
 from metarl_envs.metaworld import TASK_NAMES, MetaWorld
 from metarl_envs.metaworld.engine import MetaWorldEngine
-from metarl_envs.metaworld.observing import observe
+from metarl_envs.metaworld.observations import observe
 from metarl_envs.metaworld.snapshot import Snapshot
 
 
 def as_torch(s: Snapshot) -> Snapshot:
-    def convert(values):
+    def convert(values: Any) -> torch.Tensor:
         return torch.from_numpy(np.array(values))
 
     return Snapshot(
@@ -26,7 +27,7 @@ def as_torch(s: Snapshot) -> Snapshot:
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
-def test_tensors_give_what_arrays_give(name) -> None:
+def test_tensors_give_what_arrays_give(name: str) -> None:
     tasks = MetaWorld("ML1", task=name, seed=3).train_tasks[:3]
     rng = np.random.default_rng(0)
     with closing(MetaWorldEngine(3, grasp_success=True)) as engine:

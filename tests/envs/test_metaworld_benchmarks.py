@@ -2,7 +2,10 @@ import logging
 import os
 import pickle
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import metaworld
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
+from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 from metarl_envs.metaworld import BENCHMARKS, TASK_NAMES, MetaWorld, ReferenceVectorEnv
 from metarl_envs.metaworld.reference import encode
@@ -19,7 +23,7 @@ OTHER = ["drawer-open-v3", "door-close-v3", "shelf-place-v3", "sweep-into-v3", "
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _surroundings(tmp_path_factory):
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
@@ -27,28 +31,28 @@ def _surroundings(tmp_path_factory):
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of this test's own, and two goals per class to be quick."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(metaworld, "_N_GOALS", 2)
     return tmp_path
 
 
-def decoded(tasks):
+def decoded(tasks: Any) -> list[tuple[str, list[float]]]:
     return [(task.env_name, pickle.loads(task.data)["rand_vec"].tolist()) for task in tasks]
 
 
-def plain(tasks):
+def plain(tasks: Sequence[Task]) -> list[tuple[str, list[float]]]:
     return [(task.name, task.parameters.tolist()) for task in tasks]
 
 
-def names(tasks):
+def names(tasks: Sequence[Task]) -> Counter[str]:
     return Counter(task.name for task in tasks)
 
 
 def test_ml1_has_the_goals_that_metaworld_draws() -> None:
     ours = MetaWorld("ML1", task="push-v3", seed=3)
-    theirs = metaworld.ML1("push-v3", seed=3)
+    theirs = metaworld.ML1("push-v3", seed=3)  # type: ignore[no-untyped-call]
     assert plain(ours.train_tasks) == decoded(theirs.train_tasks)
     assert plain(ours.test_tasks) == decoded(theirs.test_tasks)
     assert names(ours.train_tasks) == names(ours.test_tasks) == {"push-v3": 50}
@@ -56,7 +60,7 @@ def test_ml1_has_the_goals_that_metaworld_draws() -> None:
     assert ours.horizon == 500
 
 
-def test_custom_has_the_goals_that_metaworld_draws(cache) -> None:
+def test_custom_has_the_goals_that_metaworld_draws(cache: Path) -> None:
     train, test = ["window-open-v3", "reach-v3"], ["door-open-v3"]
     ours = MetaWorld("custom", train=train, test=test, seed=7)
     theirs = metaworld.CustomML(train, test, seed=7)
@@ -67,7 +71,7 @@ def test_custom_has_the_goals_that_metaworld_draws(cache) -> None:
 
 
 @pytest.mark.parametrize("task", ["reach-v3", "door-open-v3", "window-close-v3"])
-def test_ml1_holds_out_other_goals(task) -> None:
+def test_ml1_holds_out_other_goals(task: Any) -> None:
     distribution = MetaWorld("ML1", task=task)
     train, test = (
         {tuple(task.parameters) for task in tasks} for tasks in (distribution.train_tasks, distribution.test_tasks)
@@ -76,7 +80,7 @@ def test_ml1_holds_out_other_goals(task) -> None:
     assert not train & test
 
 
-def test_ml10_holds_out_other_classes(cache) -> None:
+def test_ml10_holds_out_other_classes(cache: Path) -> None:
     distribution = MetaWorld("ML10")
     assert names(distribution.test_tasks) == dict.fromkeys(OTHER, 2)
     assert len(names(distribution.train_tasks)) == 10
@@ -85,7 +89,9 @@ def test_ml10_holds_out_other_classes(cache) -> None:
     assert distribution.excluded == ()
 
 
-def test_ml25_leaves_the_class_it_trains_on_out_of_its_test_split(cache, caplog) -> None:
+def test_ml25_leaves_the_class_it_trains_on_out_of_its_test_split(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         distribution = MetaWorld("ML25")
     assert distribution.excluded == ("basketball-v3",)
@@ -95,8 +101,8 @@ def test_ml25_leaves_the_class_it_trains_on_out_of_its_test_split(cache, caplog)
     assert [*names(distribution.test_tasks)] == ["door-close-v3", "shelf-place-v3", "sweep-v3", "button-press-v3"]
 
 
-def test_the_seed_alone_chooses_the_goals(cache) -> None:
-    def make(seed):
+def test_the_seed_alone_chooses_the_goals(cache: Path) -> None:
+    def make(seed: int) -> MetaWorld:
         return MetaWorld("ML1", task="reach-v3", seed=seed)
 
     cold, warm, other = make(4), make(4), make(5)
@@ -105,12 +111,13 @@ def test_the_seed_alone_chooses_the_goals(cache) -> None:
     assert set(cold.test_tasks) == set(other.train_tasks)  # Meta-World's way, and why seeds are not to be mixed
 
 
-def global_random_state():
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002  (the one that must not change)
+def global_random_state() -> Any:
+    state: Any = np.random.get_state()  # noqa: NPY002  (the one that must not change)
+    name, keys, *rest = state
     return name, keys.tolist(), rest
 
 
-def test_numpys_global_random_numbers_are_left_alone(cache) -> None:
+def test_numpys_global_random_numbers_are_left_alone(cache: Path) -> None:
     before = global_random_state()
     env = MetaWorld("ML1", task="reach-v3", seed=1).make_env(1, render_mode="rgb_array")
     env.set_tasks(MetaWorld("ML1", task="reach-v3", seed=1).train_tasks[:1])
@@ -120,11 +127,11 @@ def test_numpys_global_random_numbers_are_left_alone(cache) -> None:
     assert global_random_state() == before
 
 
-def refuse(*_, **__):
+def refuse(*_: Any, **__: Any) -> None:
     raise AssertionError("drawn again")
 
 
-def test_goals_are_drawn_once(cache, monkeypatch) -> None:
+def test_goals_are_drawn_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = MetaWorld("ML1", task="reach-v3")
     monkeypatch.setattr(metaworld, "ML1", refuse)
     assert MetaWorld("ML1", task="reach-v3").fingerprint == first.fingerprint
@@ -139,13 +146,13 @@ def test_goals_are_drawn_once(cache, monkeypatch) -> None:
         MetaWorld("ML1", task="reach-v3")
 
 
-def flip(file):
+def flip(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "flipped": flip,
     "cut": lambda file: file.write_bytes(file.read_bytes()[:-9]),
     "emptied": lambda file: file.write_bytes(b""),
@@ -153,7 +160,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_drawn_anew(cache, damage) -> None:
+def test_a_damaged_cache_is_drawn_anew(cache: Path, damage: str) -> None:
     first = MetaWorld("ML1", task="reach-v3")
     (file,) = (path for path in cache.rglob("*") if path.is_file())
     intact = file.read_bytes()
@@ -162,15 +169,15 @@ def test_a_damaged_cache_is_drawn_anew(cache, damage) -> None:
     assert file.read_bytes() == intact
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(cache, monkeypatch) -> None:
+def test_a_cache_that_cannot_be_written_does_no_harm(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = MetaWorld("ML1", task="reach-v3")
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     assert MetaWorld("ML1", task="reach-v3").fingerprint == first.fingerprint
 
 
-def test_a_failed_write_leaves_nothing_behind(cache, monkeypatch) -> None:
-    def full(*_):
+def test_a_failed_write_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("metarl_envs.metaworld.goals.os.replace", full)
@@ -201,7 +208,9 @@ def test_a_failed_write_leaves_nothing_behind(cache, monkeypatch) -> None:
         ({"benchmark": "ML10", "seed": 2**32 - 1}, "seed must be 0 to 4294967294, not 4294967295"),
     ],
 )
-def test_a_users_mistake_is_told_in_one_line(arguments, complaint, monkeypatch) -> None:
+def test_a_users_mistake_is_told_in_one_line(
+    arguments: dict[str, Any], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("metarl_envs.metaworld.benchmarks.benchmark_tasks", refuse)  # told before any work is done
     with pytest.raises(UserError) as error:
         MetaWorld(**arguments)
@@ -215,7 +224,7 @@ def test_names() -> None:
     assert BENCHMARKS == ("ML1", "ML10", "ML25", "ML45", "custom")
 
 
-def test_the_reference_engine_plays_either_version_of_the_rewards(cache) -> None:
+def test_the_reference_engine_plays_either_version_of_the_rewards(cache: Path) -> None:
     rewards = {}
     for version in ("v1", "v2"):
         distribution = MetaWorld("ML1", task="push-v3", horizon=4, engine="reference", reward=version)
@@ -231,9 +240,10 @@ def test_the_reference_engine_plays_either_version_of_the_rewards(cache) -> None
     assert rewards["v1"] != rewards["v2"]
 
 
-def test_parallel_environments_play_like_the_reference(cache) -> None:
-    classes = {"train": ["reach-v3", "push-v3"], "test": ["door-open-v3"]}
-    distribution = MetaWorld("custom", **classes, horizon=4, engine="reference")
+def test_parallel_environments_play_like_the_reference(cache: Path) -> None:
+    distribution = MetaWorld(
+        "custom", train=["reach-v3", "push-v3"], test=["door-open-v3"], horizon=4, engine="reference"
+    )
     tasks = [distribution.train_tasks[0], distribution.train_tasks[2], distribution.test_tasks[0]]
     reference, parallel = ReferenceVectorEnv(3, horizon=4), distribution.make_env(3)
     actions = np.random.default_rng(0).uniform(-1, 1, (6, 3, 4)).astype(np.float32)
@@ -252,13 +262,13 @@ def test_parallel_environments_play_like_the_reference(cache) -> None:
         reference.close()
 
 
-def test_the_contracts_are_kept(cache) -> None:
+def test_the_contracts_are_kept(cache: Path) -> None:
     distribution = MetaWorld("custom", train=["reach-v3", "push-v3"], test=["door-open-v3"], horizon=4)
     check_distribution(distribution, num_envs=3, render=True)
 
 
-def test_gymnasium_makes_it(cache) -> None:
-    env = gym.make_vec("metarl/ML1-test-v0", num_envs=2, env_name="push-v3", horizon=3)
+def test_gymnasium_makes_it(cache: Path) -> None:
+    env: Any = gym.make_vec("metarl/ML1-test-v0", num_envs=2, env_name="push-v3", horizon=3)
     try:
         assert set(env.unwrapped.tasks) <= set(MetaWorld("ML1", task="push-v3", horizon=3).test_tasks)
         assert env.reset(seed=0)[0].shape == (2, 39)
@@ -267,7 +277,7 @@ def test_gymnasium_makes_it(cache) -> None:
         env.close()
 
 
-def test_only_a_single_environment_is_drawn(cache) -> None:
+def test_only_a_single_environment_is_drawn(cache: Path) -> None:
     distribution = MetaWorld("ML1", task="reach-v3")
     with pytest.raises(UserError, match="num_envs must be 1, not 2"):
         distribution.make_env(2, render_mode="rgb_array")
@@ -275,6 +285,6 @@ def test_only_a_single_environment_is_drawn(cache) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_every_ml1_has_fifty_goals_in_each_split(task) -> None:
+def test_every_ml1_has_fifty_goals_in_each_split(task: Any) -> None:
     distribution = MetaWorld("ML1", task=task)
     assert len({*distribution.train_tasks, *distribution.test_tasks}) == 100

@@ -1,13 +1,17 @@
 """The engine is Meta-World: the same numbers as its own environment objects, and a guard that they do not have."""
 
 import gc
+from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from metarl_envs.core import Task
+from metarl_envs.core import Task, TaskVectorEnv
 from metarl_envs.divergence import Divergence
 from metarl_envs.errors import UserError
 from metarl_envs.metaworld import TASK_NAMES, MetaWorld
@@ -19,7 +23,7 @@ from metarl_envs.simulation import STATE
 from metarl_envs.testing import check_distribution
 
 
-def tasks_of(name, count):
+def tasks_of(name: str, count: int) -> list[Task]:
     return list(MetaWorld("ML1", task=name, seed=3).train_tasks[:count])
 
 
@@ -28,12 +32,12 @@ def test_all_classes_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
-def test_engine_equals_meta_world(name) -> None:
+def test_engine_equals_meta_world(name: str) -> None:
     largest, _ = compare(tasks_of(name, 1), steps=150, drives=("expert", "random"))
     assert violations(largest) == []
 
 
-def play(env, tasks, steps, seed=0):
+def play(env: TaskVectorEnv, tasks: Sequence[Task], steps: int, seed: int = 0) -> list[npt.NDArray[Any]]:
     rng = np.random.default_rng(seed)
     with closing(env):
         env.set_tasks(tasks)
@@ -64,7 +68,7 @@ def test_two_engines_stepping_at_once_do_what_each_does_alone() -> None:
         for env, each in pairs:
             env.set_tasks(each)
             env.reset()
-        together = [[], []]
+        together: list[list[Any]] = [[], []]
         for now in zip(*actions, strict=True):
             for env, action in zip((first, second), now, strict=True):
                 env.send(action)
@@ -90,7 +94,7 @@ def test_environments_can_be_given_other_tasks_and_classes() -> None:
 
 
 @pytest.mark.parametrize("engine", ["native", "reference"])
-def test_both_engines_keep_the_contract(engine) -> None:
+def test_both_engines_keep_the_contract(engine: Any) -> None:
     check_distribution(MetaWorld("ML1", task="reach-v3", horizon=12, engine=engine))
 
 
@@ -99,7 +103,7 @@ def test_both_engines_give_the_same_tasks() -> None:
     assert native.fingerprint == reference.fingerprint
 
 
-def test_diverged_physics_ends_the_episode_and_leaves_evidence(tmp_path) -> None:
+def test_diverged_physics_ends_the_episode_and_leaves_evidence(tmp_path: Path) -> None:
     tasks = tasks_of("push-v3", 3)
     with closing(MetaWorldEngine(3, horizon=20, threads=2)) as env:
         env.set_tasks(tasks)
@@ -174,12 +178,14 @@ def test_threads_end_with_the_environment() -> None:
     assert threading.active_count() == before
 
 
-def test_what_goes_wrong_on_another_thread_is_raised_when_the_step_is_waited_for(monkeypatch) -> None:
+def test_what_goes_wrong_on_another_thread_is_raised_when_the_step_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with closing(MetaWorldEngine(2, threads=2)) as env:
         env.set_tasks(tasks_of("reach-v3", 2))
         env.reset()
 
-        def broken(*_):
+        def broken(*_: Any) -> None:
             raise ZeroDivisionError("no gravity today")
 
         monkeypatch.setattr(env.groups[0], "advance", broken)

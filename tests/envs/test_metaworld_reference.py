@@ -1,8 +1,11 @@
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import gymnasium as gym
 import metaworld
 import numpy as np
+import numpy.typing as npt
 import pytest
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
@@ -10,6 +13,7 @@ from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 from metarl_envs.metaworld import TASK_NAMES, MetaWorld, ReferenceVectorEnv
 
+Make = Callable[..., ReferenceVectorEnv]
 REACH = Task("reach-v3", [0.0, 0.65, 0.02, 0.05, 0.85, 0.1])
 SAME_START = Task("reach-v3", [0.0, 0.65, 0.02, -0.08, 0.82, 0.25])
 PUSH = Task("push-v3", [0.0, 0.65, 0.02, 0.08, 0.85, 0.02])
@@ -17,7 +21,7 @@ DOOR = Task("door-open-v3", [0.05, 0.9, 0.15])
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _surroundings(tmp_path_factory):
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
@@ -25,10 +29,10 @@ def _surroundings(tmp_path_factory):
 
 
 @pytest.fixture
-def make():
+def make() -> Iterator[Make]:
     envs = []
 
-    def make(*args, **kwargs):
+    def make(*args: Any, **kwargs: Any) -> ReferenceVectorEnv:
         envs.append(ReferenceVectorEnv(*args, **kwargs))
         return envs[-1]
 
@@ -37,47 +41,49 @@ def make():
         env.close()
 
 
-def started(env, *tasks):
+def started(env: ReferenceVectorEnv, *tasks: Task) -> npt.NDArray[Any]:
     env.set_tasks(tasks)
     observations, infos = env.reset()
     assert infos == {}
     return observations
 
 
-def random_actions(steps, num_envs, seed=0):
+def random_actions(steps: int, num_envs: int, seed: int = 0) -> npt.NDArray[Any]:
     return np.random.default_rng(seed).uniform(-1, 1, (steps, num_envs, 4))
 
 
 class Raw:
     """Meta-World by itself: a fresh environment, a task of its own making, reset by hand."""
 
-    def __init__(self, benchmark, task):
+    def __init__(self, benchmark: metaworld.Benchmark, task: Any) -> None:
         self.env = benchmark.train_classes[task.env_name]()
         self.env.set_task(task)
 
-    def reset(self):
+    def reset(self) -> npt.NDArray[Any]:
         return self.env.reset()[0]
 
-    def play(self, actions):
+    def play(self, actions: npt.NDArray[Any]) -> list[Any]:
         return [self.env.step(action) for action in actions]
 
 
 @pytest.fixture(scope="module")
-def benchmark():
+def benchmark() -> metaworld.Benchmark:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metaworld, "_N_GOALS", 3)
         return metaworld.CustomML(["reach-v3", "push-v3", "door-open-v3", "peg-insert-side-v3"], ["sweep-v3"], seed=11)
 
 
 @pytest.fixture(scope="module")
-def ours():
+def ours() -> tuple[Task, ...]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metaworld, "_N_GOALS", 3)
         classes = ["reach-v3", "push-v3", "door-open-v3", "peg-insert-side-v3"]
         return MetaWorld("custom", train=classes, test=["sweep-v3"], seed=11).train_tasks
 
 
-def test_trajectories_are_metaworlds_own_bit_for_bit(make, benchmark, ours) -> None:
+def test_trajectories_are_metaworlds_own_bit_for_bit(
+    make: Make, benchmark: metaworld.Benchmark, ours: tuple[Task, ...]
+) -> None:
     horizon = 12
     env = make(3, horizon=horizon)
     # reach, push, door; then each environment plays another class, one class twice; then the first tasks again
@@ -104,7 +110,7 @@ def test_trajectories_are_metaworlds_own_bit_for_bit(make, benchmark, ours) -> N
                 assert infos["success"].dtype == np.bool_
 
 
-def test_the_goal_is_hidden(make) -> None:
+def test_the_goal_is_hidden(make: Make) -> None:
     env = make(2)
     observations = started(env, REACH, SAME_START)
     for action in random_actions(10, 1):
@@ -114,7 +120,7 @@ def test_the_goal_is_hidden(make) -> None:
     assert rewards[0] != rewards[1]
 
 
-def test_reaching_the_goal_is_a_success_and_goes_on(make) -> None:
+def test_reaching_the_goal_is_a_success_and_goes_on(make: Make) -> None:
     env = make(1)
     observations = started(env, REACH)
     solved = []
@@ -130,14 +136,14 @@ def test_reaching_the_goal_is_a_success_and_goes_on(make) -> None:
     assert rewards[0] == pytest.approx(10)
 
 
-def test_the_longest_horizon_can_be_played_again(make) -> None:
+def test_the_longest_horizon_can_be_played_again(make: Make) -> None:
     env = make(1)
     started(env, REACH)
     ends = [bool(env.step(np.zeros((1, 4)))[3][0]) for _ in range(1000)]
     assert [step for step, end in enumerate(ends, start=1) if end] == [500, 1000]
 
 
-def test_tasks_take_effect_at_the_next_reset(make) -> None:
+def test_tasks_take_effect_at_the_next_reset(make: Make) -> None:
     env, control = make(1, horizon=5), make(1, horizon=5)
     started(env, REACH)
     started(control, REACH)
@@ -151,7 +157,7 @@ def test_tasks_take_effect_at_the_next_reset(make) -> None:
     assert np.array_equal(env.reset()[0], started(make(1), PUSH))
 
 
-def test_a_reset_in_the_middle_begins_a_whole_episode(make) -> None:
+def test_a_reset_in_the_middle_begins_a_whole_episode(make: Make) -> None:
     env = make(1, horizon=4)
     started(env, REACH)
     env.step(np.zeros((1, 4)))
@@ -159,11 +165,11 @@ def test_a_reset_in_the_middle_begins_a_whole_episode(make) -> None:
     assert [bool(env.step(np.zeros((1, 4)))[3][0]) for _ in range(4)] == [False, False, False, True]
 
 
-def test_environments_are_used_again(make, monkeypatch) -> None:
+def test_environments_are_used_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     initialise = SawyerXYZEnv.__init__
 
-    def counting(self, *args, **kwargs):
+    def counting(self: SawyerXYZEnv, *args: Any, **kwargs: Any) -> None:
         made.append(type(self).__name__)
         initialise(self, *args, **kwargs)
 
@@ -174,7 +180,7 @@ def test_environments_are_used_again(make, monkeypatch) -> None:
     assert sorted(made) == ["SawyerPushEnvV3"] * 2 + ["SawyerReachEnvV3"] * 2
 
 
-def test_actions_are_taken_as_float64_so_that_rewards_are_computed_in_it(make) -> None:
+def test_actions_are_taken_as_float64_so_that_rewards_are_computed_in_it(make: Make) -> None:
     env, control = make(1), make(1)
     started(env, PUSH)
     started(control, PUSH)
@@ -184,7 +190,7 @@ def test_actions_are_taken_as_float64_so_that_rewards_are_computed_in_it(make) -
         assert np.array_equal(got[1], expected[1])
 
 
-def test_results_are_not_overwritten_by_later_steps(make) -> None:
+def test_results_are_not_overwritten_by_later_steps(make: Make) -> None:
     env = make(1, horizon=2)
     first = started(env, REACH)
     kept, results = first.copy(), []
@@ -196,7 +202,7 @@ def test_results_are_not_overwritten_by_later_steps(make) -> None:
     assert all(np.array_equal(a, b) for arrays, copies in results for a, b in zip(arrays, copies, strict=True))
 
 
-def test_every_class_plays_and_has_our_spaces(make, monkeypatch) -> None:
+def test_every_class_plays_and_has_our_spaces(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metaworld, "_N_GOALS", 1)
     distribution = MetaWorld("ML45")
     tasks = [*distribution.train_tasks, *distribution.test_tasks]
@@ -208,7 +214,8 @@ def test_every_class_plays_and_has_our_spaces(make, monkeypatch) -> None:
         observations, rewards, *_ = env.step(random_actions(1, 1)[0])
         assert env.observation_space.contains(observations)
         assert 0 <= rewards[0] <= 10
-        (raw,) = env._playing
+        raw: Any = env._playing[0]
+        assert len(env._playing) == 1
         assert raw.observation_space == raw.sawyer_observation_space == distribution.observation_space
         assert raw.action_space == distribution.action_space
         assert raw.reward_function_version == "v2"
@@ -225,7 +232,7 @@ def test_every_class_plays_and_has_our_spaces(make, monkeypatch) -> None:
         ([REACH, Task("door-open-v3", [0.05, np.nan, 0.15])], "rand_vec lies in"),
     ],
 )
-def test_tasks_of_another_family_are_refused(make, tasks, complaint) -> None:
+def test_tasks_of_another_family_are_refused(make: Make, tasks: Any, complaint: str) -> None:
     env = make(2)
     started(env, REACH, PUSH)
     with pytest.raises(UserError) as error:
@@ -245,14 +252,14 @@ def test_tasks_of_another_family_are_refused(make, tasks, complaint) -> None:
         ({"num_envs": 2, "render_mode": "rgb_array"}, "num_envs must be 1, not 2"),
     ],
 )
-def test_bad_arguments_are_told_in_one_line(arguments, complaint) -> None:
+def test_bad_arguments_are_told_in_one_line(arguments: Any, complaint: str) -> None:
     with pytest.raises(UserError) as error:
         ReferenceVectorEnv(**arguments)
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_the_order_of_calls_is_enforced(make) -> None:
+def test_the_order_of_calls_is_enforced(make: Make) -> None:
     env = make(1)
     with pytest.raises(UserError, match="set_tasks"):
         env.reset()
@@ -266,13 +273,13 @@ def test_the_order_of_calls_is_enforced(make) -> None:
         env.render()
 
 
-def green(frame):
+def green(frame: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
     """Rows and columns of the pixels of the goal's ball."""
     red, green, blue = np.moveaxis(frame.astype(int), -1, 0)
     return np.nonzero((green > 120) & (green > 2 * red) & (green > 2 * blue))
 
 
-def test_frames_show_the_goal_right_side_up(make) -> None:
+def test_frames_show_the_goal_right_side_up(make: Make) -> None:
     env = make(1, render_mode="rgb_array")
     with pytest.raises(gym.error.ResetNeeded):
         env.render()
@@ -290,7 +297,7 @@ def test_frames_show_the_goal_right_side_up(make) -> None:
     assert rows[1] < rows[0] - 50  # the higher goal is nearer to the top row
 
 
-def test_looking_changes_nothing(make) -> None:
+def test_looking_changes_nothing(make: Make) -> None:
     env, control = make(1, horizon=6, render_mode="rgb_array"), make(1, horizon=6)
     for task in (PUSH, DOOR):
         assert np.array_equal(started(env, task), started(control, task))
@@ -302,8 +309,8 @@ def test_looking_changes_nothing(make) -> None:
             assert np.array_equal(got[1], expected[1])
 
 
-def test_frames_stay_right_when_the_class_changes(make) -> None:
-    def frame(env, task):
+def test_frames_stay_right_when_the_class_changes(make: Make) -> None:
+    def frame(env: ReferenceVectorEnv, task: Task) -> npt.NDArray[Any]:
         started(env, task)
         return env.render()[0]
 
@@ -314,7 +321,7 @@ def test_frames_stay_right_when_the_class_changes(make) -> None:
     assert np.array_equal(reach, frame(make(1, render_mode="rgb_array"), REACH))
 
 
-def test_the_simulator_can_be_handed_to_a_viewer(make) -> None:
+def test_the_simulator_can_be_handed_to_a_viewer(make: Make) -> None:
     env = make(1, render_mode="rgb_array")
     started(env, DOOR)
     model, data = env.mujoco_handles()

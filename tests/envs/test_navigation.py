@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from metarl_envs.testing import check_distribution
 coordinates = st.floats(-0.5, 0.5)
 
 
-def env_for(*goals, horizon=10, render_mode=None):
+def env_for(*goals: Any, horizon: int = 10, render_mode: str | None = None) -> NavigationVectorEnv:
     env = NavigationVectorEnv(len(goals), horizon, render_mode)
     env.set_tasks([Task("navigation", goal) for goal in goals])
     env.reset(seed=0)
@@ -26,7 +28,7 @@ def test_reward_is_minus_the_distance_after_the_move() -> None:
     env = env_for([0.3, 0.4], [0.0, 0.0])
     positions, rewards, *_, infos = env.step(np.array([[0.0, 0.0], [0.03, -0.04]]))
     np.testing.assert_allclose(rewards, [-0.5, -0.05])
-    np.testing.assert_allclose(positions, [[0, 0], [0.03, -0.04]])
+    np.testing.assert_allclose(positions, [[0.0, 0.0], [0.03, -0.04]])
     assert infos["success"].tolist() == [False, False]
 
 
@@ -67,7 +69,9 @@ def test_optimal_return_by_hand() -> None:
 
 
 @given(coordinates, coordinates, st.integers(1, 12), st.integers(0, 2**32))
-def test_no_way_beats_the_optimal_return_and_the_straight_one_reaches_it(x, y, horizon, seed) -> None:
+def test_no_way_beats_the_optimal_return_and_the_straight_one_reaches_it(
+    x: float, y: float, horizon: int, seed: int
+) -> None:
     goal = np.array([x, y])
     env = env_for(goal, goal, horizon=horizon)
     rng = np.random.default_rng(seed)

@@ -3,40 +3,43 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metarl_envs.core import Task
+from metarl_envs.core import Task, TaskVectorEnv
 from metarl_envs.errors import UserError
-from metarl_envs.parallel import ParallelVectorEnv
+from metarl_envs.parallel import MakeShard, ParallelVectorEnv
 from metarl_envs.wrapped import WrappedVectorEnv
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # worker processes cannot import a test module
 ROOT = Path(__file__).parents[2]
 
 
-def make_pendulum(render_mode):
+def make_pendulum(render_mode: str | None) -> gym.Env[Any, Any]:
     return gym.make("Pendulum-v1", render_mode=render_mode)
 
 
-def make_cartpole(render_mode):
+def make_cartpole(render_mode: str | None) -> gym.Env[Any, Any]:
     return gym.make("CartPole-v1", render_mode=render_mode)
 
 
-def apply_gravity(env, task):
+def apply_gravity(env: Any, task: Task) -> None:
     if task.parameters[0] < 0:
         raise UserError(f"gravity must not be negative: {task.parameters[0]}")
     env.unwrapped.g = env.unwrapped.gravity = task.parameters[0]
 
 
-def on_the_right(env, info):
+def on_the_right(env: Any, info: dict[str, Any]) -> bool:
     return bool(env.unwrapped.state[0] > 0)
 
 
@@ -44,11 +47,11 @@ pendulums = partial(WrappedVectorEnv, make_pendulum, apply_gravity, horizon=7, s
 cartpoles = partial(WrappedVectorEnv, make_cartpole, apply_gravity, horizon=50, success=on_the_right)
 
 
-def tasks_for(count):
+def tasks_for(count: int) -> list[Task]:
     return [Task(f"gravity-{index}", [5.0 + index]) for index in range(count)]
 
 
-def play(env, steps, seed, act):
+def play(env: TaskVectorEnv, steps: int, seed: int, act: Callable[[np.random.Generator, int], Any]) -> list[Any]:
     """Everything that is returned in two rounds of tasks, as a list of arrays."""
     seen = []
     rng = np.random.default_rng(0)
@@ -71,7 +74,9 @@ def play(env, steps, seed, act):
     ],
 )
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
-def test_results_equal_those_of_one_process_bit_for_bit(make_shard, act, num_workers) -> None:
+def test_results_equal_those_of_one_process_bit_for_bit(
+    make_shard: MakeShard, act: Callable[[np.random.Generator, int], Any], num_workers: int
+) -> None:
     parallel, serial = ParallelVectorEnv(make_shard, 5, num_workers), make_shard(5)
     try:
         results = [play(env, 60, seed=3, act=act) for env in (parallel, serial)]
@@ -99,11 +104,11 @@ def test_workers_step_while_their_parent_does_something_else() -> None:
 
 @given(st.integers(1, 40), st.integers(1, 50))
 @settings(max_examples=200)
-def test_shards_are_contiguous_and_even(num_envs, num_workers) -> None:
-    started = []
+def test_shards_are_contiguous_and_even(num_envs: int, num_workers: int) -> None:
+    started: list[Any] = []
 
     class Recorded(ParallelVectorEnv):
-        def _connect(self, make_shard):
+        def _connect(self, make_shard: MakeShard) -> None:
             started.extend(self._workers)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -133,7 +138,7 @@ def test_lambdas_and_closures_make_shards() -> None:
 class Trouble(WrappedVectorEnv):
     """Pendulums that act on the first action they are given."""
 
-    def step(self, actions):
+    def step(self, actions: npt.NDArray[Any]) -> Any:
         command = float(actions[0, 0])
         if command == 1.0:
             raise ZeroDivisionError("no gravity today")
@@ -149,7 +154,7 @@ class Trouble(WrappedVectorEnv):
         return super().step(actions)
 
 
-def trouble(timeout_s=60.0):
+def trouble(timeout_s: float = 60.0) -> ParallelVectorEnv:
     env = ParallelVectorEnv(partial(Trouble, make_pendulum, apply_gravity, horizon=7), 2, 2, timeout_s)
     env.set_tasks(tasks_for(2))
     env.reset(seed=0)
@@ -176,14 +181,14 @@ def test_a_users_mistake_stays_one() -> None:
         ParallelVectorEnv(partial(WrappedVectorEnv, make_taxi, apply_gravity, horizon=7), 2)
 
 
-def make_taxi(render_mode):
+def make_taxi(render_mode: str | None) -> gym.Env[Any, Any]:
     env = make_pendulum(render_mode)
     env.action_space = gym.spaces.MultiBinary(2)
     return env
 
 
 @pytest.mark.parametrize(("command", "fate"), [(2.0, "was killed by SIGKILL"), (1.5, "ended with exit code 3")])
-def test_a_worker_that_dies_is_named_and_the_environment_closes(command, fate) -> None:
+def test_a_worker_that_dies_is_named_and_the_environment_closes(command: str, fate: str) -> None:
     env = trouble()
     processes = [worker.process for worker in env._workers]
     with pytest.raises(RuntimeError, match=rf"worker 1 \(tasks: gravity-1\) {fate}"):
@@ -202,7 +207,7 @@ def test_a_worker_found_dead_between_steps_is_named() -> None:
         env.step(np.zeros((2, 1)))
 
 
-def test_a_worker_that_hangs_is_named_and_killed(monkeypatch) -> None:
+def test_a_worker_that_hangs_is_named_and_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metarl_envs.parallel._GRACE_S", 0.1)
     env = trouble(timeout_s=5.0)
     env._timeout_s = 0.5
@@ -218,10 +223,10 @@ def test_workers_leave_interrupts_to_their_parent() -> None:
     env.close()
 
 
-def test_an_interrupt_in_the_middle_of_a_call_closes_the_environment(monkeypatch) -> None:
+def test_an_interrupt_in_the_middle_of_a_call_closes_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     env = trouble()
 
-    def interrupt(*args, **kwargs):
+    def interrupt(*args: Any, **kwargs: Any) -> NoReturn:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("metarl_envs.parallel.wait", interrupt)
@@ -283,7 +288,7 @@ sys.stdin.readline()
 """
 
 
-def run_script():
+def run_script() -> Any:
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", SCRIPT],
         cwd=ROOT,
@@ -294,7 +299,7 @@ def run_script():
     )
 
 
-def wait_until_gone(pid):
+def wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + 20
     while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
         assert time.monotonic() < deadline, f"worker {pid} is an orphan"
@@ -331,6 +336,6 @@ def test_workers_run_single_threaded_numerics() -> None:
 
 
 class Environ(WrappedVectorEnv):
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         return np.array([[float(os.environ[name]) for name in names]]), {}

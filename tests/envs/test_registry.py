@@ -1,7 +1,9 @@
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,15 +16,15 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def own_registry(monkeypatch):
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
 
 
 @pytest.fixture
-def plug_ins(tmp_path, monkeypatch):
+def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Installs a package whose entry points are the given lines."""
 
-    def install(**entry_points):
+    def install(**entry_points: str) -> None:
         info = tmp_path / "robots-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: robots\nVersion: 1.0\n")
@@ -74,7 +76,7 @@ def test_options_are_converted_to_their_declared_types() -> None:
         ),
     ],
 )
-def test_wrong_ids_and_options_are_named_in_one_line(name, options, message) -> None:
+def test_wrong_ids_and_options_are_named_in_one_line(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         registry.make(name, **options)
     assert message in str(caught.value)
@@ -82,11 +84,13 @@ def test_wrong_ids_and_options_are_named_in_one_line(name, options, message) -> 
 
 
 def test_a_registered_factory_is_made_and_listed() -> None:
-    def small(arms, **rest):
+    def small(arms: int, **rest: Any) -> Any:
         return Bandit(arms, num_train_tasks=5, num_test_tasks=5, **rest)
 
     registry.register("small", small)
-    assert registry.make("small", arms=3, seed=4).arms == 3
+    made = registry.make("small", arms=3, seed=4)
+    assert isinstance(made, Bandit)
+    assert made.arms == 3
     assert registry.registered()["small"] is small
 
 
@@ -95,9 +99,11 @@ def test_a_name_is_registered_once() -> None:
         registry.register("bandit", Bandit)
 
 
-def test_plug_ins_are_found_by_their_entry_points(plug_ins) -> None:
+def test_plug_ins_are_found_by_their_entry_points(plug_ins: Callable[..., None]) -> None:
     plug_ins(**{"two-arms": "robots:two_arms"})
-    assert registry.make("two-arms", seed=3).arms == 2
+    made = registry.make("two-arms", seed=3)
+    assert isinstance(made, Bandit)
+    assert made.arms == 2
     assert "two-arms" in registry.registered()
     with pytest.raises(UserError, match="it takes seed=1"):
         registry.make("two-arms", sed=3)
@@ -111,19 +117,21 @@ def test_plug_ins_are_found_by_their_entry_points(plug_ins) -> None:
         ("no_robots:make", "ModuleNotFoundError: No module named 'no_robots'"),
     ],
 )
-def test_a_broken_plug_in_hinders_nothing_but_itself(plug_ins, target, reason) -> None:
+def test_a_broken_plug_in_hinders_nothing_but_itself(plug_ins: Callable[..., None], target: Any, reason: str) -> None:
     plug_ins(broken=target, two_arms="robots:two_arms")
     message = rf"^task plug-in 'broken' \({target}\) does not load: {reason}$"
     with pytest.raises(UserError, match=message):
         registry.make("broken")
-    assert registry.make("two_arms").arms == 2
+    made = registry.make("two_arms")
+    assert isinstance(made, Bandit)
+    assert made.arms == 2
     with pytest.warns(UserWarning, match=message):
         names = registry.registered().keys()
     assert "two_arms" in names
     assert "broken" not in names
 
 
-def test_plug_ins_are_not_imported_before_they_are_needed(plug_ins) -> None:
+def test_plug_ins_are_not_imported_before_they_are_needed(plug_ins: Callable[..., None]) -> None:
     plug_ins(broken="broken_robots:make")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

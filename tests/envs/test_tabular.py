@@ -1,6 +1,8 @@
 from itertools import product
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +17,13 @@ REWARDS = [[0.0, 1.0], [0.0, 5.0]]
 TRANSITIONS = [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]]
 
 
-def task_of(rewards, transitions):
+def task_of(rewards: Any, transitions: Any) -> Task:
     return Task("tabular", np.concatenate([np.ravel(rewards), np.ravel(transitions)]))
 
 
-def env_for(*tasks, states=2, actions=2, horizon=3, seed=0):
+def env_for(
+    *tasks: Task, states: int = 2, actions: int = 2, horizon: int = 3, seed: int | list[int] = 0
+) -> TabularVectorEnv:
     env = TabularVectorEnv(len(tasks), states, actions, horizon)
     env.set_tasks(tasks)
     env.reset(seed=seed)
@@ -79,7 +83,7 @@ def test_rewards_and_moves_have_the_tasks_distribution() -> None:
 
 
 def test_reset_without_a_seed_goes_on_with_each_stream() -> None:
-    def play(env, steps):
+    def play(env: TabularVectorEnv, steps: int) -> npt.NDArray[Any]:
         return np.array([env.step(np.zeros(2, dtype=int))[1] for _ in range(steps)])
 
     whole = play(env_for(SWITCH, SWITCH, seed=[7, 8]), 600)
@@ -109,18 +113,18 @@ def test_tasks_are_drawn_as_in_the_paper_and_depend_on_the_seed_alone() -> None:
     assert transitions.var() == pytest.approx(9 / 1100, rel=0.03)
 
 
-def slow_best_return(rewards, transitions, horizon, state=0):
+def slow_best_return(rewards: npt.NDArray[Any], transitions: npt.NDArray[Any], horizon: int, state: int = 0) -> float:
     """The best expected return by trying every plan of a state and what is left, without sharing any of the work."""
     if horizon == 0:
         return 0.0
     return max(
-        reward + sum(p * slow_best_return(rewards, transitions, horizon - 1, to) for to, p in enumerate(moves))
+        float(reward + sum(p * slow_best_return(rewards, transitions, horizon - 1, to) for to, p in enumerate(moves)))
         for reward, moves in zip(rewards[state], transitions[state], strict=True)
     )
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_action_values_are_those_of_the_definition(seed, horizon) -> None:
+def test_action_values_are_those_of_the_definition(seed: int, horizon: int) -> None:
     distribution = TabularMDP(states=3, actions=2, num_train_tasks=2, num_test_tasks=1, seed=seed)
     model = models(distribution.train_tasks, 3, 2)
     values = action_values(model, horizon)

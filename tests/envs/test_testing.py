@@ -1,8 +1,13 @@
 """The checker for task distributions finds what it says it finds."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from metarl_envs.core import StepResult, Task
 from metarl_envs.navigation import Navigation, NavigationVectorEnv
 from metarl_envs.testing import check_distribution
 
@@ -12,18 +17,18 @@ class Broken(NavigationVectorEnv):
 
     played = 0
 
-    def __init__(self, flaw, num_envs, horizon):
+    def __init__(self, flaw: str, num_envs: int, horizon: int) -> None:
         super().__init__(num_envs, horizon)
         self._flaw = flaw
         self._buffer = np.zeros((num_envs, 2))
 
-    def set_tasks(self, tasks):
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
         if self._flaw == "accepts any number of tasks":
             self.tasks = tuple(tasks)
         else:
             super().set_tasks(tasks)
 
-    def step(self, actions):
+    def step(self, actions: npt.NDArray[Any]) -> StepResult:
         observations, rewards, terminated, truncated, infos = super().step(actions)
         Broken.played += 1
         match self._flaw:
@@ -52,13 +57,13 @@ class Broken(NavigationVectorEnv):
 
 
 class Family(Navigation):
-    def __init__(self, flaw):
+    def __init__(self, flaw: str) -> None:
         super().__init__(num_train_tasks=4, num_test_tasks=4, horizon=3)
         self._flaw = flaw
         if flaw == "repeated task":
             self.train_tasks += self.train_tasks[:1]
 
-    def sample(self, count, rng):
+    def sample(self, count: int, rng: np.random.Generator) -> list[Task]:
         if self._flaw == "samples by global state":
             rng = np.random.default_rng(len(self.__dict__.setdefault("calls", [])))
             self.__dict__["calls"].append(None)
@@ -66,7 +71,7 @@ class Family(Navigation):
             return list(self.test_tasks[:count])
         return super().sample(count, rng)
 
-    def make_env(self, num_envs, render_mode=None):
+    def make_env(self, num_envs: int, render_mode: str | None = None) -> Any:
         horizon = 2 if self._flaw == "another horizon" else self.horizon
         return Broken(self._flaw, num_envs, horizon)
 
@@ -91,7 +96,7 @@ class Family(Navigation):
         ("depends on others", "rewards differ when played without the other environments"),
     ],
 )
-def test_a_broken_family_is_told_what_is_wrong(flaw, message) -> None:
+def test_a_broken_family_is_told_what_is_wrong(flaw: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_distribution(Family(flaw))
 

@@ -1,8 +1,10 @@
 import sys
+from typing import Any
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from metarl_envs.core import Task
@@ -17,43 +19,45 @@ TASKS = [Task("count", [level]) for level in range(1, 9)]
 class Counter(gym.Env):
     """Counts its own steps; observes (count, level, a random number of its reset)."""
 
-    def __init__(self, render_mode=None):
+    def __init__(self, render_mode: str | None = None) -> None:
         self.observation_space = gym.spaces.Box(-100, 100, (3,), np.float32)
         self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
         self.metadata = {"render_modes": ["rgb_array"]}
         self.render_mode = render_mode
         self.level = 0.0
-        self.calls = []
+        self.calls: list[Any] = []
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         super().reset(seed=seed)
         self.calls.append(("reset", seed, options))
         self.count, self.noise = 0, self.np_random.uniform()
         return self._observation(), {}
 
-    def step(self, action):
+    def step(self, action: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
         self.calls.append(action)
         self.count += 1
         return self._observation(), float(action.sum()), self.count == self.level, False, {"success": self.count == 2}
 
-    def _observation(self):
+    def _observation(self) -> npt.NDArray[Any]:
         return np.array([self.count, self.level, self.noise], dtype=np.float32)
 
-    def render(self):
+    def render(self) -> npt.NDArray[Any]:
         frame = np.zeros((4, 5, 3), dtype=np.uint8)
         frame[0] = int(self.level)
         return frame
 
 
-def apply_level(env, task):
+def apply_level(env: Any, task: Task) -> None:
     env.calls.append(("apply", task.parameters[0]))
     env.level = task.parameters[0]
 
 
-def make(num_envs=2, horizon=4, **options):
+def make(num_envs: int = 2, horizon: int = 4, **options: Any) -> tuple[WrappedVectorEnv, list[Counter]]:
     made = []
 
-    def make_single(render_mode):
+    def make_single(render_mode: str | None) -> Any:
         made.append(Counter(render_mode))
         return made[-1]
 
@@ -77,7 +81,8 @@ def test_episodes_end_at_the_horizon_or_earlier_and_begin_again_in_the_same_step
     env.set_tasks([TASKS[1], TASKS[7]])  # the first terminates after 2 steps, the second is cut after 4
     env.reset(seed=0)
     actions = np.zeros((2, 2))
-    counts, ends = [], []
+    counts: list[Any] = []
+    ends: list[Any] = []
     for _ in range(4):
         observations, _, terminated, truncated, infos = env.step(actions)
         counts.append(observations[:, 0].tolist())
@@ -132,7 +137,7 @@ def test_observations_are_float64_as_their_space_says() -> None:
 
 
 def test_seeds_count_up_and_autoreset_continues_each_stream() -> None:
-    def noises(seed):
+    def noises(seed: int | list[int]) -> npt.NDArray[Any]:
         env, _ = make(horizon=1)
         env.set_tasks(TASKS[6:8])
         first, _ = env.reset(seed=seed)
@@ -153,7 +158,7 @@ def test_renders_one_frame_per_environment() -> None:
     assert [int(frame.max()) for frame in frames] == [7, 8]
 
 
-def distribution(make_single=Counter, horizon=4):
+def distribution(make_single: Any = Counter, horizon: int = 4) -> WrappedDistribution:
     return WrappedDistribution("counting", TASKS[:4], TASKS[4:], make_single, apply_level, horizon)
 
 
@@ -162,10 +167,11 @@ def test_a_wrapped_distribution_keeps_the_contract() -> None:
 
 
 @pytest.mark.parametrize(("name", "horizon"), [("CartPole-v1", 30), ("Pendulum-v1", 5)])
-def test_gymnasiums_own_environments_keep_the_contract(name, horizon):  # CartPole terminates and has discrete actions
+def test_gymnasiums_own_environments_keep_the_contract(name: str, horizon: int) -> None:
+    # CartPole terminates and has discrete actions.
     tasks = [Task(name, [gravity]) for gravity in (5.0, 10.0, 15.0)]
 
-    def apply_gravity(env, task):
+    def apply_gravity(env: Any, task: Task) -> None:
         env.unwrapped.gravity = env.unwrapped.g = task.parameters[0]
 
     check_distribution(
@@ -191,8 +197,8 @@ def test_an_unknown_render_mode_is_refused() -> None:
         ("action_space", gym.spaces.Discrete(3, start=1), "start at 0, not 1"),
     ],
 )
-def test_spaces_that_are_not_flat_are_refused(space, value, message) -> None:
-    def make_single(render_mode):
+def test_spaces_that_are_not_flat_are_refused(space: str, value: gym.Space[Any], message: str) -> None:
+    def make_single(render_mode: str | None) -> Any:
         env = Counter(render_mode)
         setattr(env, space, value)
         return env

@@ -23,7 +23,6 @@ from metarl.algorithms.maml.config import (
     ReptileConfig,
     VPGConfig,
 )
-from metarl.algorithms.rl2.algorithm import RecurrentActor
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.checkpoints import Manifest
 from metarl.config import EvaluationConfig, NavigationTasks, RunConfig
@@ -143,7 +142,7 @@ def test_trials_are_the_same_on_every_device(name, split, device, distribution) 
         with ExitStack() as stack:
             envs = [stack.enter_context(closing(distribution.make_env(count))) for count in split]
             sampler = Sampler(envs, distribution.train_tasks[:6], (5, 0, 0), torch.device(device))
-            return sampler.collect(RecurrentActor(algorithm, 6), 3)
+            return sampler.collect(algorithm.make_actor, 3)
 
     found, expected = collect(device), collect("cpu")
     for field in fields(expected):

@@ -7,7 +7,7 @@ import torch
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.evaluation.protocol import evaluate
 from metarl.policies.config import GRUConfig
@@ -62,7 +62,7 @@ def test_rl2_plays_bandits_nearly_as_well_as_possible() -> None:
     learn(rl2, distribution, iterations=60)
     tasks = distribution.test_tasks
     sampler = Sampler([distribution.make_env(len(tasks))], tasks, (1, Stream.EVALUATION), CPU)
-    reward = sampler.collect(RecurrentActor(rl2, len(tasks)), pulls).rewards.sum((1, 2)).mean().item()
+    reward = sampler.collect(rl2.make_actor, pulls).rewards.sum((1, 2)).mean().item()
     thompson = BanditStrategy(bandit_strategies(pulls)["thompson"], len(tasks), 2, np.random.default_rng(0))
     assert reward > 0.97 * bayes_optimal_return(2, pulls)
     assert reward > play_trials(thompson, distribution, tasks, pulls, seed=1).sum(axis=-1).mean()

@@ -12,7 +12,7 @@ from rl2_on_counting import in_order, longer
 from torch import Tensor
 
 from metarl.acting.sampler import Sampler
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.algorithms.rl2.losses import (
     Samples,
@@ -48,7 +48,7 @@ def play(rl2: RL2, distribution: Counting | None = None, episodes: int = 2) -> T
     distribution = distribution or Counting()
     tasks = list(distribution.train_tasks)
     sampler = Sampler([distribution.make_env(len(tasks))], tasks, (1, 2, 3), CPU)
-    return sampler.collect(RecurrentActor(rl2, len(tasks)), episodes)
+    return sampler.collect(rl2.make_actor, episodes)
 
 
 def test_trials_lay_episodes_end_to_end_without_gaps() -> None:
@@ -93,7 +93,7 @@ def test_acting_does_not_depend_on_how_many_environments_act_at_once(core, monke
     distribution = Counting()
     for index, task in enumerate(distribution.train_tasks):
         sampler = Sampler([distribution.make_env(1)], [task], (9,), CPU)
-        alone = sampler.collect(RecurrentActor(rl2, 1), 2)
+        alone = sampler.collect(rl2.make_actor, 2)
         torch.testing.assert_close(alone.actions[0], together.actions[index], atol=1e-6, rtol=0)
 
 

@@ -12,7 +12,7 @@ from rl2_on_counting import BASELINES, CORES, CPU, close, doubled, in_order, lon
 from torch import Tensor
 
 from metarl.acting.sampler import Sampler
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.algorithms.rl2.losses import make_trials
 from metarl.data.trajectories import Trajectories
@@ -67,7 +67,7 @@ def test_trials_hold_exactly_what_the_policy_was_shown(discrete, spy) -> None:
     rl2 = RL2(config, distribution.observation_space, distribution.action_space, CPU)
     shown = spy(rl2)
     env = distribution.make_env(3)
-    played = Sampler([env], list(distribution.train_tasks), (1,), CPU).collect(RecurrentActor(rl2, 3), 3)
+    played = Sampler([env], list(distribution.train_tasks), (1,), CPU).collect(rl2.make_actor, 3)
     inputs = make_trials(played).inputs
     for task, steps in enumerate((6, 9, 12)):
         for t in range(steps):
@@ -128,7 +128,7 @@ def learned(trajectories: Trajectories, core: str, outer: str, baseline: str) ->
 @pytest.mark.parametrize("outer", OUTER)
 @pytest.mark.parametrize("core", CORES)
 def test_padding_and_the_order_of_tasks_change_nothing_that_is_learned(core, outer, baseline) -> None:
-    played = sampler().collect(RecurrentActor(make_rl2(core), 3), 2)
+    played = sampler().collect(make_rl2(core).make_actor, 2)
     expected = learned(played, core, outer, baseline)
     for name, tensor in learned(longer(played), core, outer, baseline).items():
         assert torch.equal(tensor, expected[name]), name

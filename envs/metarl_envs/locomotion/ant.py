@@ -1,4 +1,4 @@
-"""A four-legged ant that runs in one direction or to one place (Rothfuss et al. 2019, Rakelly et al. 2019)."""
+"""A four-legged ant that runs in a direction or to a place (Rothfuss et al. 2019, Rakelly et al. 2019)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from gymnasium.envs.mujoco.ant_v5 import AntEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
-from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, along, squares
+from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, speed_along, sum_of_squares
 
 SUCCESS_DISTANCE = 0.5
-"""An episode of `AntGoal` succeeds if it ends this near to the goal, in metres."""
+"""Largest distance from the goal, in metres, at which an episode of `AntGoal` ends in success."""
 
 _CONTACT_COST = 5e-4
 _GOAL_RANGE = 3.0
@@ -18,9 +18,9 @@ _TORSO = 1
 
 
 class _Ant(Family):
-    """Observes what Ant-v5 does: joint positions and speeds, and the forces on each body, clipped to -1 to 1.
+    """Observes, as Ant-v5, joint positions and speeds, and the forces on each body, clipped to [-1, 1].
 
-    In MuJoCo 2.0, which PEARL's code asks for, those forces were zero, and so was their cost.
+    In MuJoCo 2.0, which PEARL's code asks for, these forces and their cost were zero.
     """
 
     horizon = 200
@@ -28,7 +28,7 @@ class _Ant(Family):
     contact_forces = True
     normal_speeds = True
     _hidden = 2
-    """Positions that are not observed."""
+    """Number of leading joint positions that are not observed."""
 
     def _make_robot(self) -> AntEnv:
         return AntEnv(exclude_current_positions_from_observation=self._hidden > 0)
@@ -46,59 +46,63 @@ class _Ant(Family):
 class AntDir(_Ant):
     """Runs in any direction; the parameter is its angle to the x-axis, uniform in 0 to 2 pi.
 
-    As in the codes of ProMP and PEARL. What MAML (Finn et al. 2017) and the settings of PEARL's experiments have is two
-    directions, with smaller costs and bonus in MAML. The reward is the torso's velocity in that direction - 0.5
-    |action|² - 0.0005 |forces|² + 1, and the episode terminates when the torso leaves the heights of 0.2 to 1 m,
-    which are PEARL's.
+    Follows the code of ProMP and PEARL. MAML (Finn et al. 2017) and the settings of PEARL's experiments have two
+    directions, and MAML has smaller costs and a smaller bonus. The reward is the torso's velocity in the direction
+    - 0.5 |action|² - 0.0005 |forces|² + 1. The episode terminates when the torso's height leaves 0.2 to 1 m, PEARL's
+    range.
     """
 
     name = "AntDir"
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
-        """Angles."""
+        """Draws angles."""
         return rng.uniform(0.0, 2 * np.pi, (count, 1))
 
     def reward(self, motion: Motion) -> Array:
-        """Velocity in the direction asked for, less the costs, and a bonus for being alive."""
-        costs = 0.5 * squares(motion.actions) + _CONTACT_COST * squares(_forces(motion.simulation))
-        return along(motion.tasks[:, 0], motion.velocity) - costs + 1.0
+        """Rewards velocity in the task's direction and being alive, less the costs of control and contact."""
+        costs = 0.5 * sum_of_squares(motion.actions) + _CONTACT_COST * sum_of_squares(_forces(motion.simulation))
+        # v·d - 0.5 |action|² - 0.0005 |forces|² + 1
+        return speed_along(motion.tasks[:, 0], motion.velocity) - costs + 1.0
 
     def terminated(self, simulation: Arrays) -> Array:
-        """Whether it lies on its belly or has jumped too high."""
+        """Returns true where the ant lies on its belly or has jumped too high."""
         height = simulation["qpos"][:, 2]
         return ~((height >= 0.2) & (height <= 1.0))
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
-        """Whether it came far enough in the right direction."""
-        return along(tasks[:, 0], velocity) >= SUCCESS_SPEED
+        """Returns true where the average speed in the task's direction is high enough."""
+        return speed_along(tasks[:, 0], velocity) >= SUCCESS_SPEED
 
 
 class AntGoal(_Ant):
     """Goes to a place; the parameters are its x and y, uniform in the disc of radius 3 m around the start.
 
-    As in the codes of ProMP and PEARL; MAML's has a square. The reward is minus the distance
-    from torso to goal, |dx| + |dy|, - 0.1 |action|² - 0.0005 |forces|², and nothing but the horizon ends an episode.
-    The position is observed, first of all, as otherwise the ant could not tell where it is.
+    Follows the code of ProMP and PEARL; MAML's goals lie in a square. The reward is minus the distance |dx| + |dy|
+    from torso to goal - 0.1 |action|² - 0.0005 |forces|². Only the horizon ends an episode. The observation begins with
+    the position, without which the ant could not tell where it is.
     """
 
     name = "AntGoal"
     _hidden = 0
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
-        """Goals."""
+        """Draws goals."""
         angles, shares = rng.uniform(0.0, 2 * np.pi, count), rng.random(count)
+        # r = R sqrt(u), u uniform in [0, 1], makes the density uniform over the disc
         radii = _GOAL_RANGE * np.sqrt(shares)
         return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
 
     def reward(self, motion: Motion) -> Array:
-        """How far the goal is, and the costs."""
+        """Penalises the distance to the goal and the costs of control and contact."""
         xp = namespace(motion.position)
         distance = xp.sum(xp.abs(motion.position - motion.tasks), axis=1)
-        return -distance - 0.1 * squares(motion.actions) - _CONTACT_COST * squares(_forces(motion.simulation))
+        contact = _CONTACT_COST * sum_of_squares(_forces(motion.simulation))
+        # -(|dx| + |dy|) - 0.1 |action|² - 0.0005 |forces|²
+        return -distance - 0.1 * sum_of_squares(motion.actions) - contact
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
-        """Whether it ended near the goal."""
-        return squares(position - tasks) <= SUCCESS_DISTANCE**2
+        """Returns true where the episode ended near the goal."""
+        return sum_of_squares(position - tasks) <= SUCCESS_DISTANCE**2
 
     def landmark(self, parameters: FloatArray) -> FloatArray:
         """The goal, on the floor."""
@@ -106,6 +110,6 @@ class AntGoal(_Ant):
 
 
 def _forces(simulation: Arrays) -> Array:
-    """Contact forces and torques `(env, body, 6)`, each clipped to -1 to 1 as everywhere in the field."""
+    """Contact forces and torques `(env, body, 6)`, each clipped to [-1, 1] as in Ant-v5."""
     xp = namespace(simulation["cfrc_ext"])
     return xp.clip(simulation["cfrc_ext"], -1.0, 1.0)

@@ -26,26 +26,26 @@ FAMILIES: dict[str, type[Family]] = {
         Walker2dRandParams,
     )
 }
-"""What `Locomotion` offers, by name."""
+"""The families by name."""
 
 _NUM_TRAIN_TASKS, _NUM_TEST_TASKS = 1000, 40
 
 
 class Locomotion(TaskDistribution):
-    """One of the families that the literature on meta-reinforcement learning is measured on; see their classes.
+    """Tasks of one family of the meta-reinforcement-learning literature; each family's class describes it.
 
-    Tasks are drawn once, so many that a meta-batch hardly ever has one a second time: MAML and ProMP draw anew in every
-    iteration, PEARL from 40 to 150 tasks.
+    The tasks are drawn once, and there are so many that a meta-batch seldom repeats one. MAML and ProMP draw new tasks
+    in every iteration, PEARL draws from 40 to 150 tasks.
 
     Args:
         family: One of `FAMILIES`.
-        num_train_tasks: How many training tasks; None is 1000, or all there are.
-        num_test_tasks: How many held-out tasks; None is 40, or all there are.
+        num_train_tasks: Number of training tasks; None is 1000, or all tasks of a family with a fixed few.
+        num_test_tasks: Number of held-out tasks; None is 40, or all tasks of a family with a fixed few.
         horizon: Steps per episode; None is the family's.
-        seed: What the tasks are drawn from.
+        seed: Seed of the drawn tasks.
 
     Raises:
-        UserError: If there is no such family, or it has no tasks to draw but a number of them is asked for.
+        UserError: If the family is unknown, or has a fixed few tasks although a number of tasks is given.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Locomotion(TaskDistribution):
         self.family = FAMILIES[family]()
         if not self.family.held_out and (num_train_tasks, num_test_tasks) != (None, None):
             raise UserError(f"{family} always has the same few tasks: leave out num_train_tasks and num_test_tasks")
-        streams = np.random.SeedSequence(seed).spawn(2)
+        seeds = np.random.SeedSequence(seed).spawn(2)
         counts = (
             _NUM_TRAIN_TASKS if num_train_tasks is None else num_train_tasks,
             _NUM_TEST_TASKS if num_test_tasks is None else num_test_tasks,
         )
         train, test = (
-            [Task(family, parameters) for parameters in self.family.draw(np.random.default_rng(stream), count)]
-            for stream, count in zip(streams, counts, strict=True)
+            [Task(family, parameters) for parameters in self.family.draw(np.random.default_rng(split_seed), count)]
+            for split_seed, count in zip(seeds, counts, strict=True)
         )
         super().__init__(
             name=family,
@@ -81,7 +81,7 @@ class Locomotion(TaskDistribution):
         )
 
     def sample(self, count: int, rng: np.random.Generator) -> list[Task]:
-        """As everywhere; a family of few tasks in all gives each of them as often as any other, up to one."""
+        """Draws training tasks; from a family with a fixed few, repeats them, each equally often up to one."""
         if self.held_out:
             return super().sample(count, rng)
         drawn: list[Task] = []
@@ -90,5 +90,5 @@ class Locomotion(TaskDistribution):
         return drawn
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> LocomotionVectorEnv:
-        """A vector of environments, in this process and on all cores."""
+        """Makes a vector of environments, which steps in this process on all cores."""
         return LocomotionVectorEnv(self.family, num_envs, self.horizon, render_mode=render_mode)

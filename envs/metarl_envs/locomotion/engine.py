@@ -1,4 +1,4 @@
-"""Many robots of one family stepped at once: MuJoCo on all cores, everything around it in array code."""
+"""Vectorised locomotion: MuJoCo steps the robots of a family on all cores, array code does everything around it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from metarl_envs.locomotion.rendering import RobotCamera
 from metarl_envs.parallel import available_cores
 from metarl_envs.simulation import STATE, Fields, Simulation, Workers
 
-_CHUNK = 25
-"""Environments that a thread steps before it takes the next ones, at most."""
+_MAX_CHUNK = 25
+"""Largest number of environments that a thread takes at a time."""
 
 
 class LocomotionVectorEnv(TaskVectorEnv):
-    """Robots of one family, each with a task of its own.
+    """Robots of one family, each with its own task.
 
-    Without a task, each is Gymnasium's v5 environment: the same seed and actions give the same states, bit for bit.
-    An episode is a success or not as a whole: `infos["success"]` can be true at its last step only, if that is the
-    horizon. Where the simulation diverged, `infos["diverged"]` `(env,)` is true, the episode is truncated with the last
-    good observation and a reward of 0, and `infos["divergences"]` lists what is needed to play it again.
+    The physics is that of Gymnasium's v5 environment: the same seed and actions give the same states, bit for bit,
+    unless the task changes the model. Success belongs to a whole episode: `infos["success"]` can be true only in the
+    step that reaches the horizon. Where the simulation diverges, `infos["diverged"]` `(env,)` is true, the episode is
+    truncated with the last good observation and a reward of 0, and `infos["divergences"]` lists a `Divergence`, by
+    which the episode can be replayed.
 
     Args:
         family: The robot and its tasks.
-        num_envs: How many environments.
+        num_envs: Number of environments.
         horizon: Steps after which an episode is truncated.
-        threads: Threads that step; None is one per core.
+        threads: Number of threads that step; None is one per core.
         render_mode: None, or "rgb_array" for `render`.
 
     Raises:
@@ -53,22 +54,22 @@ class LocomotionVectorEnv(TaskVectorEnv):
         self.action_space = batch_space(family.action_space, num_envs)
         threads = threads or available_cores()
         self._workers = Workers(lambda _: family.copy_model(), threads)
-        rounds = -(-num_envs // (_CHUNK * threads))
+        rounds = -(-num_envs // (_MAX_CHUNK * threads))
         self._chunks = np.array_split(np.arange(num_envs), min(num_envs, rounds * threads))
         self._simulations = [Simulation(family.model, family.arrays) for _ in range(num_envs)]
         views = zip(family.arrays, self._simulations[0].views, strict=True)
         self._arrays = {name: np.empty((num_envs, *view.shape)) for name, view in views}
         self._generators = [np.random.default_rng() for _ in range(num_envs)]
         self._playing: tuple[Task, ...] = ()
-        """The tasks of the last reset; `tasks` may be those of the next."""
+        """Tasks of the episodes in progress; `tasks` may already hold those of the next reset."""
         self._fields: list[Fields] = []
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._observations = np.empty((num_envs, *family.observation_space.shape))
         self._position, self._start = np.empty((2, num_envs, *family.position(self._arrays).shape[1:]))
         self._states = np.empty((num_envs, mujoco.mj_stateSize(family.model, STATE)))
-        """Those that the episodes being played began in."""
+        """Initial states of the episodes in progress."""
         self._actions = np.empty((horizon, num_envs, *family.action_space.shape))
-        """Of those episodes."""
+        """Actions of the episodes in progress, `(step, env, action)`."""
         self._camera: RobotCamera | None = None
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
@@ -82,7 +83,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """See `TaskVectorEnv`; seeds determine the noise in which this episode and those after it begin."""
+        """See `TaskVectorEnv`; seeds determine the noise at the start of this episode and the following ones."""
         for env, number in enumerate(self._seed_each(seed)):
             if number is not None:
                 self._generators[env] = np.random.default_rng(number)
@@ -94,7 +95,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
         return self._observations.copy(), {}
 
     def _begin(self, which: BoolArray) -> None:
-        """Begins new episodes in the environments of a mask."""
+        """Begins new episodes in the environments of a mask `(env,)`."""
 
         def begin(env: int, model: mujoco.MjModel) -> None:
             data = self._simulations[env].data
@@ -108,10 +109,10 @@ class LocomotionVectorEnv(TaskVectorEnv):
         self._elapsed[which] = 0
 
     def _simulate(self, work: Callable[[int, mujoco.MjModel], None], which: BoolArray) -> Callable[[], None]:
-        """Does something with the environments of a mask and their models, on all threads, and reads their arrays.
+        """Has all threads call `work` for the environments of a mask, with their models, and copy their arrays.
 
         Returns:
-            See `Workers.start`.
+            Function that waits for the threads, see `Workers.start`.
         """
         arrays = tuple(self._arrays.values())
 
@@ -143,15 +144,15 @@ class LocomotionVectorEnv(TaskVectorEnv):
         self._finish()
         self._elapsed += 1
         controls, diverged = self._sent, self._diverged
-        with np.errstate(over="ignore", invalid="ignore"):  # in environments that diverged
+        with np.errstate(over="ignore", invalid="ignore"):  # from environments that diverged
             observations = self.family.observe(self._arrays)
-            rewards, terminated = self._judge(controls)
-        diverged |= ~np.isfinite(observations).all(axis=1)  # what MuJoCo would find in the next step
+            rewards, terminated = self._reward_and_terminate(controls)
+        diverged |= ~np.isfinite(observations).all(axis=1)  # MuJoCo would find it in the next step
         at_horizon = self._elapsed == self.horizon
         truncated = at_horizon | diverged
         infos: dict[str, Any] = {"success": self._succeeded(at_horizon & ~diverged & ~terminated), "diverged": diverged}
         if diverged.any():
-            infos["divergences"] = [self._evidence(int(env)) for env in np.flatnonzero(diverged)]
+            infos["divergences"] = [self._divergence(int(env)) for env in np.flatnonzero(diverged)]
             observations[diverged], rewards[diverged], terminated[diverged] = self._observations[diverged], 0.0, False
         self._observations = observations
         ended = terminated | truncated
@@ -161,7 +162,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
         return self._observations.copy(), rewards, terminated, truncated, infos
 
     def _advance(self, controls: FloatArray, diverged: BoolArray) -> Callable[[], None]:
-        """Begins the physics steps of one step in all environments, which tell where they diverged."""
+        """Begins the physics steps of one step in all environments; they mark in `diverged` where they diverge."""
 
         def advance(env: int, model: mujoco.MjModel) -> None:
             simulation = self._simulations[env]
@@ -173,32 +174,33 @@ class LocomotionVectorEnv(TaskVectorEnv):
 
         return self._simulate(advance, np.ones(self.num_envs, dtype=np.bool_))
 
-    def _judge(self, controls: FloatArray) -> tuple[FloatArray, BoolArray]:
-        """Rewards and terminations of the step to where the robots are now."""
+    def _reward_and_terminate(self, controls: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Computes the rewards and terminations of the step just made."""
         position = np.array(self.family.position(self._arrays))
+        # velocity = (position - previous position) / step duration
         velocity = (position - self._position) / self.family.step_duration
         self._position = position
         motion = Motion(self._arrays, velocity, position, controls, self._parameters)
         return self.family.reward(motion), self.family.terminated(self._arrays)
 
     def _succeeded(self, finished: BoolArray) -> BoolArray:
-        """Which of the environments of a mask, all of them at the horizon, have solved their tasks."""
+        """Returns true where an environment of the mask `(env,)`, all at the horizon, has solved its task."""
         success = np.zeros(self.num_envs, dtype=np.bool_)
         if finished.any():
             velocity = (self._position - self._start) / (self.horizon * self.family.step_duration)
             success[:] = finished & self.family.succeeded(self._parameters, velocity, self._position)
         return success
 
-    def _evidence(self, env: int) -> Divergence:
-        """What it takes to play an environment's episode again."""
+    def _divergence(self, env: int) -> Divergence:
+        """Collects what it takes to replay an environment's episode."""
         return Divergence(self._playing[env], self._states[env].copy(), self._actions[: self._elapsed[env], env].copy())
 
     def simulation(self, env: int) -> mujoco.MjData:
-        """The simulator's data of one environment, for a look inside."""
+        """Returns the simulator's data of one environment."""
         return self._simulations[env].data
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
-        """One frame `(480, 480, 3)` per environment, with the robot, and where it should go if there is such a place.
+        """Draws one frame `(480, 480, 3)` per environment: the robot, and the task's landmark if it has one.
 
         Raises:
             UserError: If the environments were not made to render.

@@ -1,4 +1,4 @@
-"""The contract of a family of locomotion tasks: one of Gymnasium's v5 robots, and what it is rewarded for."""
+"""The contract of a family of locomotion tasks: one of Gymnasium's v5 robots, its tasks and its rewards."""
 
 from __future__ import annotations
 
@@ -18,58 +18,58 @@ from metarl_envs.core import FloatArray
 from metarl_envs.simulation import Fields, SharedModel
 
 Arrays = Mapping[str, Array]
-"""MuJoCo's arrays by name, such as `qpos` `(env, nq)`, as they are after a step; NumPy's or PyTorch's."""
+"""MuJoCo's arrays by name after a step, such as `qpos` `(env, nq)`; NumPy arrays or PyTorch tensors."""
 
 SUCCESS_SPEED = 0.5
-"""An episode succeeds whose average speed, in the direction that the task asks for, is at least this, in m/s."""
+"""Smallest average speed, in m/s in the task's direction, of a successful episode."""
 SUCCESS_TOLERANCE = 0.1
-"""Or whose average speed misses the one asked for by at most this share of it, or by as many m/s if that is more."""
+"""Largest deviation of a successful episode's average speed: this share of the task's speed, or as many m/s if more."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A step of some environments; every array has the leading axis `env`."""
+    """A step of a batch of environments; every array has the leading axis `env`."""
 
     simulation: Arrays
     velocity: Array
-    """`(env, 1)` forwards or `(env, 2)` along x and y: the average over the step, in m/s."""
+    """Average over the step, in m/s: `(env, 1)` forwards or `(env, 2)` along x and y."""
     position: Array
-    """Where it led, in metres, of the same shape."""
+    """Position after the step, in metres, of the same shape."""
     actions: Array
     """`(env, action)`, clipped to the action space."""
     tasks: Array
-    """`(env, parameter)`."""
+    """Parameters of the tasks, `(env, parameter)`."""
 
 
 class Family(ABC):
-    """Tasks that share a robot. What is the same for all of them is read off an environment object of Gymnasium's.
+    """Tasks that share a robot, which is read once from an environment object of Gymnasium's.
 
-    Everything about the robot is Gymnasium's v5: model, frame skip, noise at the reset, observations and actions.
-    Rewards and terminations are those of the papers that the families come from. Methods that take arrays keep to the
-    array API standard.
+    The robot is Gymnasium's v5: model, frame skip, noise at the reset, observations and actions. Rewards and
+    terminations are those of the papers that the families come from. Methods that take arrays keep to the array API
+    standard.
 
     Attributes:
-        model: A model that no task has changed, and that nobody steps with.
-        observation_space: Of a single environment.
-        action_space: Of a single environment.
+        model: Model as no task has changed it; never stepped with.
+        observation_space: Space of a single environment.
+        action_space: Space of a single environment.
         frame_skip: Physics steps per step.
-        step_duration: In seconds.
+        step_duration: Duration of a step, in seconds.
     """
 
     name: ClassVar[str]
-    """What the family is called, and each of its tasks."""
+    """Name of the family and of each of its tasks."""
     horizon: ClassVar[int]
-    """Steps per episode, if nobody says otherwise."""
+    """Default number of steps per episode."""
     held_out: ClassVar[bool] = True
-    """Whether there are tasks to hold out."""
+    """False for a family with a fixed few tasks, all of them trained on."""
     arrays: ClassVar[tuple[str, ...]] = ("qpos", "qvel")
-    """Which of MuJoCo's arrays observations and rewards are made of."""
+    """MuJoCo's arrays that observations and rewards read."""
     changes: ClassVar[tuple[str, ...]] = ()
-    """Which fields of the model differ between tasks."""
+    """Fields of the model that differ between tasks."""
     contact_forces: ClassVar[bool] = False
-    """Whether `cfrc_ext` is among the arrays; MuJoCo computes it on demand only."""
+    """True if `cfrc_ext` is among the arrays; MuJoCo computes it on demand only."""
     normal_speeds: ClassVar[bool] = False
-    """Whether joint speeds at the reset are normally distributed, not uniformly."""
+    """True if joint speeds at the reset are normally distributed, else they are uniform."""
 
     def __init__(self) -> None:
         robot: Any = self._make_robot()
@@ -85,27 +85,27 @@ class Family(ABC):
 
     @abstractmethod
     def _make_robot(self) -> MujocoEnv:
-        """Gymnasium's environment object."""
+        """Makes Gymnasium's environment object."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
-        """Parameters of so many tasks, `(task, parameter)`; without held-out tasks, of all there are."""
+        """Draws the parameters of `count` tasks, `(task, parameter)`; a family with a fixed few returns them all."""
 
     def accepts(self, parameters: FloatArray) -> bool:
-        """Whether these could be the parameters of a task, drawn here or thought up elsewhere."""
+        """Returns true if the parameters `(parameter,)` are valid for a task of this family."""
         shape = self.draw(np.random.default_rng(0), 1).shape[1:]
         return parameters.shape == shape and bool(np.isfinite(parameters).all())
 
     def fields(self, parameters: FloatArray) -> Fields:
-        """What a task changes in the model: whole fields, those named in `changes`."""
+        """Computes the fields of a task's model that are named in `changes`, as whole fields."""
         return {}
 
     def copy_model(self) -> SharedModel:
-        """A model for one thread to step with."""
+        """Copies the model for one thread to step with."""
         return SharedModel(copy.copy(self.model), self._pristine)
 
     def begin(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
-        """Begins an episode as Gymnasium's `reset` does: the robot at rest in its first posture, but for some noise."""
+        """Begins an episode as Gymnasium's `reset` does: the robot at rest in its initial posture, plus noise."""
         (position, speed), noise = self._initial, self._noise
         mujoco.mj_resetData(model, data)
         data.qpos[:] = position + rng.uniform(-noise, noise, model.nq)
@@ -117,49 +117,51 @@ class Family(ABC):
 
     @abstractmethod
     def observe(self, simulation: Arrays) -> Array:
-        """Observations `(env, observation)`."""
+        """Computes the observations `(env, observation)`."""
 
     @abstractmethod
     def position(self, simulation: Arrays) -> Array:
-        """Where the robots are: `(env, 1)` or `(env, 2)`, in metres."""
+        """Positions of the robots: `(env, 1)` or `(env, 2)`, in metres."""
 
     @abstractmethod
     def reward(self, motion: Motion) -> Array:
-        """Rewards of a step, `(env,)`."""
+        """Computes the rewards of a step, `(env,)`."""
 
     def terminated(self, simulation: Arrays) -> Array:
-        """Whether the robots have fallen or whatever else ends an episode, `(env,)`."""
+        """Returns true where an episode terminates, because the robot has fallen for example, `(env,)`."""
         xp = namespace(simulation["qpos"])
         return xp.zeros_like(simulation["qpos"][:, 0], dtype=xp.bool)
 
     @abstractmethod
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
-        """Whether episodes that lasted to the horizon solved their tasks, `(env,)`.
+        """Returns true where an episode that lasted to the horizon solved its task, `(env,)`.
 
         Args:
-            tasks: `(env, parameter)`.
-            velocity: The average over the episode, `(env, 1)` or `(env, 2)`.
-            position: Where it ended, of the same shape.
+            tasks: Parameters of the tasks, `(env, parameter)`.
+            velocity: Average over the episode, in m/s, `(env, 1)` or `(env, 2)`.
+            position: Position at the episode's end, in metres, of the same shape.
         """
 
     def landmark(self, parameters: FloatArray) -> FloatArray | None:
-        """A place to mark in pictures, `(3,)` in metres; None if the task has none."""
+        """Position to mark in pictures, `(3,)` in metres; None if the task has none."""
         return None
 
 
-def squares(x: Array) -> Array:
-    """The sum of squares of all that belongs to an environment, `(env,)`."""
+def sum_of_squares(x: Array) -> Array:
+    """Sum of squares over all axes but the first, `(env,)`."""
     xp = namespace(x)
     return xp.sum(xp.reshape(x * x, (x.shape[0], -1)), axis=1)
 
 
-def along(angle: Array, velocity: Array) -> Array:
-    """The component `(env,)` of velocities `(env, 2)` in a direction, given by its angle to the x-axis `(env,)`."""
+def speed_along(angle: Array, velocity: Array) -> Array:
+    """Component `(env,)` of velocities `(env, 2)` in the directions with angles `(env,)` to the x-axis."""
     xp = namespace(velocity)
+    # v·d = cos(angle) v_x + sin(angle) v_y
     return xp.cos(angle) * velocity[:, 0] + xp.sin(angle) * velocity[:, 1]
 
 
-def keeps_to(target: Array, speed: Array) -> Array:
-    """Whether average speeds `(env,)` are near enough to those asked for; see `SUCCESS_TOLERANCE`."""
+def matches_speed(target: Array, speed: Array) -> Array:
+    """Returns true where average speeds `(env,)` are near the tasks' speeds `(env,)`; see `SUCCESS_TOLERANCE`."""
     xp = namespace(speed)
+    # |speed - target| <= 0.1 max(|target|, 1 m/s)
     return xp.abs(speed - target) <= SUCCESS_TOLERANCE * xp.clip(xp.abs(target), 1.0, None)

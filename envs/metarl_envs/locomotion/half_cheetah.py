@@ -1,4 +1,4 @@
-"""A half-cheetah that runs in one direction or at one speed (Finn et al. 2017, section 5.3)."""
+"""A half-cheetah that runs in a direction or at a speed (Finn et al. 2017, section 5.3)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
-from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, keeps_to, squares
+from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, matches_speed, sum_of_squares
 
-_CONTROL_COST = 0.05  # half of what HalfCheetah-v5 takes
+_CONTROL_COST = 0.05  # half of HalfCheetah-v5's
 
 
 class _HalfCheetah(Family):
-    """Observes joint positions, but for x, and speeds. It cannot fall. Horizon 100 is that of ProMP's experiments."""
+    """Observes joint positions, except x, and speeds; never terminates. The horizon is that of ProMP's experiments."""
 
     horizon = 100
     normal_speeds = True
@@ -32,46 +32,48 @@ class _HalfCheetah(Family):
 class HalfCheetahDir(_HalfCheetah):
     """Runs forwards or backwards; the parameter is the direction, 1 or -1.
 
-    The reward is the velocity in that direction minus 0.05 |action|², as in the codes of MAML, ProMP (Rothfuss et al.
-    2019) and PEARL (Rakelly et al. 2019). The velocity is the displacement of the root over the step's duration, as in
-    the latter two and in Gymnasium; MAML's is that of the centre of mass. There are these two tasks and no others:
-    all three papers test on what they train on.
+    The reward is the velocity in that direction - 0.05 |action|², as in the code of MAML, ProMP (Rothfuss et al. 2019)
+    and PEARL (Rakelly et al. 2019). The velocity is the displacement of the root over the step's duration, as in ProMP,
+    PEARL and Gymnasium; MAML takes the centre of mass. These two tasks are all there are: the three papers test on the
+    tasks they train on.
     """
 
     name = "HalfCheetahDir"
     held_out = False
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
-        """The two directions."""
+        """Returns the two directions."""
         return np.array([[1.0], [-1.0]])
 
     def reward(self, motion: Motion) -> Array:
-        """Velocity in the direction asked for, less the cost of control."""
-        return motion.tasks[:, 0] * motion.velocity[:, 0] - _CONTROL_COST * squares(motion.actions)
+        """Rewards velocity in the task's direction, less the cost of control."""
+        # d v - 0.05 |action|²
+        return motion.tasks[:, 0] * motion.velocity[:, 0] - _CONTROL_COST * sum_of_squares(motion.actions)
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
-        """Whether it came far enough in the right direction."""
+        """Returns true where the average speed in the task's direction is high enough."""
         return tasks[:, 0] * velocity[:, 0] >= SUCCESS_SPEED
 
 
 class HalfCheetahVel(_HalfCheetah):
-    """Runs forwards at a certain speed; the parameter is that speed, uniform in 0 to 2 m/s.
+    """Runs forwards at a speed; the parameter is the speed, uniform in 0 to 2 m/s.
 
-    The range is that of MAML; ProMP and PEARL have 0 to 3. The reward is -|velocity - speed| - 0.05 |action|², as in
-    all three, with the velocity of `HalfCheetahDir`.
+    The range is MAML's; ProMP and PEARL have 0 to 3 m/s. The reward is -|velocity - speed| - 0.05 |action|², as in all
+    three, with the velocity of `HalfCheetahDir`.
     """
 
     name = "HalfCheetahVel"
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
-        """Speeds."""
+        """Draws speeds."""
         return rng.uniform(0.0, 2.0, (count, 1))
 
     def reward(self, motion: Motion) -> Array:
-        """How far the velocity is off, and the cost of control."""
+        """Penalises the deviation from the task's speed, and the cost of control."""
         xp = namespace(motion.velocity)
-        return -xp.abs(motion.velocity[:, 0] - motion.tasks[:, 0]) - _CONTROL_COST * squares(motion.actions)
+        # -|v - speed| - 0.05 |action|²
+        return -xp.abs(motion.velocity[:, 0] - motion.tasks[:, 0]) - _CONTROL_COST * sum_of_squares(motion.actions)
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
-        """Whether its average speed was about right."""
-        return keeps_to(tasks[:, 0], velocity[:, 0])
+        """Returns true where the average speed is near the task's."""
+        return matches_speed(tasks[:, 0], velocity[:, 0])

@@ -1,4 +1,4 @@
-"""A humanoid that walks in one direction (Rakelly et al. 2019)."""
+"""A humanoid that walks in a direction (Rakelly et al. 2019)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
-from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, along, squares
+from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, speed_along, sum_of_squares
 
 _BODIES = ("cinert", "cvel")
 _FREE_JOINT = 6
-"""Degrees of freedom that no actuator moves."""
+"""Degrees of freedom of the root, which no actuator moves."""
 
 
 class HumanoidDir(Family):
     """Walks in any direction; the parameter is its angle to the x-axis, uniform in 0 to 2 pi.
 
-    As in the codes of ProMP (Rothfuss et al. 2019) and PEARL. The reward is 1.25 times the velocity of the centre of
-    mass in that direction - 0.1 |action|² - min(5e-7 |forces|², 10) + 5, and the episode terminates when the root
-    leaves the heights of 1 to 2 m. Observations are those of Humanoid-v5, contact forces included, which were zero in
-    MuJoCo 2.0, which PEARL's code asks for.
+    Follows the code of ProMP (Rothfuss et al. 2019) and PEARL. The reward is 1.25 times the velocity of the centre of
+    mass in the direction - 0.1 |action|² - min(5e-7 |forces|², 10) + 5. The episode terminates when the root's height
+    leaves 1 to 2 m. Observations are those of Humanoid-v5 with its contact forces, which were zero in MuJoCo 2.0, the
+    version that PEARL's code asks for.
     """
 
     name = "HumanoidDir"
@@ -37,11 +37,11 @@ class HumanoidDir(Family):
         return HumanoidEnv()
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
-        """Angles."""
+        """Draws angles."""
         return rng.uniform(0.0, 2 * np.pi, (count, 1))
 
     def observe(self, simulation: Arrays) -> Array:
-        """What Humanoid-v5 does: joints, inertias and velocities of bodies, actuators, contact forces."""
+        """Observes, as Humanoid-v5, joints, inertias and velocities of bodies, actuators and contact forces."""
         xp = namespace(simulation["qpos"])
         envs = simulation["qpos"].shape[0]
         bodies = [xp.reshape(simulation[name][:, 1:], (envs, -1)) for name in (*_BODIES, "cfrc_ext")]
@@ -50,23 +50,25 @@ class HumanoidDir(Family):
         return xp.concat([*joints, *bodies[:2], actuators, bodies[2]], axis=1)
 
     def position(self, simulation: Arrays) -> Array:
-        """The centre of mass."""
+        """Centre of mass `(env, 2)`, in metres."""
         places = simulation["xipos"][:, :, :2]
         xp = namespace(places)
         shares = xp.asarray(self._mass_shares, device=device(places))
         return xp.sum(shares[None, :, None] * places, axis=1)
 
     def reward(self, motion: Motion) -> Array:
-        """Velocity in the direction asked for, less the costs, and a bonus for being alive."""
+        """Rewards velocity in the task's direction and being alive, less the costs of control and contact."""
         xp = namespace(motion.velocity)
-        impact = xp.clip(5e-7 * squares(motion.simulation["cfrc_ext"]), None, 10.0)
-        return 1.25 * along(motion.tasks[:, 0], motion.velocity) - 0.1 * squares(motion.actions) - impact + 5.0
+        impact = xp.clip(5e-7 * sum_of_squares(motion.simulation["cfrc_ext"]), None, 10.0)
+        speed = speed_along(motion.tasks[:, 0], motion.velocity)
+        # 1.25 v·d - 0.1 |action|² - min(5e-7 |forces|², 10) + 5
+        return 1.25 * speed - 0.1 * sum_of_squares(motion.actions) - impact + 5.0
 
     def terminated(self, simulation: Arrays) -> Array:
-        """Whether it has fallen, or jumped too high."""
+        """Returns true where the humanoid has fallen or jumped too high."""
         height = simulation["qpos"][:, 2]
         return ~((height >= 1.0) & (height <= 2.0))
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
-        """Whether it came far enough in the right direction."""
-        return along(tasks[:, 0], velocity) >= SUCCESS_SPEED
+        """Returns true where the average speed in the task's direction is high enough."""
+        return speed_along(tasks[:, 0], velocity) >= SUCCESS_SPEED

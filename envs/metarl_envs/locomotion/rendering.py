@@ -1,4 +1,4 @@
-"""Draws a robot on its way without a screen."""
+"""Rendering of robots without a screen."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ _LANDMARK_COLOUR = (0.1, 1.0, 0.2, 0.5)
 
 
 class RobotCamera:
-    """Looks at the robot from the side and moves with it, or from further up at all of where it may be asked to go.
-
-    The former is the camera that all of Gymnasium's robots bring along.
+    """Follows the robot from the side, by its model's own camera; with a landmark, shows the whole area from above.
 
     A process draws wrongly with several OpenGL contexts, so close one camera before making the next.
 
     Args:
         model: The simulator's model.
-        data: The state of any simulation of it.
+        data: State of any simulation of the model.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
@@ -44,8 +42,8 @@ class RobotCamera:
         """Draws a robot.
 
         Args:
-            data: The state to draw, of the same model.
-            landmark: Where the robot should go, `(3,)` in metres, to be marked by a green ball; None for nowhere.
+            data: State to draw, of the same model.
+            landmark: Position to mark by a green ball, `(3,)` in metres, or None.
 
         Returns:
             A frame `(height, width, 3)`, red, green and blue, the first row on top.
@@ -62,10 +60,10 @@ class RobotCamera:
         frame: npt.NDArray[np.uint8] = self._viewer.render(
             "rgb_array", camera_id=self._tracking if landmark is None else _FREE
         )
-        return np.ascontiguousarray(frame)  # Gymnasium's is a view with its rows in reverse
+        return np.ascontiguousarray(frame)  # Gymnasium returns a view with reversed rows
 
     def close(self) -> None:
-        """Gives the OpenGL context back."""
+        """Frees the OpenGL context."""
         self._viewer.make_context_current()
         self._viewer.con.free()
         self._viewer.free()

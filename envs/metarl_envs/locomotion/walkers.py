@@ -1,4 +1,4 @@
-"""Robots that walk or hop in a plane: at a certain speed (ProMP), or whatever they are made of (ProMP and PEARL)."""
+"""Robots that walk or hop in a plane: at a speed (ProMP), or with random physics (ProMP and PEARL)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
-from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, keeps_to, squares
+from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, matches_speed, sum_of_squares
 from metarl_envs.simulation import Fields
 
 _CONTROL_COST = 1e-3
 
 
 class _Planar(Family):
-    """Observes joint positions, but for x, and speeds clipped to -10 to 10."""
+    """Observes joint positions, except x, and speeds clipped to [-10, 10]."""
 
     horizon = 200
 
@@ -28,7 +28,7 @@ class _Planar(Family):
 
 
 class _Walker2d(_Planar):
-    """Terminates when the torso leaves the heights of 0.8 to 2 m or leans by 1 rad, as Walker2d-v5 does."""
+    """Terminates, as Walker2d-v5, when the torso's height leaves 0.8 to 2 m or the torso leans by 1 rad."""
 
     def _make_robot(self) -> Walker2dEnv:
         return Walker2dEnv()
@@ -40,7 +40,7 @@ class _Walker2d(_Planar):
 
 
 class _Hopper(_Planar):
-    """Terminates when the torso is below 0.7 m or leans by 0.2 rad, or any number reaches 100, as Hopper-v5 does."""
+    """Terminates, as Hopper-v5, when the torso is below 0.7 m or leans by 0.2 rad, or a state variable reaches 100."""
 
     def _make_robot(self) -> HopperEnv:
         return HopperEnv()
@@ -53,27 +53,28 @@ class _Hopper(_Planar):
 
 
 class Walker2dVel(_Walker2d):
-    """Walks forwards at a certain speed; the parameter is that speed, uniform in 0 to 10 m/s.
+    """Walks forwards at a speed; the parameter is the speed, uniform in 0 to 10 m/s.
 
-    As in the code of ProMP (Rothfuss et al. 2019), but for its frame skip of 8, where Walker2d-v5 has 4. The reward is
-    -|velocity - speed| - 0.001 |action|² + 15, the bonus for staying upright.
+    Follows the code of ProMP (Rothfuss et al. 2019), except for its frame skip of 8; Walker2d-v5 has 4. The reward is
+    -|velocity - speed| - 0.001 |action|² + 15, with a bonus for staying upright.
     """
 
     name = "Walker2dVel"
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
-        """Speeds."""
+        """Draws speeds."""
         return rng.uniform(0.0, 10.0, (count, 1))
 
     def reward(self, motion: Motion) -> Array:
-        """How far the velocity is off, the cost of control, and a bonus for being alive."""
+        """Rewards being alive, less the deviation from the task's speed and the cost of control."""
         xp = namespace(motion.velocity)
+        # -|v - speed| - 0.001 |action|² + 15
         missed = xp.abs(motion.velocity[:, 0] - motion.tasks[:, 0])
-        return -missed - _CONTROL_COST * squares(motion.actions) + 15.0
+        return -missed - _CONTROL_COST * sum_of_squares(motion.actions) + 15.0
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
-        """Whether its average speed was about right."""
-        return keeps_to(tasks[:, 0], velocity[:, 0])
+        """Returns true where the average speed is near the task's."""
+        return matches_speed(tasks[:, 0], velocity[:, 0])
 
 
 _BASES = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
@@ -81,17 +82,18 @@ _LARGEST_EXPONENT = 3.0
 
 
 class _RandomPhysics(_Planar):
-    """Goes forwards, with a body and a floor that differ; parameters are factors for four fields of the model.
+    """Goes forwards with random physics; the parameters are factors for four fields of the model.
 
-    Every mass, moment of inertia, joint damping and coefficient of friction has a factor of its own: 1.5 (for damping
-    1.3) to a power uniform in -3 to 3. They stand in the order of `changes`, each field in MuJoCo's. This is what
-    `rand_param_envs` does, the package that ProMP and PEARL share; like it we leave constants alone that MuJoCo derived
-    from the original masses. The reward is the velocity - 0.001 |action|² + 1.
+    Every mass, moment of inertia, joint damping and coefficient of friction has its own factor: 1.5 (for damping 1.3)
+    to a power that is uniform in -3 to 3. The factors are in the order of `changes`, and within a field in MuJoCo's
+    order. This follows `rand_param_envs`, the package that ProMP and PEARL share; like that package it keeps the
+    constants that MuJoCo derived from the original masses. The reward is the velocity - 0.001 |action|² + 1.
     """
 
     changes = tuple(_BASES)
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
+        # factor = base^u, u uniform in [-3, 3]
         exponents = (rng.uniform(-_LARGEST_EXPONENT, _LARGEST_EXPONENT, (count, n)) for n in self._sizes())
         return np.concatenate([base**powers for base, powers in zip(_BASES.values(), exponents, strict=True)], axis=1)
 
@@ -101,15 +103,15 @@ class _RandomPhysics(_Planar):
     def fields(self, parameters: FloatArray) -> Fields:
         factors = np.split(parameters, np.cumsum(self._sizes())[:-1])
         return {
-            field: values * part.reshape(values.shape)
-            for (field, values), part in zip(self._pristine.items(), factors, strict=True)
+            field: values * scale.reshape(values.shape)
+            for (field, values), scale in zip(self._pristine.items(), factors, strict=True)
         }
 
     def _sizes(self) -> list[int]:
         return [values.size for values in self._pristine.values()]
 
     def reward(self, motion: Motion) -> Array:
-        return motion.velocity[:, 0] - _CONTROL_COST * squares(motion.actions) + 1.0
+        return motion.velocity[:, 0] - _CONTROL_COST * sum_of_squares(motion.actions) + 1.0
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
         return velocity[:, 0] >= SUCCESS_SPEED

@@ -23,45 +23,45 @@ from metarl_envs.metaworld.reference import (
 from metarl_envs.parallel import ParallelVectorEnv
 
 TASK_NAMES: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
-"""The 50 classes of tasks, such as "reach-v3"."""
+"""Names of the 50 classes of tasks, such as "reach-v3"."""
 
 BENCHMARKS = ("ML1", "ML10", "ML25", "ML45", "custom")
-"""What `MetaWorld` offers."""
+"""Benchmarks of `MetaWorld`."""
 
 Engine = Literal["native", "reference"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
-"""What steps the environments."""
+"""Implementations that step the environments."""
 REWARDS: tuple[Reward, ...] = get_args(Reward)
 """Versions of Meta-World's reward functions."""
 
-_MAX_SEED = 2**32 - 2  # NumPy's limit, less one because ML1 draws its test goals with the seed's successor
+_MAX_SEED = 2**32 - 2  # NumPy's limit less one: ML1 draws its test goals with seed + 1
 
 _log = logging.getLogger(__name__)
 
 
 class MetaWorld(TaskDistribution):
-    """One of Meta-World's meta-learning benchmarks: 50 tasks of each class, the goal hidden from the observation.
+    """Meta-World's meta-learning benchmarks: 50 tasks of each class, with the goal hidden from the observation.
 
-    Goals are those of Meta-World's own benchmark class for this seed. In ML1 training and test tasks are of one class
-    with different goals, in all others the classes differ. ML25 has basketball-v3 in both of its splits; it is left out
-    of the test split.
+    Goals are those of Meta-World's own benchmark class for this seed. In ML1, training and test tasks are of one class
+    with different goals; in all others, their classes differ. ML25 has basketball-v3 in both of its splits; it is left
+    out of the test split.
 
-    Keep one seed for all runs that are to be compared: it chooses the tasks, and the test goals of ML1 under seed `n`
-    are its training goals under `n + 1`.
+    Use one seed for all runs that are to be compared: it chooses the tasks, and ML1's test goals under seed `n` are its
+    training goals under `n + 1`.
 
     Attributes:
-        excluded: Classes left out of the test split because they are trained on.
+        excluded: Classes left out of the test split because the training split has them.
 
     Args:
         benchmark: One of `BENCHMARKS`.
-        task: For ML1, and only there: one of `TASK_NAMES`.
-        train: For "custom", and only there: the classes to train on.
-        test: For "custom", and only there: the held-out classes.
-        horizon: Steps per episode, 1 to 500; Meta-World's is 500.
-        seed: Chooses the goals.
-        engine: "native" steps with `MetaWorldEngine`, "reference" with Meta-World's own environment classes, which are
-            several times slower; trajectories are the same.
-        reward: Version of Meta-World's reward functions; "v1" with the reference engine only.
+        task: One of `TASK_NAMES`, for ML1 only.
+        train: Classes to train on, for "custom" only.
+        test: Held-out classes, for "custom" only.
+        horizon: Steps per episode, 1 to 500; 500 in Meta-World.
+        seed: Seed of the goals.
+        engine: "native" for `MetaWorldEngine`, "reference" for Meta-World's own environment classes, which are several
+            times slower; `docs/metaworld-engine.md` compares them.
+        reward: Version of Meta-World's reward functions; "v1" needs the reference engine.
 
     Raises:
         UserError: If an argument is missing, superfluous, unknown or out of its range.
@@ -105,7 +105,7 @@ class MetaWorld(TaskDistribution):
         )
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
-        """A vector of environments on all cores; with a `render_mode`, Meta-World's own, and `num_envs` must be 1."""
+        """Makes environments on all cores; with a `render_mode`, one of Meta-World's own (`num_envs` must be 1)."""
         if render_mode is not None:
             return ReferenceVectorEnv(num_envs, self.horizon, render_mode, self._reward)
         if self._engine == "native":
@@ -116,7 +116,7 @@ class MetaWorld(TaskDistribution):
 def _benchmark_class(
     benchmark: str, task: str | None, train: Sequence[str], test: Sequence[str]
 ) -> Callable[..., metaworld.Benchmark]:
-    """What makes Meta-World's benchmark from a seed, after a check of what the user asked for."""
+    """Checks the user's choice and returns Meta-World's class of the benchmark, to be called with a seed."""
     if benchmark not in BENCHMARKS:
         raise unknown("Meta-World benchmark", benchmark, BENCHMARKS)
     for name in (*([] if task is None else [task]), *train, *test):

@@ -1,4 +1,4 @@
-"""The tasks of Meta-World's benchmarks: drawn by its own classes, then kept on disk, for that takes up to 30 s."""
+"""Tasks of Meta-World's benchmarks, drawn by its own classes and cached on disk, since drawing takes up to 30 s."""
 
 import hashlib
 import json
@@ -24,16 +24,17 @@ _log = logging.getLogger(__name__)
 
 
 def benchmark_tasks(make: Callable[[], metaworld.Benchmark], key: dict[str, Any]) -> Splits:
-    """The tasks of a benchmark, from the disk if they were drawn before.
+    """Returns the tasks of a benchmark, from the cache if they were drawn before.
 
-    A file that is damaged, or a folder that cannot be written to, costs time and nothing else.
+    If the cached file is damaged or the folder cannot be written, the tasks are drawn anew.
 
     Args:
         make: Makes Meta-World's benchmark, which takes about half a second per class.
-        key: What determines its tasks, besides the installed versions: `benchmark`, `task`, `train`, `test`, `seed`.
+        key: Arguments that determine the tasks: `benchmark`, `task`, `train`, `test`, `seed`. The installed versions
+            are added.
     """
     if not _BUILT_IN.issuperset([key["task"] or key["benchmark"], *key["train"], *key["test"]]):
-        benchmark = make()  # classes of the user's own may change without their name changing
+        benchmark = make()  # not cached: users may change their classes and keep the names
         return _ours(benchmark.train_tasks), _ours(benchmark.test_tasks)
     everything = {**key, "goals_per_class": metaworld._N_GOALS, "versions": installed_versions()}
     digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
@@ -48,10 +49,10 @@ def benchmark_tasks(make: Callable[[], metaworld.Benchmark], key: dict[str, Any]
 
 
 def _ours(tasks: list[metaworld.types.Task]) -> list[Task]:
-    """Meta-World's tasks as ours, whose parameters are the `rand_vec`."""
+    """Converts Meta-World's tasks; the parameters are the `rand_vec`."""
     converted = []
     for task in tasks:
-        env = object.__new__(ALL_V3_ENVIRONMENTS[task.env_name])  # to decode a task takes no simulator
+        env = object.__new__(ALL_V3_ENVIRONMENTS[task.env_name])  # decoding a task needs no simulator
         env._partially_observable = True
         env.set_task(task)
         assert env._last_rand_vec is not None
@@ -74,7 +75,7 @@ def _load(path: Path) -> Splits | None:
 
 def _save(path: Path, splits: Splits) -> None:
     content = [[(task.name, task.parameters.tolist()) for task in split] for split in splits]
-    body = json.dumps(content).encode()  # Python writes floats such that they read back bit for bit
+    body = json.dumps(content).encode()  # Python's floats survive JSON bit for bit
     unfinished = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The environments of one class: stepped by any thread, some at a time, then rewarded together."""
+"""The environments of one class: threads step them in chunks, then one thread computes all their rewards at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from metarl_envs.arrays import Array
 from metarl_envs.core import FloatArray
-from metarl_envs.metaworld.blueprints import Blueprint, TaskState
+from metarl_envs.metaworld.class_model import ClassModel, TaskState
 from metarl_envs.metaworld.snapshot import Snapshot
 from metarl_envs.simulation import STATE, SharedModel, Simulation
 
@@ -20,7 +20,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 class ArmSimulation(Simulation):
-    """A simulation whose hand is moved by a mocap body."""
+    """Physics of one environment, whose hand follows a mocap body."""
 
     def __init__(self, model: mujoco.MjModel, arrays: Sequence[str]) -> None:
         super().__init__(model, arrays)
@@ -31,43 +31,48 @@ class Group:
     """Environments of one class.
 
     Args:
-        blueprint: The class.
-        envs: Which they are among all environments, in ascending order.
-        tasks: Their tasks.
+        class_model: Model of the class.
+        envs: Indices of the group's environments among all of the engine's, ascending.
+        tasks: Initial states of their tasks.
         simulations: Their physics.
-        grasp_success: Whether the outcome includes it.
+        grasp_success: Compute `TaskClass.grasp_success` too.
+
+    Attributes:
+        first_observations: First observations of the tasks, `(env, 39)`.
+        diverged: Environments whose last step diverged, `(env,)`.
     """
 
     def __init__(
         self,
-        blueprint: Blueprint,
+        class_model: ClassModel,
         envs: IntArray,
         tasks: Sequence[TaskState],
         simulations: Sequence[ArmSimulation],
         grasp_success: bool = False,
     ) -> None:
-        self.blueprint, self.task_class = blueprint, blueprint.task_class
+        self.class_model, self.task_class = class_model, class_model.task_class
         self.name = self.task_class.name
         self.envs, self.tasks, self.simulations = envs, tasks, simulations
         self.members = slice(envs[0], envs[-1] + 1) if envs[-1] - envs[0] == len(envs) - 1 else envs
-        """The same; a slice if possible, which is quicker."""
+        """`envs` as an index; a slice where possible, which is faster."""
         self.first_observations = np.stack([task.observation for task in tasks])
         self._constants = {name: np.stack([task.constants[name] for task in tasks]) for name in tasks[0].constants}
-        views = zip(blueprint.arrays, simulations[0].views, strict=True)
+        views = zip(class_model.arrays, simulations[0].views, strict=True)
         self._buffers = {array: np.empty((len(tasks), *view.shape)) for array, view in views}
         self._grasp_success = grasp_success
         touched = {"never": False, "grasp_success": grasp_success, "always": True}[self.task_class.touching]
-        self._grip = [*(blueprint.names.geom[pad] for pad in _PADS), blueprint.main_object] if touched else []
+        pads = (class_model.names.geom[pad] for pad in _PADS)
+        self._touch_geoms = [*pads, class_model.main_object] if touched else []
         self._touching = np.zeros(len(tasks), dtype=np.bool_)
         self.diverged = np.zeros(len(tasks), dtype=np.bool_)
 
     def restore(self, model: SharedModel, which: IntArray, hands: FloatArray) -> None:
-        """Puts environments back to where their episodes begin.
+        """Puts environments into the initial states of their tasks.
 
         Args:
-            model: The calling thread's.
+            model: The calling thread's model of the class.
             which: Indices into this group.
-            hands: `(env, 3)` of all environments; takes where those are.
+            hands: Hand positions `(env, 3)` of all environments; the rows of the restored ones are overwritten.
         """
         for i in which:
             task, simulation = self.tasks[i], self.simulations[i]
@@ -75,15 +80,15 @@ class Group:
             hands[self.envs[i]] = simulation.mocap_position
 
     def advance(self, model: SharedModel, which: range, hands: FloatArray, efforts: FloatArray) -> None:
-        """Makes the physics steps of one step in some environments: all that happens once per environment.
+        """Makes the physics steps of one step in a chunk of environments and copies the results to this group's arrays.
 
         Args:
-            model: The calling thread's.
+            model: The calling thread's model of the class.
             which: Indices into this group.
-            hands: `(env, 3)` of all environments, where to move the hands.
-            efforts: `(env, 2)` of all environments, of the two fingers.
+            hands: Positions `(env, 3)` that the hands move to, of all environments.
+            efforts: Efforts `(env, 2)` of the two fingers, of all environments.
         """
-        substeps, buffers = self.blueprint.frame_skip, tuple(self._buffers.values())
+        substeps, buffers = self.class_model.frame_skip, tuple(self._buffers.values())
         hands, efforts = hands[self.members], efforts[self.members]
         for i in which:
             simulation = self.simulations[i]
@@ -95,28 +100,34 @@ class Group:
             self.diverged[i] = simulation.has_diverged()
             for buffer, view in zip(buffers, simulation.views, strict=True):
                 buffer[i] = view
-            if self._grip:
-                self._touching[i] = _touching(data, *self._grip)
+            if self._touch_geoms:
+                self._touching[i] = _touching(data, *self._touch_geoms)
 
     def snapshot(self, actions: FloatArray) -> Snapshot:
-        """What the last `advance` of all environments came to, without observations, for rewards to be computed from.
+        """Returns the group after the last `advance` of all its environments, without observations.
 
         Args:
-            actions: `(env, 4)` of all environments.
+            actions: Actions `(env, 4)` of all environments.
         """
         actions = actions[self.members]
-        return Snapshot(self.blueprint.names, self._buffers, self._constants, actions, touching=self._touching)
+        return Snapshot(self.class_model.names, self._buffers, self._constants, actions, touching=self._touching)
 
     def outcome(self, snapshot: Snapshot, observations: FloatArray) -> tuple[Array, ...]:
-        """The fields of `Outcome`, and `grasp_success` if asked for, from the observations `(env, 39)` of all."""
+        """Computes the fields of `Outcome`, then `grasp_success` if it is asked for.
+
+        Args:
+            snapshot: The result of `snapshot`; receives the group's observations.
+            observations: Observations `(env, 39)` of all environments.
+        """
         snapshot.observations = observations[self.members]
         outcome = self.task_class.outcome(snapshot)
         return (*outcome, self.task_class.grasp_success(snapshot, outcome)) if self._grasp_success else outcome
 
 
 def _touching(data: mujoco.MjData, left_pad: int, right_pad: int, geom: int) -> bool:
-    """Whether contacts press both pads on a geom (`SawyerXYZEnv.touching_object`)."""
+    """Returns true if both pads press on a geom (`SawyerXYZEnv.touching_object`)."""
     contacts, forces = data.contact, data.efc_force
     geoms, rows = contacts.geom, contacts.efc_address
     on_geom = (geoms == geom).any(axis=1)
+    # sum of the normal forces of the contacts between pad and geom > 0, for each pad
     return all(forces[rows[on_geom & (geoms == pad).any(axis=1)]].sum() > 0 for pad in (left_pad, right_pad))

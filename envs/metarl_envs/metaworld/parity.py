@@ -1,4 +1,4 @@
-"""Compares the engine with Meta-World's own environments, step by step: for our tests, and for classes of your own."""
+"""Step-by-step comparison of the engine with Meta-World's own environments, for tests of these and further classes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from metarl_envs.metaworld.engine import MetaWorldEngine
 from metarl_envs.metaworld.reference import encode
 
 Drive = Literal["expert", "random", "mix"]
-"""Who acts: Meta-World's scripted expert, uniform noise, or the two in turns of 20 steps."""
+"""Source of the actions: Meta-World's scripted expert, uniform noise, or both in turns of 20 steps."""
 DRIVES: tuple[Drive, ...] = get_args(Drive)
 
 INFO = ("near_object", "grasp_reward", "grasp_success", "in_place_reward", "obj_to_target", "unscaled_reward")
 TOLERANCES = {"physics": 0.0, "observation": 1e-12, "reward": 1e-9, "success": 0.0} | dict.fromkeys(INFO, 1e-9)
-"""Largest difference allowed; relative for the reward and the numbers of `info` beyond 1."""
+"""Largest allowed absolute differences; relative ones for rewards and entries of `info` beyond 1."""
 
 
 def differences(task: Task, drive: Drive, steps: int, seed: int) -> dict[str, float]:
     """Plays one episode in the engine and in a fresh environment of Meta-World's, under the same actions.
 
     Args:
-        task: What to play.
-        drive: Who acts.
-        steps: How many steps, at most 500.
-        seed: Seeds the noise.
+        task: Task to play.
+        drive: Source of the actions.
+        steps: Number of steps, at most 500.
+        seed: Seed of the noise.
 
     Returns:
-        The largest difference of each thing compared, and "expert success", the reference's, as 0 or 1.
+        The largest difference of each entry of `TOLERANCES`, and "expert success": 1 if the expert solved the task in
+        Meta-World's environment, else 0.
     """
     reference = ALL_V3_ENVIRONMENTS[task.name](reward_function_version="v2")
     reference.set_task(encode(task))
@@ -56,7 +57,7 @@ def differences(task: Task, drive: Drive, steps: int, seed: int) -> dict[str, fl
             _note(largest, "success", float(infos["success"][0]), float(info["success"]))
             for name in INFO:
                 _note(largest, name, infos[name][0], float(info[name]))
-            if number < steps - 1:  # after the last one the engine has begun the next episode
+            if number < steps - 1:  # after the last step the engine has begun the next episode
                 for mine, theirs in zip(_physics(engine), (reference.data.qpos, reference.data.qvel), strict=True):
                     _note(largest, "physics", mine, theirs)
             solved |= bool(info["success"])
@@ -71,7 +72,7 @@ def _driver(name: str, drive: Drive, rng: np.random.Generator) -> Callable[[int,
         if policy is None or drive == "random" or (drive == "mix" and number // 20 % 2):
             return noise
         seeing = np.concatenate([observation[:36], target])
-        with warnings.catch_warnings(action="ignore"):  # experts warn of actions beyond 1, which they rely on clipping
+        with warnings.catch_warnings(action="ignore"):  # experts exceed 1, rely on clipping, and warn
             return np.clip(np.asarray(policy.get_action(seeing), dtype=np.float64), -1, 1)
 
     return act
@@ -89,16 +90,24 @@ def _note(largest: dict[str, float], what: str, mine: FloatArray | float, theirs
 
 
 def violations(largest: dict[str, float]) -> list[str]:
-    """Which differences are larger than allowed, in words."""
+    """Returns the differences that exceed `TOLERANCES`, in words."""
     return [f"{what} by {largest[what]:.1e}" for what, limit in TOLERANCES.items() if not largest[what] <= limit]
 
 
 def compare(
     tasks: Sequence[Task], steps: int, drives: Sequence[Drive] = DRIVES, seed: int = 0
 ) -> tuple[dict[str, float], int]:
-    """`differences` of several tasks and drives: the largest of each, and how many steps were compared.
+    """Computes `differences` of several tasks and sources of actions.
 
-    The experts' success is the number of tasks that the expert solves.
+    Args:
+        tasks: Tasks to play.
+        steps: Number of steps of each episode, at most 500.
+        drives: Sources of the actions, each for every task.
+        seed: Seed of the noise of the first task; it counts up.
+
+    Returns:
+        The largest differences, with the number of tasks that the expert solved as "expert success"; and the number of
+        compared steps.
     """
     rows = [differences(task, drive, steps, seed + index) for index, task in enumerate(tasks) for drive in drives]
     largest = {name: max(row[name] for row in rows) for name in TOLERANCES}

@@ -1,4 +1,4 @@
-"""Meta-World's own environment classes, unmodified, behind the contract of a vector of tasks: right, not fast."""
+"""Meta-World's own environment classes, unmodified, behind the contract `TaskVectorEnv`: the reference, and slow."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from metarl_envs.errors import UserError, unknown
 from metarl_envs.metaworld.rendering import SceneCamera, arrange_viewer
 
 MAX_HORIZON = SawyerXYZEnv.max_path_length
-"""Steps after which Meta-World's environments refuse to go on."""
+"""Longest episode of Meta-World's environments; they refuse further steps."""
 
 
 def _spaces() -> tuple[gym.spaces.Box, gym.spaces.Box]:
-    """Those of any Meta-World environment whose goal is hidden, without the cost of making one."""
+    """Spaces of all Meta-World environments with a hidden goal, without the cost of making one."""
     hand, gripper, objects, hidden_goal = SawyerXYZEnv._HAND_SPACE, np.ones(1), np.full(14, np.inf), np.zeros(3)
     low = [hand.low, -gripper, -objects]
     high = [hand.high, gripper, objects]
@@ -36,19 +36,19 @@ OBSERVATION_SPACE, ACTION_SPACE = _spaces()
 
 
 Reward = Literal["v1", "v2"]
-"""Meta-World's reward functions: v2 is 0 to 10 a step; v1 differs from class to class and reaches thousands."""
+"""Versions of Meta-World's reward functions: v2 is 0 to 10 per step; v1 differs between classes, up to thousands."""
 
 
 class ReferenceVectorEnv(TaskVectorEnv):
-    """Steps Meta-World environments one after the other, in this process, with the goal hidden and the v2 reward.
+    """Steps Meta-World environments with hidden goals one after the other, in this process.
 
     A task is a class of Meta-World and its `rand_vec`, which determine a reset entirely; seeds have no effect. No
-    episode terminates, so that all of them are truncated together. Actions are converted to float64, since Meta-World
-    would compute rewards in float32 otherwise; it clips them itself. Environment objects (20 to 30 MB each) are kept
-    and used again for other tasks of their class: as many of a class as it has had at the same time at most.
+    episode terminates, so all are truncated together. Actions are converted to float64, because Meta-World would
+    compute rewards in float32 otherwise; it clips them itself. Environment objects (20 to 30 MB each) are kept and
+    reused for other tasks of their class; a class has as many as it ever played at the same time.
 
     Args:
-        num_envs: How many environments.
+        num_envs: Number of environments.
         horizon: Steps after which an episode is truncated, 1 to 500.
         render_mode: None, or "rgb_array" for `render`, with a single environment.
         reward: Version of Meta-World's reward functions.
@@ -139,7 +139,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
         """Makes one step in every environment.
 
         Args:
-            actions: `(env, 4)`: the hand's displacement in x, y and z and the gripper's effort, each -1 to 1.
+            actions: The hand's move in x, y and z and the gripper's effort, each -1 to 1, `(env, 4)`.
 
         Returns:
             Observations `(env, 39)`; rewards (0 to 10), terminated and truncated, each `(env,)`; and `infos`.
@@ -162,7 +162,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
         return observations, rewards, terminated, truncated, infos
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
-        """One frame `(480, 480, 3)` of the only environment, right side up, with the goal as a green ball.
+        """Draws one frame `(480, 480, 3)` of the only environment, with the goal as a green ball.
 
         Raises:
             UserError: If the environment was not made with `render_mode="rgb_array"`.
@@ -177,12 +177,12 @@ class ReferenceVectorEnv(TaskVectorEnv):
         return (self._camera[1].draw(env._target_pos),)
 
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """The simulator's model and data of the only environment, for MuJoCo's viewer."""
+        """Returns the simulator's model and data of the only environment, for MuJoCo's viewer."""
         env = self._only_env()
         return env.model, env.data
 
     def arrange_viewer(self, viewer: Any) -> None:
-        """Points MuJoCo's viewer, opened on `mujoco_handles`, to where `render` looks, and marks the task's goal."""
+        """Gives MuJoCo's viewer, opened on `mujoco_handles`, the view of `render`, and marks the goal."""
         env = self._only_env()
         assert env._target_pos is not None  # set by a reset
         arrange_viewer(viewer, env._target_pos)
@@ -206,7 +206,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
 
 
 def check_horizon(horizon: int) -> None:
-    """Makes sure that Meta-World can play so many steps.
+    """Checks that Meta-World can play episodes of this many steps.
 
     Raises:
         UserError: If the horizon is out of its range.
@@ -216,7 +216,7 @@ def check_horizon(horizon: int) -> None:
 
 
 def encode(task: Task) -> metaworld.types.Task:
-    """The task as Meta-World's environment objects take it, with the goal hidden."""
+    """Encodes a task for Meta-World's environment objects, with the goal hidden."""
     env_class = ALL_V3_ENVIRONMENTS[task.name]
     data = {"rand_vec": task.parameters, "env_cls": env_class, "partially_observable": True}
     return metaworld._encode_task(task.name, data)

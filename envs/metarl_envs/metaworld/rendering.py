@@ -1,4 +1,4 @@
-"""Draws a Meta-World scene without a screen, and arranges it for MuJoCo's viewer."""
+"""Rendering of Meta-World scenes without a screen, and the same view for MuJoCo's viewer."""
 
 from typing import Any
 
@@ -17,16 +17,16 @@ _GOAL_COLOUR = (0.1, 1.0, 0.2, 0.5)
 
 
 class SceneCamera:
-    """Looks from the robot's right at the robot and the table, and shows the hidden goal as a green ball.
+    """Camera that looks at robot and table from the robot's right, and shows the hidden goal as a green ball.
 
-    Meta-World's own cameras are not used: "corner2" stands on its head and the others miss the table or the robot. Nor
-    are its goal markers: a step moves them back to where the model file has them, and some do not mark the goal.
+    Replaces Meta-World's cameras: "corner2" is upside down, and the others miss the table or the robot. Replaces its
+    goal markers too: a step moves them back to their places in the model file, and some do not mark the goal.
 
     A process draws wrongly with several OpenGL contexts, so close one camera before making the next.
 
     Args:
         model: The simulator's model.
-        data: The simulator's state, read whenever a frame is drawn.
+        data: The simulator's data, read for each frame.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
@@ -35,10 +35,10 @@ class SceneCamera:
         _aim(self._viewer.cam)
 
     def draw(self, goal: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-        """Draws the scene as it is.
+        """Draws the scene.
 
         Args:
-            goal: Where the goal is, `(3,)` in metres.
+            goal: Position of the goal, `(3,)` in metres.
 
         Returns:
             A frame `(height, width, 3)`, red, green and blue, the first row on top.
@@ -51,21 +51,21 @@ class SceneCamera:
             rgba=np.array(_GOAL_COLOUR, dtype=np.float32),
         )
         frame: npt.NDArray[np.uint8] = self._viewer.render("rgb_array")
-        return np.ascontiguousarray(frame)  # Gymnasium's is a view with its rows in reverse
+        return np.ascontiguousarray(frame)  # Gymnasium returns a view with reversed rows
 
     def close(self) -> None:
-        """Gives the OpenGL context back."""
+        """Frees the OpenGL context."""
         self._viewer.make_context_current()
         self._viewer.con.free()
         self._viewer.free()
 
 
 def arrange_viewer(viewer: Any, goal: npt.NDArray[np.float64]) -> None:
-    """Shows in MuJoCo's viewer what `SceneCamera` shows; one can look around from there.
+    """Gives MuJoCo's viewer the view of `SceneCamera`; the user can look around from there.
 
     Args:
-        viewer: The handle that `mujoco.viewer.launch_passive` gave.
-        goal: Where the goal is, `(3,)` in metres.
+        viewer: Handle from `mujoco.viewer.launch_passive`.
+        goal: Position of the goal, `(3,)` in metres.
     """
     with viewer.lock():
         viewer.opt.sitegroup[:] = 0

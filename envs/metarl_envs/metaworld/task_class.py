@@ -1,4 +1,4 @@
-"""The contract of a class of Meta-World tasks: what it observes beside the hand, and what it rewards."""
+"""The contract of a class of Meta-World tasks: its observed objects and its reward."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from metarl_envs.arrays import Array, namespace
 from metarl_envs.metaworld.snapshot import Snapshot
 
 Touching = Literal["never", "grasp_success", "always"]
-"""When to find out what the pads press on: only for `grasp_success`, or always, that is, for `outcome` too."""
+"""Methods that need the contacts of the pads: none, `grasp_success` alone, or `outcome` too."""
 
 
 class Outcome(NamedTuple):
-    """What a step came to, each `(env,)`: Meta-World's reward (v2) and its `info` but for `grasp_success`."""
+    """Result of a step, each `(env,)`: Meta-World's reward (v2) and `info`, except for `grasp_success`."""
 
     reward: Array
     success: Array
@@ -25,32 +25,32 @@ class Outcome(NamedTuple):
 
 
 class TaskClass(ABC):
-    """A class of tasks, such as "push-v3". Instances hold nothing; all numbers come with the snapshot."""
+    """A class of tasks, such as "push-v3". Instances are stateless: every number comes with the snapshot."""
 
     name: ClassVar[str]
     """Meta-World's name of the class."""
     arrays: ClassVar[tuple[str, ...]] = ("xpos", "site_xpos")
-    """Which of MuJoCo's arrays `objects` and `outcome` read; `xpos` and `site_xpos` always."""
+    """MuJoCo's arrays that the methods read; `xpos` and `site_xpos` are always there."""
     constants: ClassVar[tuple[str, ...]] = ("_target_pos", "obj_init_pos", "init_tcp")
-    """Which attributes of Meta-World's environment object they read."""
+    """Attributes of Meta-World's environment object that the methods read, by Meta-World's names."""
     late_constants: ClassVar[tuple[str, ...]] = ()
-    """More of them, which it sets in an episode's first step, to values that no action can change."""
-
+    """Further attributes, which Meta-World sets in an episode's first step, to values that no action can change."""
     touching: ClassVar[Touching] = "never"
-    """When `Snapshot.touching` is needed."""
+    """Methods that read `Snapshot.touching`."""
 
     @abstractmethod
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
-        """Position `(env, 3)` and orientation of the one or two objects in the observation.
+        """Positions and orientations of the one or two objects in the observation.
 
-        The orientation is a quaternion `(env, 4)` as it stands in the observation, or a matrix `(env, 3, 3)` that still
-        has to be made into one (x, y, z, w).
+        Returns:
+            For each object its position `(env, 3)` and its orientation: the four numbers `(env, 4)` to be observed, or
+            a rotation matrix `(env, 3, 3)`, which the engine converts to a quaternion (x, y, z, w).
         """
 
     @abstractmethod
     def outcome(self, s: Snapshot) -> Outcome:
-        """Reward and success of the step."""
+        """Computes reward and success of the step."""
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """What Meta-World's `info` has under this name, 0 or 1 or a boolean: 1 where nothing is to be grasped."""
+        """Computes `info["grasp_success"]` `(env,)`, 0 or 1 or a boolean; 1 in classes where nothing is grasped."""
         return namespace(s.actions).ones_like(s.actions[:, 0])

@@ -1,23 +1,23 @@
-"""The releases of Meta-World and MuJoCo whose physics all our results rest on."""
+"""Required releases of Meta-World and MuJoCo: other releases have other physics and rewards."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 from metarl_envs.errors import UserError
 
 REQUIRED = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
-"""Exact: MuJoCo 3.4 mends a collision and thereby changes peg-insert-side, and Meta-World 3.0 other rewards."""
+"""Exact releases: MuJoCo 3.4 corrects a collision and so changes peg-insert-side; Meta-World 3.0 has other rewards."""
 
 
 def installed_versions() -> dict[str, str | None]:
-    """The installed release of each package in `REQUIRED`, None where there is none."""
+    """Returns the installed release of each package in `REQUIRED`, or None."""
     return {package: _installed(package) for package in REQUIRED}
 
 
 def check_versions() -> None:
-    """Makes sure that the installed releases are those in `REQUIRED`.
+    """Checks that the installed releases are those in `REQUIRED`.
 
     Raises:
-        UserError: If one is missing or another release; says which, and how to install the right one.
+        UserError: If a package is missing or has another release.
     """
     wrong = [
         f"{package} is {installed or 'not installed'} but must be {REQUIRED[package]}"

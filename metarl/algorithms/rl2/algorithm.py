@@ -103,7 +103,7 @@ class RL2:
         actors: list[RecurrentActor] = []
 
         def make_actor(tasks: slice, noise: torch.Generator) -> RecurrentActor:
-            actors.append(RecurrentActor(self, tasks.stop - tasks.start, noise))
+            actors.append(self.make_actor(tasks, noise))
             return actors[-1]
 
         trajectories = sampler.collect(make_actor, self.config.episodes)
@@ -158,6 +158,10 @@ class RL2:
         metrics = self.outer.update(samples, states, chunk, generator)
         self.policy.head.action.keep_floor()
         return metrics
+
+    def make_actor(self, tasks: slice, noise: torch.Generator) -> RecurrentActor:
+        """Makes who plays a trial of each of some tasks; see `metarl.acting.sampler.MakeActor`."""
+        return RecurrentActor(self, tasks.stop - tasks.start, noise)
 
     def make_agent(self, seed: int) -> RL2Agent:
         """An agent that adapts by its state; it acts greedily once adapted."""

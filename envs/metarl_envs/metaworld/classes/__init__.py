@@ -1,4 +1,4 @@
-"""Meta-World's classes of tasks, families of which share a file."""
+"""Meta-World's 50 classes of tasks; similar classes share a file."""
 
 from metarl_envs.metaworld.classes.boxes import BinPicking, BoxClose, PickOutOfHole
 from metarl_envs.metaworld.classes.buttons import (
@@ -20,12 +20,11 @@ from metarl_envs.metaworld.classes.pushing import (
     PushBack,
     PushWall,
     Soccer,
-    Sweep,
-    SweepInto,
 )
 from metarl_envs.metaworld.classes.reaching import Reach, ReachWall
 from metarl_envs.metaworld.classes.sliding import DrawerClose, DrawerOpen, WindowClose, WindowOpen
 from metarl_envs.metaworld.classes.sticks import StickPull, StickPush
+from metarl_envs.metaworld.classes.sweeping import Sweep, SweepInto
 from metarl_envs.metaworld.classes.tools import Assembly, Disassemble, Hammer
 from metarl_envs.metaworld.classes.turning import DialTurn, FaucetClose, FaucetOpen
 from metarl_envs.metaworld.task_class import TaskClass
@@ -85,4 +84,4 @@ TASK_CLASSES: dict[str, TaskClass] = {
         PegUnplugSide,
     )
 }
-"""Every class by Meta-World's name."""
+"""The classes by Meta-World's names."""

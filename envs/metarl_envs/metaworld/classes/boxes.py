@@ -1,13 +1,16 @@
-"""Getting objects into, out of and onto boxes, bins and holes, over whose rims the hand is to stay."""
+"""Moving objects into, out of and onto boxes, bins and holes, with the hand above the rims.
+
+`T` and `H` in the comments are `nearness` and `hamacher_product`, see `metarl_envs.metaworld.rewards`.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import ClassVar
 
-from metarl_envs.arrays import Array, namespace
-from metarl_envs.metaworld.bricks import clamp, hamacher_product, long_tail, nearness, norm
-from metarl_envs.metaworld.gripping import gripper_caging, is_lifted
+from metarl_envs.arrays import Array, clamp, namespace, norm
+from metarl_envs.metaworld.grasping import gripper_caging, is_lifted
+from metarl_envs.metaworld.rewards import hamacher_product, long_tail, nearness
 from metarl_envs.metaworld.snapshot import Snapshot
 from metarl_envs.metaworld.task_class import Outcome, TaskClass
 
@@ -25,15 +28,16 @@ class BinPicking(TaskClass):
         return ((s.body("obj"), s.body_quaternion("obj")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Gripping the block and moving it to the other bin, the hand low only where it picks and places."""
+        """Rewards gripping the block and moving it to the other bin, with the hand low only over the two bins."""
         xp = namespace(s.actions)
-        hand, block, initial = s.observations[:, :3], s.observations[:, 4:7], s.constant("obj_init_pos")
-        radius = s.constant("TARGET_RADIUS")
+        hand, block, radius = s.hand, s.object, s.target_radius
         target = s.body("bin_goal")  # Meta-World's `_target_pos` is a view of it
+        # in_place = T(|block - target|; radius, |initial - target|)
         to_target = norm(block - target)
         in_place = nearness(to_target, radius, s.constant("_target_to_obj_init"))
+        # floor = min(funnel around where the block was, funnel around the target)
         floor = xp.minimum(
-            _funnel(hand, initial, brim=0.03, slope=0.02, height=0.2),
+            _funnel(hand, s.initial_object, brim=0.03, slope=0.02, height=0.2),
             _funnel(hand, target, brim=0.03, slope=0.02, height=0.2),
         )
         above_floor = _above(floor, hand, 0.05)
@@ -42,13 +46,13 @@ class BinPicking(TaskClass):
             block,
             obj_radius=0.015,
             pad_success_thresh=0.05,
-            object_reach_radius=0.01,
             xz_thresh=0.01,
             desired_gripper_effort=0.7,
             density="high",
         )
-        reward = hamacher_product(grasped, in_place)
         near = norm(block - hand) < 0.04
+        # reward = 10 if |block - target| < radius else H(grasped, in_place) + [held] (1 + 5 H(above_floor, in_place))
+        reward = hamacher_product(grasped, in_place)
         reward = xp.where(self._held(s, near), reward + 1.0 + 5.0 * hamacher_product(above_floor, in_place), reward)
         reward = xp.where(to_target < radius, 10.0, reward)
         return Outcome(
@@ -61,12 +65,12 @@ class BinPicking(TaskClass):
         )
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: at the hand and held up."""
+        """Returns true where the block is at the hand and lifted."""
         return self._held(s, outcome.near_object)
 
     def _held(self, s: Snapshot, near: Array) -> Array:
-        """Whether the block is at the hand and held up."""
-        return near & _held_up(s, opening=0.43)
+        """Returns true where the block is at the hand and lifted."""
+        return near & _is_held_up(s, opening=0.43)
 
 
 class PickOutOfHole(TaskClass):
@@ -81,10 +85,11 @@ class PickOutOfHole(TaskClass):
         return ((s.body("obj"), s.body_quaternion("obj")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Gripping the block and moving it to the goal, the gripper low only over the hole."""
+        """Rewards gripping the block and moving it to the goal, with the gripper low only over the hole."""
         xp = namespace(s.actions)
-        block, target, initial = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("obj_init_pos")
+        block, target, initial = s.object, s.target, s.initial_object
         tcp_to_block = norm(block - s.tcp)
+        # in_place = T(|block - target|; 0.02, |initial - target|)
         to_target = norm(block - target)
         in_place = nearness(to_target, 0.02, norm(initial - target))
         floor = _funnel(s.tcp, initial, brim=0.03, slope=0.015, height=0.15)
@@ -94,16 +99,16 @@ class PickOutOfHole(TaskClass):
             block,
             obj_radius=0.015,
             pad_success_thresh=0.02,
-            object_reach_radius=0.01,
             xz_thresh=0.03,
             desired_gripper_effort=0.1,
             density="high",
         )
+        # reward = 10 if |block - target| < radius else H(grasped, in_place) + [held] (1 + 5 H(in_place, above_floor))
         reward = hamacher_product(grasped, in_place)
         reward = xp.where(
             self._held(s, tcp_to_block), reward + 1.0 + 5.0 * hamacher_product(in_place, above_floor), reward
         )
-        reward = xp.where(to_target < s.constant("TARGET_RADIUS"), 10.0, reward)
+        reward = xp.where(to_target < s.target_radius, 10.0, reward)
         return Outcome(
             reward=reward,
             success=to_target <= 0.07,
@@ -114,12 +119,12 @@ class PickOutOfHole(TaskClass):
         )
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: at the tool centre point and held up."""
-        return self._held(s, norm(s.observations[:, 4:7] - s.tcp))
+        """Returns true where the block is at the tool centre point and lifted."""
+        return self._held(s, norm(s.object - s.tcp))
 
     def _held(self, s: Snapshot, tcp_to_block: Array) -> Array:
-        """Whether the block is at the tool centre point and held up."""
-        return (tcp_to_block < 0.04) & _held_up(s, opening=0.33)
+        """Returns true where the block is at the tool centre point and lifted."""
+        return (tcp_to_block < 0.04) & _is_held_up(s, opening=0.33)
 
 
 class BoxClose(TaskClass):
@@ -134,20 +139,23 @@ class BoxClose(TaskClass):
         return ((s.body("top_link"), s.body_quaternion("top_link")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Coming down on the handle and closing the gripper, then moving the lid, as long as it stays upright."""
+        """Rewards coming down on the handle and closing the gripper, then moving the lid while it stays upright."""
         xp = namespace(s.actions)
-        hand, lid, target = s.observations[:, :3], s.observations[:, 4:7], s.constant("_target_pos")
+        hand, lid, target = s.hand, s.object, s.target
         handle = lid + s.vector(0.0, 0.0, 0.02)
+        # ready = H(above the funnel around the handle, T(|hand - handle|; 0.02, 0.5))
         floor = _funnel(hand, handle, brim=0.02, slope=0.04, height=0.4)
         at_handle = nearness(norm(hand - handle), 0.02, 0.5)
         ready = hamacher_product(_above(floor, hand, floor / 2.0), at_handle)
-        effort = (clamp(s.actions[:, 3], -1.0, 1.0) + 1.0) / 2.0
+        effort = (clamp(s.effort, -1.0, 1.0) + 1.0) / 2.0
 
+        # lifted = 0.2 [handle_z > 0.04] + 0.8 T(|(target - handle) (1, 1, 3)|; 0.05, 0.25)
         error = norm((target - handle) * s.vector(1.0, 1.0, 3.0))
         lifted = 0.2 * xp.astype(handle[:, 2] > 0.04, error.dtype) + 0.8 * nearness(error, 0.05, 0.25)
+        # reward = (10 if success else 2 H(effort, ready) + 8 lifted) max(0, 1 - |q - q_upright| / 0.2)
         success = norm(lid - target) < 0.08
         reward = xp.where(success, 10.0, 2.0 * hamacher_product(effort, ready) + 8.0 * lifted)
-        tilt = norm(s.observations[:, 7:11] - s.vector(0.707, 0.0, 0.0, 0.707))
+        tilt = norm(s.object_quaternion - s.vector(0.707, 0.0, 0.0, 0.707))
         upright = 1.0 - tilt / 0.2
         return Outcome(
             reward=reward * xp.where(upright > 0.0, upright, 0.0),
@@ -159,31 +167,32 @@ class BoxClose(TaskClass):
         )
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: gripped at least by half."""
+        """Returns true where the grasp term is at least 0.5."""
         return outcome.grasp_reward >= 0.5
 
 
-def _held_up(s: Snapshot, opening: float) -> Array:
-    """Whether the object is 2 cm above where it began and something keeps the gripper open."""
-    return is_lifted(s, 0.02) & (s.observations[:, 3] >= opening)
+def _is_held_up(s: Snapshot, opening: float) -> Array:
+    """Returns true where the object is lifted by 2 cm and keeps the gripper open."""
+    return is_lifted(s, 0.02) & (s.gripper >= opening)
 
 
 def _funnel(position: Array, center: Array, *, brim: float, slope: float, height: float) -> Array:
-    """Height of a funnel around a vertical axis: 0 within `brim` of it, a logarithm of the distance outside.
+    """Height of a funnel around a vertical axis, `(env,)` in metres: 0 within the hole, a logarithm outside.
 
     Args:
-        position: Where the funnel's height is asked for, `(env, 3)`.
-        center: A point on the axis, `(env, 3)`.
+        position: Point above or below which to take the height, `(env, 3)`.
+        center: Point on the axis, `(env, 3)`.
         brim: Radius of the hole, in metres.
-        slope: The logarithm's factor.
+        slope: Factor of the logarithm, in metres.
         height: Height at 1 m from the brim.
     """
     xp = namespace(position)
+    # r = |position - center|_xy;  height = slope log(r - brim) + height if r > brim else 0
     radius = norm((position - center)[:, :2])
     outside = radius > brim
     return xp.where(outside, slope * xp.log(xp.where(outside, radius - brim, 1.0)) + height, 0.0)
 
 
 def _above(floor: Array, position: Array, margin: float | Array) -> Array:
-    """1 where the position is above the floor or not 1 cm below it, falling off from there."""
+    """Tolerance of a position's depth below the floor: 1 down to 1 cm below it."""
     return long_tail(floor - position[:, 2], -math.inf, 0.01, margin)

@@ -1,12 +1,15 @@
-"""Putting a peg into the side of a box, and pulling it out."""
+"""Putting a peg into the side of a box, and pulling it out.
+
+`T` and `H` in the comments are `nearness` and `hamacher_product`, see `metarl_envs.metaworld.rewards`.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from metarl_envs.arrays import Array, namespace
-from metarl_envs.metaworld.bricks import box_ramp, hamacher_product, nearness, norm
-from metarl_envs.metaworld.gripping import gripper_caging, is_lifted, is_open
+from metarl_envs.arrays import Array, namespace, norm
+from metarl_envs.metaworld.grasping import gripper_caging, is_lifted, is_open
+from metarl_envs.metaworld.rewards import box_ramp, hamacher_product, nearness
 from metarl_envs.metaworld.snapshot import Snapshot
 from metarl_envs.metaworld.task_class import Outcome, TaskClass
 
@@ -25,18 +28,20 @@ class PegInsertSide(TaskClass):
     )
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
-        """The peg, where it is to be gripped."""
+        """The peg, at the point to grip."""
         return ((s.site("pegGrasp"), s.site_matrix("pegGrasp")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Gripping and lifting the peg, and its head's nearness to the hole, less where the box is in its way."""
+        """Rewards lifting the peg, and its head's nearness to the hole, reduced where the box is in its way."""
         xp = namespace(s.actions)
-        peg, head, target = s.observations[:, 4:7], s.site("pegHead"), s.constant("_target_pos")
-        to_axis = s.vector(1.0, 2.0, 2.0)
+        peg, head, target = s.object, s.site("pegHead"), s.target
         tcp_to_peg = norm(peg - s.tcp)
+        # T(|(head - target) (1, 2, 2)|; radius, |(initial_head - target) (1, 2, 2)|)
+        to_axis = s.vector(1.0, 2.0, 2.0)
         to_target = norm((head - target) * to_axis)
         initial = norm((s.constant("peg_head_pos_init") - target) * to_axis)
-        in_place = nearness(to_target, s.constant("TARGET_RADIUS"), initial)
+        in_place = nearness(to_target, s.target_radius, initial)
+        # in_place = H(T, H(ramp_upper, ramp_lower)): the ramps keep the head out of the box above and below the hole
         lower, upper = (
             box_ramp(
                 head, s.site(f"bottom_right_corner_collision_box_{i}"), s.site(f"top_left_corner_collision_box_{i}")
@@ -44,17 +49,10 @@ class PegInsertSide(TaskClass):
             for i in (1, 2)
         )
         in_place = hamacher_product(in_place, hamacher_product(upper, lower))
-        caging = gripper_caging(
-            s,
-            peg,
-            obj_radius=0.0075,
-            pad_success_thresh=0.03,
-            object_reach_radius=0.01,
-            xz_thresh=0.005,
-            density="high",
-        )
+        caging = gripper_caging(s, peg, obj_radius=0.0075, pad_success_thresh=0.03, xz_thresh=0.005, density="high")
         held = (tcp_to_peg < 0.08) & is_open(s) & is_lifted(s, 0.01)
         grasped = xp.where(held, 1.0, caging)
+        # reward = 10 if success else H(grasped, in_place) + [held] (1 + 5 in_place)
         reward = hamacher_product(grasped, in_place)
         reward = xp.where(held, reward + 1.0 + 5 * in_place, reward)
         success = to_target <= 0.07
@@ -68,8 +66,8 @@ class PegInsertSide(TaskClass):
         )
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: lifted by the tool centre point, which is closer than the reward asks."""
-        return (norm(s.observations[:, 4:7] - s.tcp) < 0.02) & is_open(s) & is_lifted(s, 0.01)
+        """Returns true where the peg is lifted and within 2 cm of the tool centre point; the reward asks for 8 cm."""
+        return (norm(s.object - s.tcp) < 0.02) & is_open(s) & is_lifted(s, 0.01)
 
 
 class PegUnplugSide(TaskClass):
@@ -83,21 +81,22 @@ class PegUnplugSide(TaskClass):
         return ((s.site("pegEnd"), s.body_quaternion("plug1")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Gripping the plug; once it is held and has come out a little, its nearness to the goal."""
+        """Rewards gripping the plug; while it is held and has come out a little, its nearness to the goal."""
         xp = namespace(s.actions)
-        plug, target, initial = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("obj_init_pos")
+        plug, target, initial = s.object, s.target, s.initial_object
         tcp_to_plug, to_target = norm(plug - s.tcp), norm(plug - target)
         grasped = gripper_caging(
             s,
             plug,
             obj_radius=0.025,
             pad_success_thresh=0.05,
-            object_reach_radius=0.01,
             xz_thresh=0.005,
             desired_gripper_effort=0.8,
             density="high",
         )
+        # in_place = T(|plug - target|; 0.05, |initial - target|)
         in_place = nearness(to_target, 0.05, norm(initial - target))
+        # reward = 10 if |plug - target| <= 0.05 else 2 grasped + [moved and held] (1 + 5 in_place)
         reward = 2 * grasped
         reward = xp.where(self._moved(s) & (tcp_to_plug < 0.035), 1 + reward + 5 * in_place, reward)
         return Outcome(
@@ -110,9 +109,9 @@ class PegUnplugSide(TaskClass):
         )
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: out by a little."""
+        """Returns true where the plug has come out by 1.5 cm."""
         return self._moved(s)
 
     def _moved(self, s: Snapshot) -> Array:
-        """Whether the plug has come out a little and something keeps the gripper open."""
-        return (s.observations[:, 3] > 0.5) & (s.observations[:, 4] - s.constant("obj_init_pos")[:, 0] > 0.015)
+        """Returns true where the plug has come out by 1.5 cm and keeps the gripper half open."""
+        return (s.gripper > 0.5) & (s.object[:, 0] - s.initial_object[:, 0] > 0.015)

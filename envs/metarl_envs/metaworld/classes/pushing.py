@@ -1,12 +1,15 @@
-"""Pushing, sweeping and kicking an object over the table to a goal."""
+"""Pushing, pulling and kicking an object over the table to a goal.
+
+`T` and `H` in the comments are `nearness` and `hamacher_product`, see `metarl_envs.metaworld.rewards`.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from metarl_envs.arrays import Array, namespace
-from metarl_envs.metaworld.bricks import clamp, hamacher_product, long_tail, nearness, norm
-from metarl_envs.metaworld.gripping import PickingUp, gripper_caging, is_open
+from metarl_envs.arrays import Array, clamp, namespace, norm
+from metarl_envs.metaworld.grasping import PickingUp, gripper_caging, is_open, pinching
+from metarl_envs.metaworld.rewards import hamacher_product, nearness
 from metarl_envs.metaworld.snapshot import Snapshot
 from metarl_envs.metaworld.task_class import Outcome, TaskClass, Touching
 
@@ -23,22 +26,16 @@ class Push(PickingUp):
         return ((s.body("obj"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Caging the puck, then moving it to the goal."""
+        """Rewards caging the puck, then moving it to the goal."""
         xp = namespace(s.actions)
-        puck, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("TARGET_RADIUS")
+        puck, target, radius = s.object, s.target, s.target_radius
         tcp_to_puck = norm(puck - s.tcp)
+        # in_place = T(|puck - target|; radius, |initial - target|)
         to_target = norm(puck - target)
-        in_place = nearness(to_target, radius, norm(s.constant("obj_init_pos") - target))
-        grasped = gripper_caging(
-            s,
-            puck,
-            obj_radius=0.015,
-            pad_success_thresh=0.05,
-            object_reach_radius=0.01,
-            xz_thresh=0.005,
-            density="high",
-        )
-        held = (tcp_to_puck < 0.02) & (s.observations[:, 3] > 0)
+        in_place = nearness(to_target, radius, norm(s.initial_object - target))
+        grasped = gripper_caging(s, puck, obj_radius=0.015, pad_success_thresh=0.05, xz_thresh=0.005, density="high")
+        # reward = 10 if |puck - target| < radius else 1 + 4 grasped + 5 in_place if held else 2 grasped
+        held = (tcp_to_puck < 0.02) & is_open(s)
         reward = 2 * grasped
         reward = xp.where(held, 2 * reward + 1.0 + 5.0 * in_place, reward)
         reward = xp.where(to_target < radius, 10.0, reward)
@@ -50,33 +47,6 @@ class Push(PickingUp):
             in_place_reward=in_place,
             obj_to_target=to_target,
         )
-
-
-def pinching(s: Snapshot, position: Array, *, grip: float, xz: float) -> Array:
-    """How far the object is caged and pinched between the pads, 0 to 1: the form of push-back, the sweeps and soccer.
-
-    Unlike `gripper_caging` it judges the grip by the pads' places and not by the effort, and takes its margins from
-    where the pads are now: what Meta-World calls `init_left_pad` is a view of the simulation that moves with the pad.
-    Reads the constants `OBJ_RADIUS`, `obj_init_pos` and `init_tcp`.
-
-    Args:
-        s: The environments.
-        position: Where the object is, `(env, 3)`.
-        grip: How far from the object's surface a pad still pinches, in metres.
-        xz: Distance in the xz-plane at which the tool centre point is close enough.
-    """
-    xp = namespace(position)
-    radius, reach = s.constant("OBJ_RADIUS")[:, None], 0.05
-    y = position[:, 1]
-    gaps = xp.stack([s.body("leftpad")[:, 1] - y, y - s.body("rightpad")[:, 1]], axis=-1)
-    margins = xp.abs(xp.abs(gaps) - reach)
-    caged = long_tail(gaps, radius, reach, margins)
-    pinched = long_tail(gaps, radius, radius + grip, margins)
-    xz_margin = norm((s.constant("obj_init_pos") - s.constant("init_tcp"))[:, ::2]) - xz
-    near = nearness(norm((s.tcp - position)[:, ::2]), xz, xz_margin)
-    caging = hamacher_product(hamacher_product(caged[:, 0], caged[:, 1]), near)
-    pinch = hamacher_product(pinched[:, 0], pinched[:, 1])
-    return xp.where(caging > 0.95, caging + pinch, caging) / 2
 
 
 class PushBack(PickingUp):
@@ -91,16 +61,17 @@ class PushBack(PickingUp):
         return ((s.geom("objGeom"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Pinching the block and bringing it to the goal; more while it is held and nearer than at first."""
+        """Rewards pinching the block and bringing it to the goal, more if held and nearer than at the reset."""
         xp = namespace(s.actions)
-        block, opened = s.observations[:, 4:7], s.observations[:, 3]
-        target, radius = s.constant("_target_pos"), s.constant("TARGET_RADIUS")
+        block, target, radius = s.object, s.target, s.target_radius
         tcp_to_block = norm(block - s.tcp)
-        to_target, to_target_at_first = norm(block - target), norm(s.constant("obj_init_pos") - target)
-        in_place = nearness(to_target, radius, to_target_at_first)
+        # in_place = T(|block - target|; radius, |initial - target|)
+        to_target, initial_to_target = norm(block - target), norm(s.initial_object - target)
+        in_place = nearness(to_target, radius, initial_to_target)
         grasped = pinching(s, block, grip=0.003, xz=0.01)
+        # reward = 10 if |block - target| < radius else H(grasped, in_place) + [held and nearer] (1 + 5 in_place)
         reward = hamacher_product(grasped, in_place)
-        held = (tcp_to_block < 0.01) & (opened > 0) & (opened < 0.55) & (to_target_at_first - to_target > 0.01)
+        held = (tcp_to_block < 0.01) & is_open(s) & (s.gripper < 0.55) & (initial_to_target - to_target > 0.01)
         reward = xp.where(held, reward + 1.0 + 5.0 * in_place, reward)
         return Outcome(
             reward=xp.where(to_target < radius, 10.0, reward),
@@ -123,27 +94,23 @@ class PushWall(PickingUp):
         return ((s.geom("objGeom"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Caging the block, bringing it to a point beside the wall, and from there to the goal."""
+        """Rewards caging the block, bringing it to a point beside the wall, and from there to the goal."""
         xp = namespace(s.actions)
-        block, radius = s.observations[:, 4:7], 0.05
-        target, initial = s.constant("_target_pos"), s.constant("obj_init_pos")
+        block, target, initial, radius = s.object, s.target, s.initial_object, 0.05
         tcp_to_block = norm(block - s.tcp)
+        # midpoint = (-0.05, 0.77, block_z)
+        # at_midpoint = T(|(block - midpoint) (3, 1, 1)|; radius, |(initial - midpoint) (3, 1, 1)|)
+        midpoint, sideways = block * s.vector(0.0, 0.0, 1.0) + s.vector(-0.05, 0.77, 0.0), s.vector(3.0, 1.0, 1.0)
+        to_midpoint = norm((block - midpoint) * sideways)
+        at_midpoint = nearness(to_midpoint, radius, norm((initial - midpoint) * sideways))
+        # in_place = T(|block - target|; radius, |initial - target|)
         to_target = norm(block - target)
-        beside_wall, sideways = block * s.vector(0.0, 0.0, 1.0) + s.vector(-0.05, 0.77, 0.0), s.vector(3.0, 1.0, 1.0)
-        to_midpoint = norm((block - beside_wall) * sideways)
-        at_midpoint = nearness(to_midpoint, radius, norm((initial - beside_wall) * sideways))
         in_place = nearness(to_target, radius, norm(initial - target))
-        grasped = gripper_caging(
-            s,
-            block,
-            obj_radius=0.015,
-            pad_success_thresh=0.05,
-            object_reach_radius=0.01,
-            xz_thresh=0.005,
-            density="high",
-        )
+        grasped = gripper_caging(s, block, obj_radius=0.015, pad_success_thresh=0.05, xz_thresh=0.005, density="high")
+        # reward = 10 if |block - target| < radius else
+        #     2 grasped + [held] (1 + (4 + 3 in_place if block_y > 0.75 else 4 at_midpoint))
         reward = 2 * grasped
-        held = (tcp_to_block < 0.02) & (s.observations[:, 3] > 0)
+        held = (tcp_to_block < 0.02) & is_open(s)
         on_its_way = xp.where(block[:, 1] > 0.75, 4.0 + 3.0 * in_place, 4.0 * at_midpoint)
         reward = xp.where(held, reward + 1.0 + on_its_way, reward)
         return Outcome(
@@ -154,65 +121,6 @@ class PushWall(PickingUp):
             in_place_reward=in_place,
             obj_to_target=to_target,
         )
-
-
-class Sweep(TaskClass):
-    """Sweep the block off the side of the table."""
-
-    name: ClassVar[str] = "sweep-v3"
-    arrays: ClassVar[tuple[str, ...]] = ("xpos", "site_xpos", "xquat")
-    touching: ClassVar[Touching] = "grasp_success"
-    constants: ClassVar[tuple[str, ...]] = ("_target_pos", "obj_init_pos", "init_tcp", "OBJ_RADIUS")
-    grip: ClassVar[float] = 0.01
-    xz: ClassVar[float] = 0.005
-
-    def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
-        """The block."""
-        return ((s.body("obj"), s.body_quaternion("obj")),)
-
-    def target(self, s: Snapshot, block: Array) -> Array:
-        """Where the block is to go, `(env, 3)`."""
-        return s.constant("_target_pos")
-
-    def outcome(self, s: Snapshot) -> Outcome:
-        """Pinching the block, and moving it to the goal while it is pinched."""
-        xp = namespace(s.actions)
-        block, radius = s.observations[:, 4:7], 0.05
-        target = self.target(s, block)
-        to_target = norm(block - target)
-        in_place = nearness(to_target, radius, norm(s.constant("obj_init_pos") - target))
-        grasped = pinching(s, block, grip=self.grip, xz=self.xz)
-        reward = 2 * grasped + 6 * hamacher_product(grasped, in_place)
-        return Outcome(
-            reward=xp.where(to_target < radius, 10.0, reward),
-            success=to_target <= radius,
-            near_object=norm(block - s.tcp) <= 0.03,
-            grasp_reward=grasped,
-            in_place_reward=in_place,
-            obj_to_target=to_target,
-        )
-
-    def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: pressed on by both pads."""
-        return s.touching & is_open(s)
-
-
-class SweepInto(Sweep):
-    """Sweep the block into a hole in the table."""
-
-    name: ClassVar[str] = "sweep-into-v3"
-    arrays: ClassVar[tuple[str, ...]] = ("xpos", "site_xpos", "geom_xmat")
-    grip: ClassVar[float] = 0.005
-    xz: ClassVar[float] = 0.01
-
-    def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
-        """The block."""
-        return ((s.body("obj"), s.geom_matrix("objGeom")),)
-
-    def target(self, s: Snapshot, block: Array) -> Array:
-        """The hole, at the block's own height."""
-        xp = namespace(block)
-        return xp.concat([s.constant("_target_pos")[:, :2], block[:, 2:]], axis=1)
 
 
 class Soccer(PickingUp):
@@ -227,19 +135,22 @@ class Soccer(PickingUp):
         return ((s.body("soccer_ball"), s.body_matrix("soccer_ball")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Nearness of the ball to the goal, sideways counting thrice, less where it has missed; and pinching it."""
+        """Rewards pinching the ball and nearness to the goal, sideways counting threefold, less where it has missed."""
         xp = namespace(s.actions)
-        ball, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), s.constant("TARGET_RADIUS")
+        ball, target, radius = s.object, s.target, s.target_radius
+        # in_place = T(|(ball - target) (3, 1, 1)|; radius, |(ball - initial) (3, 1, 1)|)
         sideways = s.vector(3.0, 1.0, 1.0)
         to_target = norm((ball - target) * sideways)
-        moved = norm((ball - s.constant("obj_init_pos")) * sideways)
+        moved = norm((ball - s.initial_object) * sideways)
         in_place = nearness(to_target, radius, moved)
+        # Beside the goal and behind its line: in_place <- clip(in_place - 2 (ball_y - line) / (1 - line), 0, 1)
         goal_line = target[:, 1] - 0.1
         missed = (ball[:, 1] > goal_line) & (xp.abs(ball[:, 0] - target[:, 0]) > 0.1)
         penalty = 2 * ((ball[:, 1] - goal_line) / (1 - goal_line))
         in_place = xp.where(missed, clamp(in_place - penalty, 0.0, 1.0), in_place)
         grasped = pinching(s, ball, grip=0.01, xz=0.005)
         distance = norm(ball - target)
+        # reward = 10 if to_target < radius else 3 grasped + 6.5 in_place
         return Outcome(
             reward=xp.where(to_target < radius, 10.0, 3 * grasped + 6.5 * in_place),
             success=distance <= 0.07,
@@ -262,13 +173,14 @@ class CoffeePush(TaskClass):
         return ((s.body("obj"), s.geom_matrix("mug")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Caging the mug, and moving it to the goal; more while the tool centre point is at it."""
+        """Rewards caging the mug, and moving it to the goal; more while the tool centre point is at it."""
         xp = namespace(s.actions)
-        mug, target, radius = s.observations[:, 4:7], s.constant("_target_pos"), 0.05
-        over_table = s.vector(2.0, 2.0, 1.0)
+        mug, target, radius = s.object, s.target, 0.05
         tcp_to_mug = norm(mug - s.tcp)
+        # in_place = T(|(mug - target) (2, 2, 1)|; radius, |(initial - target) (2, 2, 1)|)
+        over_table = s.vector(2.0, 2.0, 1.0)
         to_target = norm((mug - target) * over_table)
-        in_place = nearness(to_target, radius, norm((s.constant("obj_init_pos") - target) * over_table))
+        in_place = nearness(to_target, radius, norm((s.initial_object - target) * over_table))
         grasped = gripper_caging(
             s,
             mug,
@@ -279,8 +191,9 @@ class CoffeePush(TaskClass):
             desired_gripper_effort=0.7,
             density="medium",
         )
+        # reward = 10 if to_target < radius else H(grasped, in_place) + [held] (1 + 5 in_place)
         reward = hamacher_product(grasped, in_place)
-        held = (tcp_to_mug < 0.04) & (s.observations[:, 3] > 0)
+        held = (tcp_to_mug < 0.04) & is_open(s)
         reward = xp.where(held, reward + 1.0 + 5.0 * in_place, reward)
         distance = norm(mug - target)
         return Outcome(
@@ -293,7 +206,7 @@ class CoffeePush(TaskClass):
         )
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: pressed on by both pads."""
+        """Returns true where both pads press on the object."""
         return s.touching & is_open(s)
 
 

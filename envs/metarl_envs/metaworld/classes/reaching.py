@@ -1,11 +1,14 @@
-"""Reaching: the hand goes to a goal that nothing shows."""
+"""Reaching a hidden goal with the hand.
+
+`T` in the comments is `nearness`, see `metarl_envs.metaworld.rewards`.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from metarl_envs.arrays import Array, namespace
-from metarl_envs.metaworld.bricks import nearness, norm
+from metarl_envs.arrays import Array, namespace, norm
+from metarl_envs.metaworld.rewards import nearness
 from metarl_envs.metaworld.snapshot import Snapshot
 from metarl_envs.metaworld.task_class import Outcome, TaskClass
 
@@ -18,14 +21,14 @@ class Reach(TaskClass):
     constants: ClassVar[tuple[str, ...]] = ("_target_pos", "hand_init_pos")
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
-        """The puck, which is of no use."""
+        """The puck, which the task does not use."""
         return ((s.body("obj"), s.geom_matrix("objGeom")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Nearness of the tool centre point to the goal."""
-        target = s.constant("_target_pos")
-        distance = norm(s.tcp - target)
-        in_place = nearness(distance, 0.05, norm(s.constant("hand_init_pos") - target))
+        """Rewards nearness of the tool centre point to the goal."""
+        # in_place = T(|tcp - target|; 0.05, |initial_hand - target|);  reward = 10 in_place
+        distance = norm(s.tcp - s.target)
+        in_place = nearness(distance, 0.05, norm(s.initial_hand - s.target))
         return Outcome(
             reward=10 * in_place,
             success=distance <= 0.05,
@@ -42,11 +45,11 @@ class ReachWall(Reach):
     name: ClassVar[str] = "reach-wall-v3"
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """As without the wall, but for what `info` says of the puck."""
+        """Computes the outcome of `Reach`, except that `near_object` and `grasp_reward` are 0."""
         outcome = super().outcome(s)
-        nothing = namespace(s.actions).zeros_like(outcome.reward)
-        return outcome._replace(near_object=nothing, grasp_reward=nothing)
+        zeros = namespace(s.actions).zeros_like(outcome.reward)
+        return outcome._replace(near_object=zeros, grasp_reward=zeros)
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: never."""
+        """Returns 0 everywhere, as Meta-World does."""
         return namespace(s.actions).zeros_like(s.actions[:, 0])

@@ -1,12 +1,15 @@
-"""What slides along a straight line: drawers and windows."""
+"""Sliding drawers and windows open and shut.
+
+`T`, `G` and `H` in the comments are `nearness`, `gaussian` and `hamacher_product`, see `metarl_envs.metaworld.rewards`.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from metarl_envs.arrays import Array, namespace
-from metarl_envs.metaworld.bricks import clamp, gaussian, hamacher_product, nearness, norm
-from metarl_envs.metaworld.gripping import is_open
+from metarl_envs.arrays import Array, clamp, namespace, norm
+from metarl_envs.metaworld.grasping import is_open
+from metarl_envs.metaworld.rewards import gaussian, hamacher_product, nearness
 from metarl_envs.metaworld.snapshot import Snapshot
 from metarl_envs.metaworld.task_class import Outcome, TaskClass
 
@@ -23,14 +26,16 @@ class DrawerOpen(TaskClass):
         return ((s.body("drawer_link") + s.vector(0.0, -0.16, 0.0), s.body_quaternion("drawer_link")),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """The hand at the handle, foremost horizontally, and the handle at the target."""
-        hand, handle = s.observations[:, :3], s.observations[:, 4:7]
-        target, length, scale = s.constant("_target_pos"), s.constant("maxDist"), s.vector(3.0, 3.0, 1.0)
+        """Rewards bringing the hand to the handle, above all horizontally, and the handle to the target."""
+        handle, target, length = s.object, s.target, s.constant("maxDist")
+        # opened = T(|handle - target|; 0.02, length)
         to_target = norm(handle - target)
         opened = nearness(to_target, 0.02, length)
+        # caged = T(|(handle - hand) (3, 3, 1)|; 0.01, |(closed_handle - initial_tcp) (3, 3, 1)|)
+        scale = s.vector(3.0, 3.0, 1.0)
         closed_handle = target + length[:, None] * s.vector(0.0, 1.0, 0.0)
-        margin = norm((closed_handle - s.constant("init_tcp")) * scale)
-        hand_to_handle = handle - hand
+        margin = norm((closed_handle - s.initial_tcp) * scale)
+        hand_to_handle = handle - s.hand
         caged = nearness(norm(hand_to_handle * scale), 0.01, margin)
         return Outcome(
             reward=5.0 * (caged + opened),
@@ -42,7 +47,7 @@ class DrawerOpen(TaskClass):
         )
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: the gripper is open."""
+        """Returns true where the gripper is open."""
         return is_open(s)
 
 
@@ -58,15 +63,18 @@ class DrawerClose(TaskClass):
         return ((s.body("drawer_link") + s.vector(0.0, -0.16, 0.05), xp.zeros_like(s.actions)),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """The closed gripper at the handle, and the handle at the target."""
+        """Rewards bringing the closed gripper to the handle, and the handle to the target."""
         xp = namespace(s.actions)
-        handle, initial = s.observations[:, 4:7], s.constant("obj_init_pos")
-        target, radius, touch = s.constant("_target_pos"), s.constant("TARGET_RADIUS"), 0.005
+        handle, initial = s.object, s.initial_object
+        target, radius, touch = s.target, s.target_radius, 0.005
         to_target, tcp_to_handle = norm(handle - target), norm(handle - s.tcp)
+        # in_place = T(|handle - target|; radius, ||initial - target| - radius|)
         in_place = nearness(to_target, radius, xp.abs(norm(initial - target) - radius))
-        reach_margin = xp.abs(norm(initial - s.constant("init_tcp")) - touch)
-        closed = clamp(s.actions[:, 3], 0.0, 1.0)
+        # reach = H(G(|handle - tcp|; touch, ||initial - initial_tcp| - touch|), clip(effort, 0, 1))
+        reach_margin = xp.abs(norm(initial - s.initial_tcp) - touch)
+        closed = clamp(s.effort, 0.0, 1.0)
         reach = hamacher_product(gaussian(tcp_to_handle, touch, reach_margin), closed)
+        # reward = 10 if success else 10 H(reach, in_place)
         success = to_target <= radius + 0.015
         return Outcome(
             reward=xp.where(success, 10.0, 10 * hamacher_product(reach, in_place)),
@@ -84,9 +92,9 @@ class _Window(TaskClass):
     _handle: ClassVar[str]
     """The handle's site."""
     _start: ClassVar[str]
-    """The constant from which the way to the target is measured."""
+    """Constant with the position that the way to the target begins at."""
     _nearness = staticmethod(nearness)
-    """How the reward for reaching falls with distance."""
+    """Tolerance of the distance from the tool centre point to the handle."""
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The handle's position; zeros for its orientation."""
@@ -94,18 +102,16 @@ class _Window(TaskClass):
         return ((s.site(self._handle), xp.zeros_like(s.actions)),)
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """The hand at the handle, and the handle at the target as far as x goes."""
+        """Rewards bringing the hand to the handle, and the handle to the target along x."""
         xp = namespace(s.actions)
-        handle, target, radius, touch = (
-            s.observations[:, 4:7],
-            s.constant("_target_pos"),
-            s.constant("TARGET_RADIUS"),
-            0.02,
-        )
+        handle, target, radius, touch = s.object, s.target, s.target_radius, 0.02
+        # in_place = T(|handle_x - target_x|; radius, ||start_x - target_x| - radius|)
         to_target, tcp_to_handle = xp.abs(handle[:, 0] - target[:, 0]), norm(handle - s.tcp)
         way = xp.abs(s.constant(self._start)[:, 0] - target[:, 0])
         in_place = nearness(to_target, radius, xp.abs(way - radius))
-        reach_margin = xp.abs(norm(s.constant("window_handle_pos_init") - s.constant("init_tcp")) - touch)
+        # reach = T or G(|handle - tcp|; touch, ||initial_handle - initial_tcp| - touch|)
+        # reward = 10 H(reach, in_place)
+        reach_margin = xp.abs(norm(s.constant("window_handle_pos_init") - s.initial_tcp) - touch)
         reach = self._nearness(tcp_to_handle, touch, reach_margin)
         return Outcome(
             reward=10 * hamacher_product(reach, in_place),

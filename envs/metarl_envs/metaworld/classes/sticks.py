@@ -1,17 +1,17 @@
-"""Moving a thermos with a stick."""
+"""Moving a thermos with a stick.
+
+`T` and `H` in the comments are `nearness` and `hamacher_product`, see `metarl_envs.metaworld.rewards`.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from metarl_envs.arrays import Array, namespace
-from metarl_envs.metaworld.bricks import hamacher_product, nearness, norm
-from metarl_envs.metaworld.gripping import gripper_caging, is_lifted, is_open, is_picked_up
+from metarl_envs.arrays import Array, namespace, norm
+from metarl_envs.metaworld.grasping import gripper_caging, is_lifted, is_open, is_picked_up
+from metarl_envs.metaworld.rewards import hamacher_product, nearness
 from metarl_envs.metaworld.snapshot import Snapshot
 from metarl_envs.metaworld.task_class import Outcome, TaskClass, Touching
-
-_INITIAL = ("stick_init_pos", "obj_init_pos")
-"""Constants that say where stick and thermos were at first."""
 
 
 class StickPush(TaskClass):
@@ -22,10 +22,10 @@ class StickPush(TaskClass):
     constants: ClassVar[tuple[str, ...]] = ("_target_pos", "obj_init_pos", "init_tcp", "stick_init_pos")
     touching: ClassVar[Touching] = "always"
     handle_offset: ClassVar[float] = 0.09
-    """From the thermos's handle to the point observed, along y, in metres."""
+    """Offset along y from the thermos's handle to the observed point, in metres."""
     obj_radius: ClassVar[float] = 0.04
     caged_from: ClassVar[str] = "stick_init_pos"
-    """Constant that the margins of caging are taken from."""
+    """Constant with the initial position that sets the margins of caging."""
 
     def objects(self, s: Snapshot) -> tuple[tuple[Array, Array], ...]:
         """The stick, and the thermos without its orientation."""
@@ -35,33 +35,34 @@ class StickPush(TaskClass):
         return (s.body("stick"), orientation), (thermos, xp.zeros_like(s.actions))
 
     def caging(self, s: Snapshot, stick: Array) -> Array:
-        """How well the stick is held, 0 to 1."""
+        """Grasp term of the stick, 0 to 1."""
         return gripper_caging(
             s,
             stick,
             obj_radius=self.obj_radius,
             pad_success_thresh=0.05,
-            object_reach_radius=0.01,
             xz_thresh=0.01,
             density="high",
-            initial_position=self.caged_from,
+            initial_position=s.constant(self.caged_from),
         )
 
     def lifted(self, s: Snapshot) -> Array:
-        """Whether the stick is off the table and the gripper not shut."""
-        return is_open(s) & is_lifted(s, 0.01, "stick_init_pos")
+        """Returns true where the stick is lifted by 1 cm and the gripper is not shut."""
+        return is_open(s) & is_lifted(s, 0.01, s.constant("stick_init_pos"))
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Gripping the stick; once it is held and lifted, nearness of stick and thermos to the goal."""
+        """Rewards gripping the stick; while it is held and lifted, nearness of stick and thermos to the goal."""
         xp = namespace(s.actions)
-        radius = 0.12
-        stick, thermos = s.observations[:, 4:7] + s.vector(0.015, 0.0, 0.0), s.observations[:, 11:14]
-        target = s.constant("_target_pos")
+        target, radius = s.target, 0.12
+        stick, thermos = s.object + s.vector(0.015, 0.0, 0.0), s.second_object
         tcp_to_stick, to_target = norm(stick - s.tcp), norm(thermos - target)
-        stick_margin, thermos_margin = (norm(s.constant(at) - target) - radius for at in _INITIAL)
+        # in_place = T(|position - target|; radius, |initial - target| - radius), for stick and thermos
+        stick_margin = norm(s.constant("stick_init_pos") - target) - radius
+        thermos_margin = norm(s.initial_object - target) - radius
         stick_in_place = nearness(norm(stick - target), radius, stick_margin)
         thermos_in_place = nearness(to_target, radius, thermos_margin)
         caging, lifted, arrived = self.caging(s, stick), self.lifted(s), to_target <= radius
+        # reward = 10 if held and arrived else 2 + 5 stick_in_place + 3 thermos_in_place if held else caging
         held = (tcp_to_stick < 0.02) & lifted
         reward = xp.where(held, 2.0 + 5.0 * stick_in_place + 3.0 * thermos_in_place, caging)
         return Outcome(
@@ -74,7 +75,7 @@ class StickPush(TaskClass):
         )
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: pressed on by both pads and lifted."""
+        """Returns true where both pads press on the stick and it is lifted."""
         return s.touching & self.lifted(s)
 
 
@@ -85,28 +86,31 @@ class StickPull(StickPush):
     touching: ClassVar[Touching] = "grasp_success"
     handle_offset: ClassVar[float] = 0.0
     obj_radius: ClassVar[float] = 0.014
-    caged_from: ClassVar[str] = "obj_init_pos"  # the thermos's, as in Meta-World
+    caged_from: ClassVar[str] = "obj_init_pos"  # the thermos's position, as in Meta-World
 
     def outcome(self, s: Snapshot) -> Outcome:
-        """Gripping the stick and bringing it to the thermos; once it is in the handle, bringing both to the goal."""
+        """Rewards gripping the stick and bringing it into the thermos's handle, then bringing both to the goal."""
         xp = namespace(s.actions)
-        radius = 0.05
-        stick, handle, target = s.observations[:, 4:7], s.observations[:, 11:14], s.constant("_target_pos")
-        stick_initial, thermos_initial = (s.constant(at) for at in _INITIAL)
+        stick, handle, target, radius = s.object, s.second_object, s.target, 0.05
+        initial_stick, initial_thermos = s.constant("stick_init_pos"), s.initial_object
         handle_to_thermos, upright = s.vector(0.05, 0.0, 0.0), s.vector(1.0, 1.0, 2.0)
         thermos = handle + handle_to_thermos
         tcp_to_stick, handle_to_target = norm(stick - s.tcp), norm(handle - target)
 
-        to_thermos_at_first = norm((stick_initial - (thermos_initial + handle_to_thermos)) * upright)
-        at_thermos = nearness(norm((stick - thermos) * upright), radius, to_thermos_at_first)
-        stick_at_target = nearness(norm(stick - target), radius, norm(stick_initial - target))
-        thermos_at_target = nearness(norm(thermos - target), radius, norm(thermos_initial - target))
+        # at_thermos = T(|(stick - thermos) (1, 1, 2)|; radius, the same distance at the reset)
+        initial_to_thermos = norm((initial_stick - (initial_thermos + handle_to_thermos)) * upright)
+        at_thermos = nearness(norm((stick - thermos) * upright), radius, initial_to_thermos)
+        # at_target = T(|position - target|; radius, |initial - target|), for stick and thermos
+        stick_at_target = nearness(norm(stick - target), radius, norm(initial_stick - target))
+        thermos_at_target = nearness(norm(thermos - target), radius, norm(initial_thermos - target))
 
         held = (tcp_to_stick < 0.02) & self.lifted(s)
         grasped = xp.where(held, 1.0, self.caging(s, stick))
         tip = s.site("stick_end") - handle
         inserted = (tip[:, 0] >= 0) & (xp.abs(tip[:, 1]) <= 0.04) & (xp.abs(tip[:, 2]) <= 0.06)
         arrived = inserted & (handle_to_target <= 0.12)
+        # reward = 10 if held and arrived else H(grasped, at_thermos) + [held] (1 + progress)
+        # progress = 5 + 2 stick_at_target + thermos_at_target if inserted else 5 at_thermos
         reward = hamacher_product(grasped, at_thermos)
         progress = xp.where(inserted, 5.0 + 2.0 * stick_at_target + thermos_at_target, 5.0 * at_thermos)
         reward = xp.where(held, 1.0 + reward + progress, reward)
@@ -120,5 +124,5 @@ class StickPull(StickPush):
         )
 
     def grasp_success(self, s: Snapshot, outcome: Outcome) -> Array:
-        """See `TaskClass`: as `StickPush`, but the thermos's height at first counts."""
+        """Returns true where the stick is pressed on and 2 cm above the thermos's initial height, as in Meta-World."""
         return is_picked_up(s)

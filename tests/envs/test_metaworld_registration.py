@@ -3,7 +3,10 @@
 import importlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ENV_CLS_MAP, ML1_ARGS_KWARGS
@@ -17,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "metaworld-task-of-your-own.md"
 
 
 @pytest.fixture
-def page(monkeypatch, tmp_path):
+def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
     for known in (ALL_V3_ENVIRONMENTS, ENV_CLS_MAP, ML1_ARGS_KWARGS, TASK_CLASSES):
         monkeypatch.delitem(known, "hover-v3", raising=False)
     code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL))
@@ -29,13 +32,13 @@ def page(monkeypatch, tmp_path):
         known.pop("hover-v3", None)
 
 
-def test_a_class_of_ones_own_plays_in_both_engines(page) -> None:
+def test_a_class_of_ones_own_plays_in_both_engines(page: Any) -> None:
     check_distribution(page.hover(horizon=8))
     assert {task.name for task in page.hover().train_tasks} == {"hover-v3"}
     custom = MetaWorld("custom", train=["hover-v3", "push-v3"], test=["reach-v3"], horizon=8)
     assert custom.make_env(2).num_envs == 2
 
 
-def test_names_are_taken_once(page) -> None:
+def test_names_are_taken_once(page: Any) -> None:
     with pytest.raises(UserError, match="there is a Meta-World class 'hover-v3' already"):
         add_class(page.HoverEnv, page.Hover)

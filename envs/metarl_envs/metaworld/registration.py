@@ -1,4 +1,4 @@
-"""Classes of tasks beyond Meta-World's 50."""
+"""Registration of classes of tasks beyond Meta-World's 50."""
 
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ENV_CLS_MAP, ML1_ARGS_KWARGS
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
@@ -9,15 +9,14 @@ from metarl_envs.metaworld.task_class import TaskClass
 
 
 def add_class(env_class: type[SawyerXYZEnv], task_class: type[TaskClass]) -> None:
-    """Makes a class of tasks known, to ML1 and custom benchmarks as much as to the engine.
+    """Adds a class of tasks to the engine and to the ML1 and custom benchmarks.
 
     Args:
-        env_class: The environment, written as Meta-World writes its own; the engine takes model, resets and constants
-            from it.
-        task_class: The same environment's observation and reward for a whole batch, under the name that tasks bear.
+        env_class: Environment class in Meta-World's style; the engine reads model, resets and constants from it.
+        task_class: Observation and reward of the same environment for batches; its `name` is that of the tasks.
 
     Raises:
-        UserError: If there is a class of that name.
+        UserError: If a class of that name exists.
     """
     name = task_class.name
     if name in ALL_V3_ENVIRONMENTS:

@@ -1,4 +1,4 @@
-"""What Meta-World's own environment objects know, read off once: models, and the state each task begins in."""
+"""Physics model and initial states of one class of tasks, read once from Meta-World's own environment object."""
 
 from __future__ import annotations
 
@@ -20,31 +20,42 @@ from metarl_envs.metaworld.snapshot import Names
 from metarl_envs.simulation import STATE, Fields, SharedModel
 
 BASE_ARRAYS = ("xpos", "site_xpos")
-"""MuJoCo's arrays that every class reads."""
+"""MuJoCo's arrays that all classes read."""
 
 _FIELDS = ("body_pos", "body_quat", "geom_pos", "geom_quat", "site_pos", "site_quat", "jnt_range")
-"""Of a model, what Meta-World's resets may write."""
+"""Fields of a model that Meta-World's resets may write."""
 
 
 @dataclass(frozen=True)
 class TaskState:
-    """How an episode of a task begins; a reset depends on nothing but the task."""
+    """Initial state of a task's episodes; a reset depends on nothing but the task."""
 
     state: FloatArray
-    """MuJoCo's integration state after the reset."""
+    """MuJoCo's integration state (`mjSTATE_INTEGRATION`) after the reset."""
     fields: Fields
-    """Fields of the model in which the task differs from its class."""
+    """Fields of the model that differ from those of the class."""
     constants: Mapping[str, FloatArray]
     """Attributes of Meta-World's environment object that rewards read."""
     observation: FloatArray
-    """`(39,)`, the first."""
+    """First observation, `(39,)`."""
 
 
-class Blueprint:
-    """One class of tasks, backed by one environment object of Meta-World's.
+class ClassModel:
+    """Everything that the engine reads from one environment object of Meta-World's, for one class of tasks.
 
     Args:
         name: Meta-World's name of the class.
+
+    Attributes:
+        task_class: Observation and reward of the class.
+        model: MuJoCo's model, without geoms that only rendering needs.
+        arrays: Names of the arrays of `MjData` that observation and reward read.
+        pristine: Fields of the model that tasks may change, as they are before any reset.
+        names: Indices of the model's elements by name.
+        mocap_low: Lower bound of the hand's position, `(3,)` in metres.
+        mocap_high: Upper bound.
+        action_scale: Largest move of the hand in a step, along each axis, in metres.
+        frame_skip: Physics steps per step.
 
     Raises:
         UserError: If there is no such class.
@@ -56,8 +67,8 @@ class Blueprint:
         self.task_class = TASK_CLASSES[name]
         self._env = ALL_V3_ENVIRONMENTS[name](reward_function_version="v2")
         self.arrays = tuple(dict.fromkeys((*BASE_ARRAYS, *self.task_class.arrays)))
-        self.model, self._kept = _without_looks(
-            self._env, named=any(array.startswith("geom_") for array in self.arrays)
+        self.model, self._kept = _compile_physics(
+            self._env, keep_named=any(array.startswith("geom_") for array in self.arrays)
         )
         self.pristine = {field: self._field(field) for field in _FIELDS}
         model = self.model
@@ -74,16 +85,16 @@ class Blueprint:
 
     @property
     def main_object(self) -> int:
-        """The geom that Meta-World's `touching_main_object` asks about, by its index; -1 if nothing can touch it."""
+        """Index of the geom of Meta-World's `touching_main_object`; -1 if nothing can touch it."""
         original = self._env._get_id_main_object()
         return int(self._kept[:original].sum()) if self._kept[original] else -1
 
     def copy_model(self) -> SharedModel:
-        """A model for one thread to step with, 3 MB."""
+        """Copies the model for one thread to step with, 3 MB."""
         return SharedModel(copy.copy(self.model), self.pristine)
 
     def task_state(self, task: Task) -> TaskState:
-        """How episodes of this task begin; 6 to 8 ms the first time.
+        """Returns the initial state of the task's episodes; takes 6 to 8 ms the first time.
 
         Raises:
             UserError: If the task's parameters are out of Meta-World's range.
@@ -116,41 +127,41 @@ class Blueprint:
         return TaskState(state, changed, constants, observation.copy())
 
     def _field(self, name: str) -> FloatArray:
-        """A field of Meta-World's own model as `model` has it."""
+        """Copies a field of Meta-World's model, without the geoms that `model` lacks."""
         values: FloatArray = getattr(self._env.model, name)
         return values[self._kept] if name.startswith("geom_") else values.copy()
 
 
-def _without_looks(env: Any, named: bool) -> tuple[mujoco.MjModel, npt.NDArray[np.bool_]]:
-    """A model with the same physics, bit for bit, but without what is only there to be seen.
+def _compile_physics(env: Any, keep_named: bool) -> tuple[mujoco.MjModel, npt.NDArray[np.bool_]]:
+    """Compiles a model with the same physics, bit for bit, but without the geoms that only rendering needs.
 
-    That is not for memory alone: in each physics step MuJoCo clears a byte for every node of every mesh's bounding
-    volumes, 100,000 of which belong to meshes that nothing can collide with.
+    This saves time as well as memory: in each physics step MuJoCo clears a byte for every node of every mesh's bounding
+    volumes, and 100,000 of these belong to meshes that nothing can collide with.
 
     Args:
         env: Meta-World's environment object.
-        named: Whether to keep geoms that have a name, for rewards to look at.
+        keep_named: Keep geoms that have a name, because rewards read them.
 
     Returns:
-        The model, and which of the original's geoms it has, `(geom,)`.
+        The model, and a mask `(geom,)` of the original's geoms, true for those that the model has.
     """
     spec = mujoco.MjSpec.from_file(env.fullpath)
     spec.compiler.discardvisual = True
-    if named:  # what a tuple refers to is kept
+    if keep_named:  # the compiler keeps what a tuple refers to
         names = [geom.name for geom in spec.geoms if geom.name]
         spec.add_tuple(objtype=[mujoco.mjtObj.mjOBJ_GEOM] * len(names), objname=names, objprm=[0.0] * len(names))
     model = spec.compile()
     original = env.model
-    model.eq_data[:] = original.eq_data  # Meta-World has changed them
+    model.eq_data[:] = original.eq_data  # Meta-World changes them after it has loaded the model
     kept = (original.geom_contype != 0) | (original.geom_conaffinity != 0)
-    if named:
+    if keep_named:
         kept |= [bool(original.geom(i).name) for i in range(original.ngeom)]
     assert np.array_equal(original.geom_bodyid[kept], model.geom_bodyid)
     return model, kept
 
 
 def _constant(env: Any, name: str) -> FloatArray:
-    """An attribute that stays what it is during an episode."""
+    """Copies an attribute of Meta-World's environment object, which must not be a view of the simulation."""
     value = np.asarray(getattr(env, name), dtype=np.float64)
     for array in (env.data.xpos, env.data.site_xpos, env.data.geom_xpos, env.data.xquat, env.data.qpos):
         assert not np.shares_memory(value, array), f"{name} is a view of the simulation, not a constant"

@@ -1,4 +1,4 @@
-"""Random numbers for environments that step as one array operation, each from a generator of its own."""
+"""Random numbers drawn in blocks, for environments that step as one array operation."""
 
 from collections.abc import Callable
 
@@ -7,16 +7,15 @@ import numpy as np
 from metarl_envs.core import FloatArray
 
 _BLOCK = 256
-"""How many random numbers are drawn at a time for each environment."""
+"""Size of a block: random numbers drawn at a time for each environment."""
 
 
-class Streams:
-    """One stream of random numbers per environment; what one gives depends on its own generator only.
+class RandomBlocks:
+    """Random numbers for a vector of environments; each environment's depend on its own generator only.
 
     Args:
-        num_envs: How many environments.
-        draw: What to draw: a generator's method that takes the number of draws as `size`, such as
-            `np.random.Generator.random`.
+        num_envs: Number of environments.
+        draw: Method of a generator that takes the number of draws as `size`, such as `np.random.Generator.random`.
     """
 
     def __init__(self, num_envs: int, draw: Callable[..., FloatArray]) -> None:
@@ -24,16 +23,16 @@ class Streams:
         self._index = np.arange(num_envs)
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
         self._drawn = np.empty((num_envs, _BLOCK))
-        """The next numbers of each environment, from position `_used` on."""
+        """Blocks `(env, block)`; the numbers from position `_used` on are still to come."""
         self._used = np.full(num_envs, _BLOCK)
 
     def begin(self, index: int, rng: np.random.Generator) -> None:
-        """Begins the stream of environment `index` anew, with what `rng` draws."""
+        """Makes environment `index` draw from `rng`, and discards the rest of its block."""
         self._rngs[index] = rng
         self._used[index] = _BLOCK
 
     def next(self) -> FloatArray:
-        """The next number of every stream, shape `(env,)`."""
+        """Returns the next number of every environment, `(env,)`."""
         for index in np.flatnonzero(self._used == _BLOCK):
             self._drawn[index] = self._draw(self._rngs[index], size=_BLOCK)
             self._used[index] = 0
