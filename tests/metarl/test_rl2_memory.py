@@ -1,7 +1,7 @@
 """A task that only memory solves: the cue of a trial's first episode decides what pays in its fifth."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +16,7 @@ from metarl.acting.sampler import Sampler
 from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.config import RL2Config, RL2LinearBaselineConfig, RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import make_trials
-from metarl.data.trajectories import Trajectories
+from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.optim.config import TrustRegionConfig
 from metarl.policies.config import CoreConfig, GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.inputs import PolicyInput
@@ -73,20 +73,20 @@ class CueEnv(TaskVectorEnv):
 class ForgetfulActor(RecurrentActor):
     """Begins each episode as if it were a trial's first."""
 
-    def act(self, inputs: PolicyInput, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def choose(self, inputs: PolicyInput) -> tuple[Tensor, Tensor]:
         start = inputs.episode_start.unsqueeze(1)
         self._state = torch.where(start, torch.zeros_like(self._state), self._state)
         inputs = inputs._replace(
             previous_actions=torch.where(start, 0.0, inputs.previous_actions),
             previous_rewards=torch.where(start.squeeze(1), 0.0, inputs.previous_rewards),
         )
-        return super().act(inputs, generator)
+        return super().choose(inputs)
 
 
 def episodes_apart(trajectories: Trajectories) -> Trajectories:
     """Each episode as a trial of its own."""
-    parts = {field.name: getattr(trajectories, field.name) for field in fields(trajectories)}
-    return replace(trajectories, **{name: x.flatten(0, 1).unsqueeze(1) for name, x in parts.items()})
+    tensors: dict[str, Any] = {name: getattr(trajectories, name).flatten(0, 1).unsqueeze(1) for name in TENSORS}
+    return replace(trajectories, **tensors, tasks=())
 
 
 def train(core: str, iterations: int, remembers: bool = True, **settings: Any) -> float:
@@ -106,10 +106,14 @@ def train(core: str, iterations: int, remembers: bool = True, **settings: Any) -
     )
     env = CueEnv(len(tasks))
     rl2 = RL2(config, env.single_observation_space, env.single_action_space, CPU)
-    actor = RecurrentActor if remembers else ForgetfulActor
+    kind = RecurrentActor if remembers else ForgetfulActor
+
+    def make_actor(tasks: slice, noise: torch.Generator) -> RecurrentActor:
+        return kind(rl2, tasks.stop - tasks.start, noise)
+
     named = []
     for iteration in range(iterations + 10):
-        played = Sampler([env], tasks, (1, iteration), CPU).collect(actor(rl2, len(tasks)), EPISODES)
+        played = Sampler([env], tasks, (1, iteration), CPU).collect(make_actor, EPISODES)
         named.append(played.rewards.sum((1, 2)).mean().item())
         if iteration < iterations:
             trials = make_trials(played if remembers else episodes_apart(played))

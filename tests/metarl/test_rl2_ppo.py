@@ -20,7 +20,7 @@ from rl2_on_counting import (
 )
 from torch import Tensor
 
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
+from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor, chunk_states
 from metarl.algorithms.rl2.chunk_states import input_chunks, values_and_chunk_states
 from metarl.algorithms.rl2.config import RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Samples, Trials, cut_into_chunks, make_samples, make_trials, ppo_terms
@@ -83,22 +83,32 @@ def test_padding_order_and_company_of_trials_change_no_gradient(core) -> None:
     close(sum(share * each for share, each in zip(shares, alone, strict=True)), whole)
 
 
+def play_trials(rl2: RL2, split: tuple[int, ...]) -> tuple[Trials, Tensor]:
+    """Trials, and the states that acting had at the chunks' starts."""
+    actors: list[RecurrentActor] = []
+
+    def make_actor(tasks: slice, noise: torch.Generator) -> RecurrentActor:
+        actors.append(rl2.make_actor(tasks, noise))
+        return actors[-1]
+
+    trials = make_trials(sampler(split=split).collect(make_actor, 2))
+    return trials, chunk_states(actors)
+
+
 @pytest.mark.parametrize("split", [(3,), (1, 2), (1, 1, 1)])
 @pytest.mark.parametrize("core", CORES)
 def test_states_at_chunk_starts_are_those_of_acting(core, split) -> None:
     rl2 = make_rl2(core, chunk=3)
-    actor = RecurrentActor(rl2, 3)
-    trials = make_trials(sampler(split=split).collect(actor, 2))
+    trials, acted = play_trials(rl2, split)
     _, states = values_and_chunk_states(rl2.network, trials.inputs, 3)
     played = cut_into_chunks(make_samples(trials, torch.zeros_like(trials.rewards), 1.0, 1.0), 3).valid.any(1)
     assert played.tolist() == [True, True, False, True, True, False, True, True, True]  # of 4, 6 and 8 steps
-    torch.testing.assert_close(actor.chunk_states[played], states[played], atol=1e-6, rtol=0)
+    torch.testing.assert_close(acted[played], states[played], atol=1e-6, rtol=0)
     starts = states.reshape(3, 3, -1)
     assert not starts[:, 0].any()  # a trial begins from nothing, a later episode does not
     assert starts[:, 1].any(1).all()
-    whole = RecurrentActor(make_rl2(core), 3)
-    sampler().collect(whole, 2)
-    assert torch.equal(whole.chunk_states, starts[:, 0])
+    _, whole = play_trials(make_rl2(core), (3,))
+    assert torch.equal(whole, starts[:, 0])
 
 
 @pytest.mark.parametrize("diverged", [False, True])
