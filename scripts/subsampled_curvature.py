@@ -11,9 +11,9 @@ import torch
 
 from metarl.algorithms import make_algorithm
 from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep
 from metarl.algorithms.maml.outer.trust_region import curvature_product
-from metarl.algorithms.maml.problem import Problem
 from metarl.config import load_config
 from metarl.devices import keep_freed_memory, resolve_device
 from metarl.optim.conjugate_gradient import conjugate_gradient
@@ -36,26 +36,26 @@ class Study(OuterRule):
     def __init__(self, rule: OuterRule) -> None:
         self._rule = rule
 
-    def step(self, problem: Problem) -> OuterStep:
+    def step(self, objective: MetaObjective) -> OuterStep:
         """See `OuterRule`."""
-        theta = problem.theta
-        way = problem.linearize(theta)
-        old = way.outputs
-        cotangents, loss = torch.func.grad_and_value(lambda new: problem.surrogate(new, old))(old)
-        gradient = flatten(way.pull_back(cotangents))
-        exact = curvature_product(problem, way)
+        theta = objective.theta
+        linear = objective.linearize(theta)
+        old = linear.outputs
+        cotangents, loss = torch.func.grad_and_value(lambda new: objective.surrogate(new, old))(old)
+        gradient = flatten(linear.vjp(cotangents))
+        exact = curvature_product(objective, linear)
         for every in (1, *SHARES):
-            own = curvature_product(problem.thinned(every), way.thinned(every))
+            own = curvature_product(objective.subsampled(every), linear.subsampled(every))
             solution = conjugate_gradient(lambda v: own(v) + DAMPING * v, gradient, CG_ITERATIONS)  # noqa: B023
             length = solution @ own(solution)
             step = -((2 * MAX_KL / length) ** 0.5) * solution
-            new = problem.unroll(unflatten(flatten(theta) + step, theta), old)
+            new = objective.outputs(unflatten(flatten(theta) + step, theta), old)
             print(
                 f"  1/{every}: curvature {length / (solution @ exact(solution)):.2f} of that of all samples,"
-                f" loss {problem.surrogate(new, old) - loss:+.5f}, KL {problem.divergence(new, old):.4f}",
+                f" loss {objective.surrogate(new, old) - loss:+.5f}, KL {objective.divergence(new, old):.4f}",
                 flush=True,
             )
-        return self._rule.step(problem)
+        return self._rule.step(objective)
 
 
 def main(arguments: list[str]) -> None:

@@ -93,7 +93,7 @@ def make_samples(trials: Trials, values: Float[Tensor, "task time"], discount: f
     with the small lambdas of short trials those hold little but the values of before.
     """
     valid = trials.valid
-    advantages = gae(trials.rewards, values, torch.zeros_like(values[:, 0]), valid, discount, gae_lambda)
+    advantages = gae(trials.rewards, values, valid, discount, gae_lambda)
     standardized = standardize(advantages.unsqueeze(0), valid.unsqueeze(0)).squeeze(0)
     returns = discounted_returns(trials.rewards, valid, discount)
     return Samples(trials.inputs, trials.actions, trials.log_probs, standardized, returns, valid)
