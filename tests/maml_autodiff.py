@@ -1,13 +1,13 @@
-"""Adaptation by `torch.func`, one task at a time: what the library's explicit passes have to equal."""
+"""Adaptation as one function of the meta-parameters for `torch.func` to differentiate: a reference for products."""
 
 import torch
 from torch.func import functional_call, vmap
 
-from metarl.algorithms.maml.unrolling import Unrolled
+from metarl.algorithms.maml.linearization import PolicyOutputs
 
 
-def autodiff_unroll(maml, problem, theta, old=None):
-    """`problem.unroll`, differentiable with respect to `theta` by any of `torch.func`."""
+def autodiff_outputs(maml, objective, theta, old=None):
+    """Computes `objective.outputs`, differentiable with respect to `theta` by any of `torch.func`."""
     initial = maml.inner.policy_parameters(theta)
 
     def one_task(supports, observations, old_outputs):
@@ -15,9 +15,9 @@ def autodiff_unroll(maml, problem, theta, old=None):
         for index, batch in enumerate(supports):
             parameters, output = adapted(maml, parameters, theta, batch, old_outputs[index] if old_outputs else None)
             outputs.append(output)
-        return Unrolled(functional_call(maml.policy, parameters, (observations,)), tuple(outputs))
+        return PolicyOutputs(functional_call(maml.policy, parameters, (observations,)), tuple(outputs))
 
-    return vmap(one_task)(tuple(problem.supports), problem.query.observations, () if old is None else old.supports)
+    return vmap(one_task)(tuple(objective.supports), objective.query.observations, () if old is None else old.supports)
 
 
 def adapted(maml, parameters, theta, batch, old_outputs):

@@ -43,8 +43,8 @@ def trust_region_step(
 ) -> TrustRegionStep:
     """Lowers a loss within a bound on the KL divergence.
 
-    Conjugate gradients solve (F + damping I) s = g for the direction s. The first step tried has the largest length that
-    the damped quadratic model of the divergence allows; the line search shortens it until the loss falls and the true
+    Conjugate gradients solve (F + damping I) s = g for the direction s. The first step tried is the longest that the
+    damped quadratic model of the divergence allows; the line search shortens it until the loss falls and the true
     divergence is within the bound.
 
     Args:

@@ -18,7 +18,7 @@ import torch
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.algorithms.maml.losses import Batch
-from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.optim.vectors import unflatten
 
 ALPHA, OFFSET = 0.8, 0.4
@@ -102,7 +102,7 @@ class Outcomes:
         supports = [self._batch([batches[step] for batches, *_ in self.rows]) for step in range(len(self.rows[0][0]))]
         query = self._batch([query for _, query, _ in self.rows])
         returns = torch.tensor([to_go(query, self.horizon)[0] for _, query, _ in self.rows], dtype=torch.float64)
-        problem = Problem(
+        objective = MetaObjective(
             distribution=self.maml.distribution,
             inner=self.maml.inner,
             theta=self.maml.parameters,
@@ -111,10 +111,10 @@ class Outcomes:
             query=query._replace(weights=query.weights * weights.unsqueeze(-1)),
             credit=weights * returns / self.horizon if credit else None,
         )
-        old = problem.unroll(problem.theta)
+        old = objective.outputs(objective.theta)
 
-        gradient, _ = problem.gradient(lambda new: problem.surrogate(new, old), problem.theta)
-        return -unflatten(gradient, problem.theta)["head.linear.bias"]
+        gradient, _ = objective.gradient(lambda new: objective.surrogate(new, old), objective.theta)
+        return -unflatten(gradient, objective.theta)["head.linear.bias"]
 
     def _batch(self, pulls):
         actions = torch.nn.functional.one_hot(torch.tensor(pulls), self.maml.distribution.action_size).double()
@@ -203,7 +203,7 @@ def test_expected_jacobian_of_the_inner_step(pulls) -> None:
             step = maml.inner.step(theta, theta, batch)
             nothing = {name: torch.zeros_like(value) for name, value in theta.items()}
             columns = [
-                maml.inner.tangent(step, theta, nothing | {"head.linear.bias": direction})["head.linear.bias"][0]
+                maml.inner.jvp(step, theta, nothing | {"head.linear.bias": direction})["head.linear.bias"][0]
                 for direction in torch.eye(3, dtype=torch.float64)
             ]
             total += LOGITS.softmax(0)[list(support)].prod() * torch.stack(columns, dim=1)

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 import yaml
-from maml_problems import make_maml, random_problem
+from maml_objectives import make_maml, random_objective
 from page import Page, logged_metrics, parse_algorithm
 
 from metarl.algorithms.maml.config import MAMLConfig, check_combination
@@ -74,13 +74,13 @@ def my_rules(tmp_path, monkeypatch):
 
 def test_the_outer_rule_goes_down_within_its_bound(my_rules) -> None:
     maml = make_maml(inner={"learned_lr": True, "steps": 2})
-    problem = random_problem(maml)
-    old = problem.unroll(problem.theta)
-    step = my_rules.Bounded(my_rules.BoundedConfig(max_kl=1e-3)).step(problem)
-    new = problem.unroll(step.theta, old)
-    assert step.metrics["train/loss"] == problem.surrogate(new, old).item() < problem.surrogate(old, old).item()
+    objective = random_objective(maml)
+    old = objective.outputs(objective.theta)
+    step = my_rules.Bounded(my_rules.BoundedConfig(max_kl=1e-3)).step(objective)
+    new = objective.outputs(step.theta, old)
+    assert step.metrics["train/loss"] == objective.surrogate(new, old).item() < objective.surrogate(old, old).item()
     assert 0 < step.metrics["train/kl"] <= 1e-3
-    assert all(not torch.equal(value, problem.theta[name]) for name, value in step.theta.items())
+    assert all(not torch.equal(value, objective.theta[name]) for name, value in step.theta.items())
 
 
 def test_the_program_around_it_runs(my_rules, capsys) -> None:

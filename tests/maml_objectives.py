@@ -1,4 +1,4 @@
-"""Small random problems for tests of the MAML family, in float64."""
+"""Small random objectives for tests of the MAML family, in float64."""
 
 import gymnasium as gym
 import numpy as np
@@ -7,7 +7,7 @@ import torch
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig, ProMPConfig
 from metarl.algorithms.maml.losses import Batch
-from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.meta_objective import MetaObjective
 
 TASKS, SAMPLES, OBSERVATIONS = 3, 6, 2
 SPACES = {"gaussian": gym.spaces.Box(-1.0, 1.0, (2,), np.float64), "categorical": gym.spaces.Discrete(3)}
@@ -56,8 +56,8 @@ def random_batch(maml: MAML, seed: int, samples: int = SAMPLES) -> Batch:
     return Batch(observations, actions, advantages, weights)
 
 
-def random_problem(maml: MAML, credit: bool = False, samples: int = SAMPLES) -> Problem:
-    """A problem of random batches, the step sizes (if learned) being all different."""
+def random_objective(maml: MAML, credit: bool = False, samples: int = SAMPLES) -> MetaObjective:
+    """Makes an objective of random batches; learned step sizes are all different."""
     rng = torch.Generator().manual_seed(3)
     for name, value in maml.step_sizes.items():
         maml.step_sizes[name] = value + 0.1 * torch.randn(value.shape, generator=rng, dtype=torch.float64)
@@ -66,7 +66,7 @@ def random_problem(maml: MAML, credit: bool = False, samples: int = SAMPLES) -> 
     for batch in supports:
         adapted = maml.adapt(adapted, batch)
     weights = torch.randn(TASKS, generator=rng, dtype=torch.float64)
-    return Problem(
+    return MetaObjective(
         distribution=maml.distribution,
         inner=maml.inner,
         theta=maml.meta_parameters,
