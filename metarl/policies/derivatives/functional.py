@@ -89,7 +89,10 @@ class FunctionalDerivatives:
         return gradient
 
     def _over_tasks(self, function: Callable[..., Any], *named: Parameters) -> Callable[..., Any]:
-        """Vectorises a function of parameters (some may be shared by all tasks) and of tensors with an axis `task`."""
+        """Vectorises a function of parameters (some may be shared by all tasks) and of tensors with an axis `task`.
+
+        `vmap` comes outermost: derivatives of it are wrong for layer norm (torch 2.13).
+        """
         axes = [{name: 0 if value.ndim > self._ndims[name] else None for name, value in each.items()} for each in named]
 
         def vectorised(*arguments: Any) -> Any:
