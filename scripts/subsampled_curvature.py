@@ -1,4 +1,4 @@
-"""What MAML-TRPO's step loses if the curvature is estimated from a part of the samples, on meta-batches of a training.
+"""Compare MAML-TRPO steps with the curvature of some of the samples and of all, on meta-batches of a training.
 
 python scripts/subsampled_curvature.py CONFIG [--FIELD VALUE ...]
 """
@@ -27,7 +27,7 @@ MAX_KL, CG_ITERATIONS, DAMPING = 0.01, 10, 1e-5
 
 
 class Study(OuterRule):
-    """Prints what steps of several shares of the samples come to, then takes the step of another rule.
+    """Prints curvature, loss and divergence of steps by several shares of the samples, then takes another rule's step.
 
     Args:
         rule: The other rule.
@@ -41,13 +41,14 @@ class Study(OuterRule):
         theta = objective.theta
         linear = objective.linearize(theta)
         old = linear.outputs
-        cotangents, loss = torch.func.grad_and_value(lambda new: objective.surrogate(new, old))(old)
-        gradient = flatten(linear.vjp(cotangents))
+        output_gradient, loss = torch.func.grad_and_value(lambda new: objective.surrogate(new, old))(old)
+        gradient = flatten(linear.vjp(output_gradient))
         exact = curvature_product(objective, linear)
         for every in (1, *SHARES):
-            own = curvature_product(objective.subsampled(every), linear.subsampled(every))
-            solution = conjugate_gradient(lambda v: own(v) + DAMPING * v, gradient, CG_ITERATIONS)  # noqa: B023
-            length = solution @ own(solution)
+            estimate = curvature_product(objective.subsampled(every), linear.subsampled(every))
+            solution = conjugate_gradient(lambda v: estimate(v) + DAMPING * v, gradient, CG_ITERATIONS)  # noqa: B023
+            # step -sqrt(2 max_kl / sᵀFs) s
+            length = solution @ estimate(solution)
             step = -((2 * MAX_KL / length) ** 0.5) * solution
             new = objective.outputs(unflatten(flatten(theta) + step, theta), old)
             print(

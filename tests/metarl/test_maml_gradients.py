@@ -1,12 +1,18 @@
 """Meta-gradients of every inner x outer rule in float64 against finite differences of the papers' objectives."""
 
+from collections.abc import Callable
+from typing import Any
+
 import maml_reference as reference
 import pytest
 import torch
 from maml_objectives import INNER_RULES, SPACES, TASKS, make_maml, outer_goes_with, random_objective
+from torch import Tensor
 
+from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import PPOConfig, ProMPConfig, ReptileConfig, TRPOConfig, VPGConfig
 from metarl.algorithms.maml.losses import importance_ratios
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.optim.trust_region import TrustRegionStep
 from metarl.optim.vectors import flatten, unflatten
 
@@ -25,15 +31,18 @@ COMBINATIONS = [
     if outer_goes_with(config, settings, credit)
 ]
 STEP = 1e-6
+Loss = Callable[[Tensor], float]
 
 
-def captured_gradients(maml, objective, monkeypatch):
-    """Where the outer rule took the gradient, and the gradient, for each of its gradient steps."""
+def captured_gradients(
+    maml: MAML, objective: MetaObjective, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[Tensor, Tensor]]:
+    """Pairs of the point and the gradient taken there, for each of the outer rule's gradient steps."""
     taken = []
     module = f"metarl.algorithms.maml.outer.{MODULES[maml.config.outer.kind]}"
     if maml.config.outer.kind == "trpo":
 
-        def capture(vector, loss, gradient, *_, **__):
+        def capture(vector: Tensor, loss: Any, gradient: Tensor, *_: Any, **__: Any) -> Any:
             taken.append((vector, gradient))
             return TrustRegionStep(vector, loss, 0.0, 0, accepted=False)
 
@@ -41,24 +50,24 @@ def captured_gradients(maml, objective, monkeypatch):
     else:
         from metarl.optim.adam import adam_step
 
-        def capture(vector, gradient, *arguments):
+        def capture_adam(vector: Tensor, gradient: Tensor, *arguments: Any) -> Any:
             taken.append((vector, gradient))
             return adam_step(vector, gradient, *arguments)
 
-        monkeypatch.setattr(f"{module}.adam_step", capture)
+        monkeypatch.setattr(f"{module}.adam_step", capture_adam)
     maml.outer.step(objective)
     return taken
 
 
-def reference_loss(maml, objective):
+def reference_loss(maml: MAML, objective: MetaObjective) -> Callable[[Tensor], Loss]:
     """The paper's objective as a function of the flat meta-parameters."""
     inner, outer = maml.config.inner, maml.config.outer
     batches = (objective.supports, objective.query)
     old = reference.sampling_outputs(inner, objective.theta, *batches)
-    terms = {"credit": objective.credit, "clip": getattr(outer, "clip", None)}
+    terms: dict[str, Any] = {"credit": objective.credit, "clip": getattr(outer, "clip", None)}
     terms["penalty"] = getattr(outer, "inner_kl_penalty", 0.0)
 
-    def loss_near(base):
+    def loss_near(base: Tensor) -> Loss:
         """First-order rules take the inner gradients of `base`, the point that is differentiated at."""
         constants = None
         if inner.first_order:
@@ -70,7 +79,7 @@ def reference_loss(maml, objective):
     return loss_near
 
 
-def assert_is_gradient(loss, vector, gradient, directions=3):
+def assert_is_gradient(loss: Loss, vector: Tensor, gradient: Tensor, directions: int = 3) -> None:
     """Compares with central differences along random directions."""
     rng = torch.Generator().manual_seed(7)
     for _ in range(directions):
@@ -82,7 +91,9 @@ def assert_is_gradient(loss, vector, gradient, directions=3):
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("inner", "outer", "credit"), COMBINATIONS)
-def test_gradient_is_that_of_the_papers_objective(inner, outer, credit, space, steps, monkeypatch) -> None:
+def test_gradient_is_that_of_the_papers_objective(
+    inner: str, outer: str, credit: bool, space: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     maml = make_maml(
         space, inner=INNER_RULES[inner] | {"steps": steps}, outer=OUTER_RULES[outer], exploration_credit=float(credit)
     )
@@ -95,7 +106,7 @@ def test_gradient_is_that_of_the_papers_objective(inner, outer, credit, space, s
         assert_is_gradient(loss_near(vector), vector, gradient)
 
 
-def test_every_coordinate_of_one_gradient(monkeypatch) -> None:
+def test_every_coordinate_of_one_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     maml = make_maml(inner={"steps": 2, "learned_lr": True}, exploration_credit=1.0)
     objective = random_objective(maml, credit=True)
     [(vector, gradient)] = captured_gradients(maml, objective, monkeypatch)
@@ -108,7 +119,7 @@ def test_every_coordinate_of_one_gradient(monkeypatch) -> None:
         assert gradient[index].item() == pytest.approx(difference, abs=2e-8, rel=1e-6)
 
 
-def test_clipping_is_at_work_where_gradients_are_checked(monkeypatch) -> None:
+def test_clipping_is_at_work_where_gradients_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     maml = make_maml(outer=OUTER_RULES["ppo"])
     objective = random_objective(maml)
     vector, _ = captured_gradients(maml, objective, monkeypatch)[-1]
@@ -119,7 +130,7 @@ def test_clipping_is_at_work_where_gradients_are_checked(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_first_order_gradient_is_that_of_the_adapted_parameters(space, monkeypatch) -> None:
+def test_first_order_gradient_is_that_of_the_adapted_parameters(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """FOMAML as Finn et al. (2017, section 5.2) put it: the mean of the query gradients at the adapted parameters."""
     maml = make_maml(space, inner={"first_order": True, "steps": 2}, outer=VPGConfig())
     objective = random_objective(maml)
@@ -134,20 +145,23 @@ def test_first_order_gradient_is_that_of_the_adapted_parameters(space, monkeypat
 
 
 @pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])
-def test_orders_and_estimators_agree_where_the_inner_step_vanishes(estimator, monkeypatch) -> None:
-    def gradient(lr, **inner):
+def test_orders_and_estimators_agree_where_the_inner_step_vanishes(
+    estimator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gradient(lr: float, **inner: Any) -> Tensor:
         maml = make_maml(inner={"lr": lr, "steps": 2, "estimator": estimator} | inner, outer=VPGConfig())
-        return captured_gradients(maml, random_objective(maml), monkeypatch)[0][1]
+        [(_, taken)] = captured_gradients(maml, random_objective(maml), monkeypatch)
+        return taken
 
-    def gap(lr):
-        return (gradient(lr) - gradient(lr, first_order=True)).norm()
+    def gap(lr: float) -> float:
+        return float((gradient(lr) - gradient(lr, first_order=True)).norm())
 
     torch.testing.assert_close(gradient(1e-14), gradient(1e-14, first_order=True), atol=1e-12, rtol=0)
     assert gap(0.3) > 1e-3
     assert gap(1e-4) / gap(1e-5) == pytest.approx(10, rel=0.01)  # the difference is of first order in the step size
 
 
-def test_estimators_take_the_same_inner_step_but_differ_in_the_meta_gradient(monkeypatch) -> None:
+def test_estimators_take_the_same_inner_step_but_differ_in_the_meta_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     objectives, gradients = [], []
     for estimator in ("log_likelihood", "likelihood_ratio"):
         maml = make_maml(inner={"estimator": estimator}, outer=VPGConfig())
@@ -160,7 +174,7 @@ def test_estimators_take_the_same_inner_step_but_differ_in_the_meta_gradient(mon
 
 @pytest.mark.parametrize("inner", INNER_RULES)
 @pytest.mark.parametrize("space", SPACES)
-def test_batched_adaptation_equals_a_loop_over_tasks(inner, space) -> None:
+def test_batched_adaptation_equals_a_loop_over_tasks(inner: str, space: str) -> None:
     maml = make_maml(space, inner=INNER_RULES[inner] | {"steps": 2})
     objective = random_objective(maml)
     _, old_supports = reference.sampling_outputs(
@@ -174,7 +188,7 @@ def test_batched_adaptation_equals_a_loop_over_tasks(inner, space) -> None:
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])
-def test_reptile_goes_to_the_mean_of_parameters_adapted_to_support_and_query(space, estimator) -> None:
+def test_reptile_goes_to_the_mean_of_parameters_adapted_to_support_and_query(space: str, estimator: str) -> None:
     maml = make_maml(space, inner={"steps": 2, "estimator": estimator}, outer=ReptileConfig(lr=0.4))
     objective = random_objective(maml)
     batches = [*objective.supports, objective.query]

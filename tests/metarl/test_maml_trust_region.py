@@ -1,6 +1,8 @@
 """MAML-TRPO: the Gauss-Newton product, the step's invariances, and what a failed step leaves."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from maml_autodiff import autodiff_outputs
 from maml_objectives import INNER_RULES, SPACES, make_maml, random_objective
+from torch import Tensor
 
 from metarl.algorithms.maml.config import TRPOConfig
 from metarl.algorithms.maml.inner import InnerRule
-from metarl.algorithms.maml.linearization import Linearization
-from metarl.algorithms.maml.losses import importance_ratios, mean_kl, subsample_indices
+from metarl.algorithms.maml.linearization import Linearization, PolicyOutputs
+from metarl.algorithms.maml.losses import Batch, importance_ratios, mean_kl, subsample_indices
 from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.algorithms.maml.outer.trust_region import TrustRegion
 from metarl.optim.trust_region import TrustRegionStep
-from metarl.optim.vectors import flatten, unflatten
+from metarl.optim.vectors import Parameters, flatten, unflatten
 
 TRUST_REGION = "metarl.algorithms.maml.outer.trust_region.trust_region_step"
 EXACT = TRPOConfig(cg_iterations=200, cg_damping=0.0)
@@ -28,22 +31,31 @@ EXACT = TRPOConfig(cg_iterations=200, cg_damping=0.0)
     ("inner", "credit"),
     [(name, credit) for name in INNER_RULES for credit in (False, True) if not (credit and "ratio" in name)],
 )
-def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, credit, space, steps, monkeypatch) -> None:
+def test_curvature_product_equals_the_full_hessian_of_the_divergence(
+    inner: str, credit: bool, space: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For first-order rules the Hessian is that of the divergence with the inner gradients held constant."""
     maml = make_maml(space, inner=INNER_RULES[inner] | {"steps": steps})
     objective = random_objective(maml, credit)
     vector = flatten(objective.theta)
     old = objective.outputs(objective.theta)
-    captured = {}
+    captured: dict[str, Any] = {}
 
-    def capture(vector, loss, gradient, curvature_product, evaluate, **_):
+    def capture(
+        vector: Tensor,
+        loss: float,
+        gradient: Tensor,
+        curvature_product: Callable[[Tensor], Tensor],
+        evaluate: Callable[[Tensor], tuple[float, float]],
+        **_: Any,
+    ) -> TrustRegionStep:
         captured.update(product=curvature_product, evaluate=evaluate, loss=loss)
         return TrustRegionStep(vector, loss, 0.0, 0, accepted=False)
 
     monkeypatch.setattr(TRUST_REGION, capture)
     maml.outer.step(objective)
 
-    def divergence(candidate):
+    def divergence(candidate: Tensor) -> Tensor:
         new = autodiff_outputs(maml, objective, unflatten(candidate, objective.theta), old)
         kl = mean_kl(maml.distribution, old.query, new.query, objective.query.weights)
         if credit:
@@ -59,11 +71,13 @@ def test_curvature_product_equals_the_full_hessian_of_the_divergence(inner, cred
 
 
 @pytest.mark.parametrize("inner", INNER_RULES)
-def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs(inner, monkeypatch) -> None:
+def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs(
+    inner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     maml = make_maml(inner=INNER_RULES[inner] | {"steps": 2})
     objective = random_objective(maml)
 
-    def double(batch):
+    def double(batch: Batch) -> Batch:
         twice = type(batch)(*(values.repeat_interleave(2, dim=1) for values in batch))
         return twice._replace(weights=twice.weights / 2)
 
@@ -72,7 +86,14 @@ def test_curvature_from_every_second_sample_is_exact_where_samples_come_in_pairs
     )
     products, gradients = [], []
 
-    def capture(vector, loss, gradient, curvature_product, evaluate, **_):
+    def capture(
+        vector: Tensor,
+        loss: float,
+        gradient: Tensor,
+        curvature_product: Callable[[Tensor], Tensor],
+        evaluate: Callable[[Tensor], tuple[float, float]],
+        **_: Any,
+    ) -> TrustRegionStep:
         products.append(curvature_product(torch.ones_like(vector)))
         gradients.append(gradient)
         return TrustRegionStep(vector, loss, 0.0, 0, accepted=False)
@@ -99,7 +120,7 @@ def test_subsampled_indices_are_of_all_steps_of_an_episode_alike() -> None:
 
 
 @given(st.integers(1, 200), st.integers(1, 20))
-def test_one_of_every_so_many_samples_is_taken(samples, every) -> None:
+def test_one_of_every_so_many_samples_is_taken(samples: int, every: int) -> None:
     at = subsample_indices(samples, every, torch.device("cpu"))
     assert len(at) == -(-samples // every)
     assert at.max() < samples
@@ -108,7 +129,7 @@ def test_one_of_every_so_many_samples_is_taken(samples, every) -> None:
 
 @pytest.mark.parametrize("estimator", ["log_likelihood", "likelihood_ratio"])
 @pytest.mark.parametrize("space", SPACES)
-def test_importance_ratios_are_exactly_one_before_the_outer_step(space, estimator) -> None:
+def test_importance_ratios_are_exactly_one_before_the_outer_step(space: str, estimator: str) -> None:
     maml = make_maml(space, inner={"steps": 2, "estimator": estimator})
     objective = random_objective(maml)
     old = objective.outputs(objective.theta)
@@ -128,11 +149,11 @@ def test_outer_step_lowers_the_loss_within_the_bound() -> None:
     before = -(objective.query.weights * objective.query.advantages).sum(-1).mean().item()
     assert step.metrics["train/line_search_failed"] == 0
     assert step.metrics["train/loss"] < before
-    assert 0 < step.metrics["train/kl"] <= maml.config.outer.max_kl
+    assert 0 < step.metrics["train/kl"] <= TRPOConfig().max_kl
 
 
 @pytest.mark.parametrize("learned_lr", [False, True])
-def test_a_failed_line_search_leaves_every_parameter_bit_identical(learned_lr) -> None:
+def test_a_failed_line_search_leaves_every_parameter_bit_identical(learned_lr: bool) -> None:
     maml = make_maml(inner={"learned_lr": learned_lr}, outer=TRPOConfig(max_kl=1e6, backtrack_steps=1))
     objective = random_objective(maml)
     before = {name: value.clone() for name, value in maml.state_dict().items()}
@@ -142,7 +163,7 @@ def test_a_failed_line_search_leaves_every_parameter_bit_identical(learned_lr) -
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_step_is_invariant_under_a_linear_reparametrisation(seed) -> None:
+def test_step_is_invariant_under_a_linear_reparametrisation(seed: int) -> None:
     """Learning y with theta = M y leads to the same policies as learning theta: the natural gradient's point."""
     maml = make_maml(hidden_sizes=(), outer=EXACT)
     objective = random_objective(maml, samples=20)
@@ -154,23 +175,23 @@ def test_step_is_invariant_under_a_linear_reparametrisation(seed) -> None:
     class Composed(Linearization):
         """Products with J M, the Jacobian with respect to y, and with its transpose."""
 
-        def __init__(self, linear):
+        def __init__(self, linear: Linearization) -> None:
             self._linear, self.outputs = linear, linear.outputs
 
-        def jvp(self, direction, *, to_supports):
+        def jvp(self, direction: Parameters, *, to_supports: bool) -> PolicyOutputs:
             return self._linear.jvp(unflatten(matrix @ direction["y"], objective.theta), to_supports=to_supports)
 
-        def vjp(self, output_gradient):
+        def vjp(self, output_gradient: PolicyOutputs) -> Parameters:
             return {"y": matrix.T @ flatten(self._linear.vjp(output_gradient))}
 
-        def subsampled(self, every):
+        def subsampled(self, every: int) -> Linearization:
             return Composed(self._linear.subsampled(every))
 
     class Reparametrised(MetaObjective):
-        def outputs(self, theta, old=None):
+        def outputs(self, theta: Parameters, old: PolicyOutputs | None = None) -> PolicyOutputs:
             return objective.outputs(unflatten(matrix @ theta["y"], objective.theta), old)
 
-        def linearize(self, theta, old=None):
+        def linearize(self, theta: Parameters, old: PolicyOutputs | None = None) -> Linearization:
             return Composed(objective.linearize(unflatten(matrix @ theta["y"], objective.theta), old))
 
     fields = {name: getattr(objective, name) for name in MetaObjective.__dataclass_fields__}
@@ -182,20 +203,20 @@ def test_step_is_invariant_under_a_linear_reparametrisation(seed) -> None:
 
 
 @pytest.mark.parametrize("credit", [False, True])
-def test_task_order_does_not_matter(credit) -> None:
+def test_task_order_does_not_matter(credit: bool) -> None:
     outer = TRPOConfig(cg_iterations=5)  # each iteration multiplies rounding errors, a hundredfold here
     maml = make_maml(inner={"steps": 2, "learned_lr": True}, outer=outer)
     objective = random_objective(maml, credit)
     order = torch.tensor([2, 0, 1])
 
-    def reorder(batch):
+    def reorder(batch: Batch) -> Batch:
         return type(batch)(*(values[order] for values in batch))
 
     other = replace(
         objective,
         supports=[reorder(batch) for batch in objective.supports],
         query=reorder(objective.query),
-        credit=objective.credit[order] if credit else None,
+        credit=None if objective.credit is None else objective.credit[order],
     )
     steps = maml.outer.step(objective).theta, maml.outer.step(other).theta
     assert flatten(steps[0]).ne(flatten(objective.theta)).any()
@@ -207,7 +228,7 @@ def test_what_is_in_padding_does_not_matter() -> None:
     maml = make_maml(inner={"steps": 2, "estimator": "likelihood_ratio"})
     objective = random_objective(maml, credit=True)
 
-    def spoil(batch):
+    def spoil(batch: Batch) -> Batch:
         padding = batch.weights == 0
         assert padding.any()
         return batch._replace(

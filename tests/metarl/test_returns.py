@@ -3,15 +3,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from metarl.returns import discounted_returns, gae, linear_baseline, standardize
 
+Episodes = tuple[list[int], Tensor, Tensor]
+"""Lengths, rewards, values."""
 
-def mask(lengths, steps):
+
+def mask(lengths: list[int], steps: int) -> Tensor:
     return torch.arange(steps) < torch.tensor(lengths).unsqueeze(-1)
 
 
-def slow_gae(rewards, values, discount, gae_lambda):
+def slow_gae(rewards: list[float], values: list[float], discount: float, gae_lambda: float) -> list[float]:
     """The definition, as a double sum: A_t = sum_k (discount lambda)^k delta_{t+k}; nothing follows the last step."""
     following = [*values[1:], 0.0]
     deltas = [r + discount * n - v for r, v, n in zip(rewards, values, following, strict=True)]
@@ -21,7 +25,7 @@ def slow_gae(rewards, values, discount, gae_lambda):
 
 
 @st.composite
-def episodes(draw):
+def episodes(draw: st.DrawFn) -> Episodes:
     steps = draw(st.integers(1, 6))
     lengths = draw(st.lists(st.integers(1, steps), min_size=1, max_size=4))
     rng = np.random.default_rng(draw(st.integers(0, 2**31)))
@@ -43,7 +47,7 @@ def test_gae_worked_out_by_hand() -> None:
 
 
 @given(episodes(), st.floats(0, 1), st.floats(0, 1))
-def test_gae_equals_its_definition_as_a_sum(batch, discount, gae_lambda) -> None:
+def test_gae_equals_its_definition_as_a_sum(batch: Episodes, discount: float, gae_lambda: float) -> None:
     lengths, rewards, values = batch
     advantages = gae(rewards, values, mask(lengths, rewards.shape[1]), discount, gae_lambda)
     for row, length in enumerate(lengths):
@@ -53,7 +57,7 @@ def test_gae_equals_its_definition_as_a_sum(batch, discount, gae_lambda) -> None
 
 
 @given(episodes(), st.floats(0, 1))
-def test_lambda_one_gives_returns_minus_values(batch, discount) -> None:
+def test_lambda_one_gives_returns_minus_values(batch: Episodes, discount: float) -> None:
     lengths, rewards, values = batch
     valid = mask(lengths, rewards.shape[1])
     advantages = gae(rewards, values, valid, discount, 1.0)
@@ -62,7 +66,7 @@ def test_lambda_one_gives_returns_minus_values(batch, discount) -> None:
 
 
 @given(episodes(), st.integers(1, 5))
-def test_longer_padding_changes_nothing(batch, extra) -> None:
+def test_longer_padding_changes_nothing(batch: Episodes, extra: int) -> None:
     lengths, rewards, values = batch
     steps = rewards.shape[1]
     garbage = torch.full((len(lengths), extra), 1e6, dtype=torch.float64)
@@ -90,7 +94,7 @@ def test_linear_baseline_equals_ridge_regression_task_by_task() -> None:
     valid[1, 2, 5:] = False
     values = linear_baseline(*map(torch.from_numpy, (observations, returns, valid)))
     for task in range(2):
-        rows = []
+        rows: list[list[float]] = []
         for _, step in (index := np.argwhere(valid[task])):
             clipped = np.clip(observations[task][tuple(index[len(rows)])], -10, 10)
             t = step / 100
