@@ -11,8 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 _REGULARIZATION = 1e-5
+"""Ridge penalty of the linear baseline."""
 _OBSERVATION_LIMIT = 10.0
 _TIME_SCALE = 100.0
+"""Steps per unit of time in the baseline's features."""
 
 
 def discounted_returns(
@@ -21,7 +23,8 @@ def discounted_returns(
     """Discounted sum of rewards from each step to the end of its episode; zero in padding."""
     result = torch.zeros_like(rewards)
     following = torch.zeros_like(rewards[..., 0])
-    for t in reversed(range(rewards.shape[-1])):  # G_t = r_t + discount * G_{t+1}
+    for t in reversed(range(rewards.shape[-1])):
+        # G_t = r_t + discount * G_{t+1}
         following = torch.where(valid[..., t], rewards[..., t] + discount * following, following)
         result[..., t] = torch.where(valid[..., t], following, 0.0)
     return result
@@ -30,26 +33,28 @@ def discounted_returns(
 def gae(
     rewards: Float[Tensor, "*b step"],
     values: Float[Tensor, "*b step"],
-    final_values: Float[Tensor, "*b"],
     valid: Bool[Tensor, "*b step"],
     discount: float,
     gae_lambda: float,
 ) -> Float[Tensor, "*b step"]:
     """Generalised advantage estimates (Schulman et al. 2016, equation 16); zero in padding.
 
+    An episode's end is an end: the state behind the last step has the value zero.
+
     Args:
         rewards: Reward of each step.
         values: Estimated value of the state each step starts from.
-        final_values: Estimated value of the state each episode ended in; zero where nothing follows.
         valid: False in padding, which comes after all of an episode's steps.
         discount: Discount factor per step.
         gae_lambda: 0 gives one-step temporal differences, 1 Monte-Carlo returns minus values.
     """
     result = torch.zeros_like(rewards)
-    advantage = torch.zeros_like(final_values)
-    next_value = final_values
+    advantage = torch.zeros_like(rewards[..., 0])
+    next_value = torch.zeros_like(rewards[..., 0])
     for t in reversed(range(rewards.shape[-1])):
+        # delta_t = r_t + discount * V(s_{t+1}) - V(s_t)
         delta = rewards[..., t] + discount * next_value - values[..., t]
+        # A_t = delta_t + discount * lambda * A_{t+1}
         advantage = torch.where(valid[..., t], delta + discount * gae_lambda * advantage, advantage)
         next_value = torch.where(valid[..., t], values[..., t], next_value)
         result[..., t] = torch.where(valid[..., t], advantage, 0.0)
@@ -59,9 +64,9 @@ def gae(
 def baseline_features(
     observations: Float[Tensor, "task episode step obs"],
 ) -> Float[Tensor, "task episode step feature"]:
-    """Features of the linear baseline (Duan et al. 2016, "Benchmarking", section 5): o, o², t, t², t³, 1.
+    """Computes the linear baseline's features o, o², t, t², t³, 1 (Duan et al. 2016, "Benchmarking", section 5).
 
-    Observations are clipped to ±10; t is the step within the episode in hundreds.
+    o is the observation, clipped to ±10; t is the step within the episode, in hundreds.
     """
     clipped = observations.clamp(-_OBSERVATION_LIMIT, _OBSERVATION_LIMIT)
     time = torch.arange(observations.shape[-2], dtype=observations.dtype, device=observations.device) / _TIME_SCALE
@@ -74,13 +79,14 @@ def linear_baseline(
     returns: Float[Tensor, "task episode step"],
     valid: Bool[Tensor, "task episode step"],
 ) -> Float[Tensor, "task episode step"]:
-    """Values by least squares on `baseline_features`, fitted to each task's own returns; zero in padding.
+    """Linear baseline: values by least squares on `baseline_features`, fitted to each task's returns; zero in padding.
 
-    Solves (XᵀX + 1e-5 I) w = Xᵀy in float64, one system per task.
+    Solves one system per task, in float64.
     """
     features = baseline_features(observations.double()) * valid.unsqueeze(-1)
     design = features.flatten(1, 2)
     targets = (returns.double() * valid).flatten(1).unsqueeze(-1)
+    # (XᵀX + 1e-5 I) w = Xᵀy, V = X w
     identity = torch.eye(design.shape[-1], dtype=design.dtype, device=design.device)
     gram = design.mT @ design + _REGULARIZATION * identity
     weights = torch.linalg.solve(gram, design.mT @ targets)
@@ -93,6 +99,7 @@ def standardize(values: Float[Tensor, "task *b"], valid: Bool[Tensor, "task *b"]
 
     A task whose values do not vary gets zeros.
     """
+    # (x - mean) / (std + 1e-8)
     flat, mask = values.flatten(1), valid.flatten(1).to(values.dtype)
     count = mask.sum(-1, keepdim=True).clamp(min=1.0)
     centred = (flat - (flat * mask).sum(-1, keepdim=True) / count) * mask

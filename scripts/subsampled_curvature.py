@@ -1,4 +1,4 @@
-"""What MAML-TRPO's step loses if the curvature is estimated from a part of the samples, on meta-batches of a training.
+"""Compare MAML-TRPO steps with the curvature of some of the samples and of all, on meta-batches of a training.
 
 python scripts/subsampled_curvature.py CONFIG [--FIELD VALUE ...]
 """
@@ -11,9 +11,9 @@ import torch
 
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep
 from metarl.algorithms.maml.outer.trust_region import curvature_product
-from metarl.algorithms.maml.problem import Problem
 from metarl.config import load_config
 from metarl.devices import resolve_device
 from metarl.optim.conjugate_gradient import conjugate_gradient
@@ -26,7 +26,7 @@ MAX_KL, CG_ITERATIONS, DAMPING = 0.01, 10, 1e-5
 
 
 class Study(OuterRule):
-    """Prints what steps of several shares of the samples come to, then takes the step of another rule.
+    """Prints curvature, loss and divergence of steps by several shares of the samples, then takes another rule's step.
 
     Args:
         rule: The other rule.
@@ -35,26 +35,27 @@ class Study(OuterRule):
     def __init__(self, rule: OuterRule) -> None:
         self._rule = rule
 
-    def step(self, problem: Problem) -> OuterStep:
+    def step(self, objective: MetaObjective) -> OuterStep:
         """See `OuterRule`."""
-        theta = problem.theta
-        way = problem.linearize(theta)
-        old = way.outputs
-        cotangents, loss = torch.func.grad_and_value(lambda new: problem.surrogate(new, old))(old)
-        gradient = flatten(way.pull_back(cotangents))
-        exact = curvature_product(problem, way)
+        theta = objective.theta
+        linear = objective.linearize(theta)
+        old = linear.outputs
+        output_gradient, loss = torch.func.grad_and_value(lambda new: objective.surrogate(new, old))(old)
+        gradient = flatten(linear.vjp(output_gradient))
+        exact = curvature_product(objective, linear)
         for every in (1, *SHARES):
-            own = curvature_product(problem.thinned(every), way.thinned(every))
-            solution = conjugate_gradient(lambda v: own(v) + DAMPING * v, gradient, CG_ITERATIONS)  # noqa: B023
-            length = solution @ own(solution)
+            estimate = curvature_product(objective.subsampled(every), linear.subsampled(every))
+            solution = conjugate_gradient(lambda v: estimate(v) + DAMPING * v, gradient, CG_ITERATIONS)  # noqa: B023
+            # step -sqrt(2 max_kl / sᵀFs) s
+            length = solution @ estimate(solution)
             step = -((2 * MAX_KL / length) ** 0.5) * solution
-            new = problem.unroll(unflatten(flatten(theta) + step, theta), old)
+            new = objective.outputs(unflatten(flatten(theta) + step, theta), old)
             print(
                 f"  1/{every}: curvature {length / (solution @ exact(solution)):.2f} of that of all samples,"
-                f" loss {problem.surrogate(new, old) - loss:+.5f}, KL {problem.divergence(new, old):.4f}",
+                f" loss {objective.surrogate(new, old) - loss:+.5f}, KL {objective.divergence(new, old):.4f}",
                 flush=True,
             )
-        return self._rule.step(problem)
+        return self._rule.step(objective)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,31 +1,46 @@
-"""Adaptation by `torch.func`, one task at a time: what the library's explicit passes have to equal."""
+"""Adaptation as one function of the meta-parameters, for `torch.func` to differentiate: a slow reference."""
+
+from __future__ import annotations
 
 import torch
-from torch.func import functional_call, vmap
+from torch import Tensor
+from torch.func import functional_call
 
-from metarl.algorithms.maml.unrolling import Unrolled
+from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.linearization import PolicyOutputs
+from metarl.algorithms.maml.losses import Batch
+from metarl.algorithms.maml.meta_objective import MetaObjective
+from metarl.optim.vectors import Parameters
 
 
-def autodiff_unroll(maml, problem, theta, old=None):
-    """`problem.unroll`, differentiable with respect to `theta` by any of `torch.func`."""
-    initial = maml.inner.policy_parameters(theta)
+def autodiff_outputs(
+    maml: MAML, objective: MetaObjective, theta: Parameters, old: PolicyOutputs | None = None
+) -> PolicyOutputs:
+    """Computes `objective.outputs` task by task, differentiable with respect to `theta` by any of `torch.func`.
 
-    def one_task(supports, observations, old_outputs):
-        parameters, outputs = initial, []
-        for index, batch in enumerate(supports):
-            parameters, output = adapted(maml, parameters, theta, batch, old_outputs[index] if old_outputs else None)
+    A loop, since derivatives of `vmap` over inner gradients are wrong for layer norm (torch 2.13).
+    """
+    queries, supports = [], []
+    for task in range(len(objective.query.weights)):
+        parameters, outputs = maml.inner.policy_parameters(theta), []
+        for index, batch in enumerate(objective.supports):
+            old_outputs = None if old is None else old.supports[index][task]
+            samples = Batch(*(values[task] for values in batch))
+            parameters, output = adapted(maml, parameters, theta, samples, old_outputs)
             outputs.append(output)
-        return Unrolled(functional_call(maml.policy, parameters, (observations,)), tuple(outputs))
+        queries.append(functional_call(maml.policy, parameters, (objective.query.observations[task],)))
+        supports.append(outputs)
+    return PolicyOutputs(torch.stack(queries), tuple(map(torch.stack, zip(*supports, strict=True))))
 
-    return vmap(one_task)(tuple(problem.supports), problem.query.observations, () if old is None else old.supports)
 
-
-def adapted(maml, parameters, theta, batch, old_outputs):
-    """One inner step of one task, and the outputs it started from."""
+def adapted(
+    maml: MAML, parameters: Parameters, theta: Parameters, batch: Batch, old_outputs: Tensor | None
+) -> tuple[Parameters, Tensor]:
+    """Takes one inner step of one task; returns the parameters after it and the outputs before it."""
     config = maml.config.inner
     moving = {name: value for name, value in parameters.items() if config.adapted == "all" or name.startswith("head.")}
 
-    def loss(moving):
+    def loss(moving: Parameters) -> tuple[Tensor, Tensor]:
         outputs = functional_call(maml.policy, parameters | moving, (batch.observations,))
         scores = maml.distribution.log_prob(outputs, batch.actions)
         if config.estimator == "likelihood_ratio":

@@ -3,12 +3,21 @@
 Written without `vmap` and without the library's policies, distributions and losses.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
+
+from metarl.algorithms.maml.config import InnerConfig
+from metarl.algorithms.maml.losses import Batch
+from metarl.optim.vectors import Parameters
 
 
-def log_prob(outputs, actions):
+def log_prob(outputs: Tensor, actions: Tensor) -> Tensor:
     """Log-probabilities of one task's samples; a Gaussian has twice as many outputs as actions."""
     size = actions.shape[-1]
     if outputs.shape[-1] == size:
@@ -17,16 +26,16 @@ def log_prob(outputs, actions):
     return torch.log(torch.exp(-((actions - mean) ** 2) / (2 * std**2)) / (math.sqrt(2 * math.pi) * std)).sum(1)
 
 
-def kl(old, new, size):
+def kl(old: Tensor, new: Tensor, size: int) -> Tensor:
     """KL(old || new) at one task's samples."""
     if old.shape[-1] == size:
         p, q = torch.softmax(old, -1), torch.softmax(new, -1)
         return (p * torch.log(p / q)).sum(1)
-    p, q = (torch.distributions.Normal(x[:, :size], torch.exp(x[:, size:])) for x in (old, new))
-    return torch.distributions.kl_divergence(p, q).sum(1)
+    before, after = (torch.distributions.Normal(x[:, :size], torch.exp(x[:, size:])) for x in (old, new))
+    return torch.distributions.kl_divergence(before, after).sum(1)
 
 
-def policy(parameters, observations):
+def policy(parameters: Parameters, observations: Tensor) -> Tensor:
     """One hidden layer of tanh; parameters go by the library's names."""
     hidden = torch.tanh(observations @ parameters["body.0.weight"].T + parameters["body.0.bias"])
     output = hidden @ parameters["head.linear.weight"].T + parameters["head.linear.bias"]
@@ -35,7 +44,9 @@ def policy(parameters, observations):
     return torch.cat([output, parameters["head.log_std"].expand_as(output)], dim=1)
 
 
-def inner_gradient(config, parameters, batch, task, old_outputs):
+def inner_gradient(
+    config: InnerConfig, parameters: Parameters, batch: Batch, task: int, old_outputs: Tensor
+) -> Parameters:
     """Gradient of the task's inner loss at `parameters`, by `torch.autograd`; nothing is kept for a second one."""
     leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
     score = log_prob(policy(leaves, batch.observations[task]), batch.actions[task])
@@ -45,7 +56,14 @@ def inner_gradient(config, parameters, batch, task, old_outputs):
     return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
 
 
-def adapt(config, theta, supports, task, old_outputs, constants=None):
+def adapt(
+    config: InnerConfig,
+    theta: Parameters,
+    supports: Sequence[Batch],
+    task: int,
+    old_outputs: Sequence[Tensor],
+    constants: Sequence[Parameters] | None = None,
+) -> list[Parameters]:
     """The parameters before each inner step and after the last.
 
     Args:
@@ -70,9 +88,11 @@ def adapt(config, theta, supports, task, old_outputs, constants=None):
     return path
 
 
-def sampling_outputs(config, theta, supports, query):
+def sampling_outputs(
+    config: InnerConfig, theta: Parameters, supports: Sequence[Batch], query: Batch
+) -> tuple[Tensor, list[Tensor]]:
     """Outputs of the policies that take the samples: (on the query, on each step's support), each by task."""
-    old_supports = []
+    old_supports: list[Tensor] = []
     for step, batch in enumerate(supports):  # the likelihood ratio's denominators: pi itself, as nothing has moved yet
         paths = [adapt(config, theta, supports[:step], task, old_supports) for task in range(len(batch.weights))]
         old_supports.append(torch.stack([policy(p[-1], batch.observations[i]) for i, p in enumerate(paths)]))
@@ -81,7 +101,9 @@ def sampling_outputs(config, theta, supports, query):
     return old_query, old_supports
 
 
-def inner_gradients(config, theta, supports, old_supports):
+def inner_gradients(
+    config: InnerConfig, theta: Parameters, supports: Sequence[Batch], old_supports: list[Tensor]
+) -> list[list[Parameters]]:
     """The inner gradients at `theta`, by task and step."""
     gradients = []
     for task in range(len(supports[0].weights)):
@@ -95,7 +117,18 @@ def inner_gradients(config, theta, supports, old_supports):
     return gradients
 
 
-def objective(config, theta, supports, query, old, *, constants=None, credit=None, clip=None, penalty=0.0):
+def objective(
+    config: InnerConfig,
+    theta: Parameters,
+    supports: Sequence[Batch],
+    query: Batch,
+    old: tuple[Tensor, list[Tensor]],
+    *,
+    constants: Any = None,
+    credit: Tensor | None = None,
+    clip: float | None = None,
+    penalty: float = 0.0,
+) -> float:
     """The loss that an outer rule lowers, as a number.
 
     Args:
@@ -110,7 +143,7 @@ def objective(config, theta, supports, query, old, *, constants=None, credit=Non
         penalty: ProMP's eta.
     """
     old_query, old_supports = old
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64)
     for task in range(len(query.weights)):
         path = adapt(config, theta, supports, task, old_supports, constants and constants[task])
         for batch, parameters, old_outputs in zip(supports, path, old_supports, strict=False):
@@ -126,7 +159,7 @@ def objective(config, theta, supports, query, old, *, constants=None, credit=Non
     return float(total) / len(query.weights)
 
 
-def _gain(ratios, advantages, clip):
+def _gain(ratios: Tensor, advantages: Tensor, clip: float | None) -> Tensor:
     if clip is None:
         return ratios * advantages
     return torch.minimum(ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages)

@@ -62,7 +62,8 @@ def longer(trajectories: Trajectories, steps: int = 3) -> Trajectories:
         return torch.cat([values, padding], dim=2)
 
     names = ("observations", "actions", "rewards", "log_probs", "successes", "terminated", "truncated", "valid")
-    return replace(trajectories, **{name: padded(getattr(trajectories, name)) for name in names})
+    tensors: dict[str, Any] = {name: padded(getattr(trajectories, name)) for name in names}
+    return replace(trajectories, **tensors)
 
 
 def in_order(trajectories: Trajectories, order: Tensor) -> Trajectories:

@@ -1,4 +1,4 @@
-"""The conjugate-gradient method for A x = b with A given as a product."""
+"""Conjugate-gradient method for A x = b with A given as a product."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def conjugate_gradient(
     Args:
         product: Maps v to A v, A being symmetric and positive definite.
         b: The right-hand side.
-        iterations: How many products to spend at the most.
+        iterations: Largest number of products.
         tolerance: Ends early when the residual's squared norm is at most this fraction of that of b.
     """
+    # x = 0, r = b - A x = b, p = r
     x = torch.zeros_like(b)
     residual = b.clone()
     direction = b.clone()
@@ -30,10 +31,13 @@ def conjugate_gradient(
     for _ in range(iterations):
         if residual_square <= tolerance * (b @ b):
             break
+        # a = rᵀr / pᵀAp
         curvature = product(direction)
         step = residual_square / (direction @ curvature)
+        # x <- x + a p, r <- r - a A p
         x += step * direction
         residual -= step * curvature
+        # p <- r_new + (r_newᵀr_new / rᵀr) p
         new_square = residual @ residual
         direction = residual + (new_square / residual_square) * direction
         residual_square = new_square

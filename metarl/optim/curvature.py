@@ -20,28 +20,32 @@ _twice = ContextVar("_twice", default=False)
 def jacobian_products(
     outputs: Callable[[Tensor], Tensor], vector: Float[Tensor, "n"]
 ) -> tuple[Float[Tensor, "*out"], Product, Product]:
-    """Outputs at a vector of parameters, and the maps v -> J v and u -> Jᵀ u, J being their Jacobian there.
+    """Computes outputs at a vector of parameters, and the products v -> J v and u -> Jᵀ u of their Jacobian J there.
 
-    J v is taken as the derivative of u -> Jᵀ u, which is linear: fused recurrent networks have no forward-mode
-    derivatives. Call this, and the maps, within `twice_differentiable`.
+    Call this, and the products, within `twice_differentiable`.
 
     Args:
         outputs: Maps parameters to outputs of any shape.
         vector: The parameters.
-    """
-    value, pull_back = vjp(outputs, vector)  # type: ignore[misc]
 
-    def transposed(cotangent: Tensor) -> Tensor:
-        product: Tensor = pull_back(cotangent)[0]
+    Returns:
+        The outputs, the Jacobian-vector product and the vector-Jacobian product.
+    """
+    value, transposed = vjp(outputs, vector)  # type: ignore[misc]
+
+    def vector_jacobian(output_gradient: Tensor) -> Tensor:
+        product: Tensor = transposed(output_gradient)[0]
         return product
 
-    _, push_forward = vjp(transposed, torch.zeros_like(value))  # type: ignore[misc]
-    return value, lambda tangent: push_forward(tangent)[0], transposed
+    # J v = d(uᵀ J v)/du: u -> Jᵀ u is linear, with the Jacobian Jᵀ and the vector-Jacobian product v -> J v. Fused
+    # recurrent networks have no forward-mode derivatives.
+    _, jacobian_vector = vjp(vector_jacobian, torch.zeros_like(value))  # type: ignore[misc]
+    return value, lambda direction: jacobian_vector(direction)[0], vector_jacobian
 
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Keeps to kernels whose gradients can be differentiated again: not cuDNN's, nor fused attention, nor our own."""
+    """Allows only kernels whose gradients can be differentiated again: not cuDNN's, fused attention's or our own."""
     token = _twice.set(True)
     try:
         with torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
@@ -51,5 +55,5 @@ def twice_differentiable() -> Iterator[None]:
 
 
 def is_twice_differentiable() -> bool:
-    """Whether this is within `twice_differentiable`."""
+    """Returns true within `twice_differentiable`."""
     return _twice.get()

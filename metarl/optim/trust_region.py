@@ -1,4 +1,4 @@
-"""The trust-region step of TRPO (Schulman et al. 2015, appendix C)."""
+"""Trust-region step of TRPO (Schulman et al. 2015, appendix C)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from metarl.optim.conjugate_gradient import conjugate_gradient
 
 @dataclass(frozen=True)
 class TrustRegionStep:
-    """What a trust-region step came to."""
+    """Result of a trust-region step."""
 
     vector: Float[Tensor, "n"]
-    """The new parameters; the old ones, bit for bit, if no step was accepted."""
+    """New parameters; if no step was accepted, the old ones, bit for bit."""
     loss: float
     """Loss at `vector`."""
     kl: float
     """Mean KL divergence at `vector`, in nats."""
     tried: int
-    """Steps that the line search tried."""
+    """Number of steps that the line search tried."""
     accepted: bool
-    """Whether the line search found a step that lowers the loss within the trust region."""
+    """True if the line search found a step that lowers the loss within the trust region."""
 
 
 def trust_region_step(
@@ -43,9 +43,9 @@ def trust_region_step(
 ) -> TrustRegionStep:
     """Lowers a loss within a bound on the KL divergence.
 
-    The direction s solves (F + damping I) s = g by conjugate gradients; the first step tried is as long as the damped
-    quadratic model of the divergence allows, sqrt(2 max_kl / sᵀ(F + damping I)s); then it is shortened until the loss
-    falls and the true divergence is within the bound.
+    Conjugate gradients solve (F + damping I) s = g for the direction s. The first step tried is the longest that the
+    damped quadratic model of the divergence allows; the line search shortens it until the loss falls and the true
+    divergence is within the bound.
 
     Args:
         vector: The current parameters.
@@ -57,19 +57,24 @@ def trust_region_step(
         cg_iterations: Conjugate-gradient iterations.
         cg_damping: Multiple of the identity added to F.
         backtrack_ratio: Factor between one step tried and the next.
-        backtrack_steps: How many steps to try.
+        backtrack_steps: Largest number of steps to try.
     """
     unchanged = TrustRegionStep(vector, loss, 0.0, 0, accepted=False)
 
-    def damped(tangent: Tensor) -> Tensor:
-        return curvature_product(tangent) + cg_damping * tangent
+    def damped(v: Tensor) -> Tensor:
+        # (F + damping I) v
+        return curvature_product(v) + cg_damping * v
 
+    # (F + damping I) s = g
     direction = conjugate_gradient(damped, gradient, cg_iterations)
+    # the model of the divergence along beta s is beta²/2 sᵀ(F + damping I)s
     quadratic = direction @ damped(direction)
     if not (torch.isfinite(quadratic) and quadratic > 0):  # a zero or non-finite gradient
         return unchanged
+    # beta s with beta = sqrt(2 max_kl / sᵀ(F + damping I)s)
     full_step = torch.sqrt(2 * max_kl / quadratic) * direction
     for tried in range(1, backtrack_steps + 1):
+        # theta - ratio^j beta s, j = 0, 1, 2, ...
         candidate = vector - backtrack_ratio ** (tried - 1) * full_step
         new_loss, kl = evaluate(candidate)
         if new_loss < loss and kl <= max_kl:  # false for NaN

@@ -10,11 +10,11 @@ Parameters = dict[str, Tensor]
 
 
 def flatten(parameters: Parameters) -> Float[Tensor, "n"]:
-    """All parameters in one vector, in the dictionary's order."""
+    """Concatenates all parameters, in the dictionary's order."""
     return torch.cat([tensor.reshape(-1) for tensor in parameters.values()])
 
 
 def unflatten(vector: Float[Tensor, "n"], like: Parameters) -> Parameters:
-    """The inverse of `flatten`, with names and shapes taken from `like`."""
+    """Splits a vector into parameters with the names and shapes of `like`: the inverse of `flatten`."""
     parts = torch.split(vector, [tensor.numel() for tensor in like.values()])
     return {name: part.reshape(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from metarl.policies.config import HeadConfig, LinearHeadConfig
 from metarl.policies.distributions import ActionDistribution
-from metarl.policies.mlp import ActionHead
+from metarl.policies.feedforward import ActionHead
 
 _SMALL_GAIN = 0.01
 """Gain of the last layer's initial weights: actions start nearly equal for every input."""

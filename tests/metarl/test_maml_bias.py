@@ -1,4 +1,4 @@
-"""What each estimator of the meta-gradient estimates, by enumeration of everything that a tabular bandit can do.
+"""Bias of each estimator of the meta-gradient, by enumeration of everything that a tabular bandit can do.
 
 The support is K pulls, the adapted policy is one gradient step away, and every expectation is a sum over outcomes. Two
 objectives have exact gradients here:
@@ -8,17 +8,20 @@ objectives have exact gradients here:
   tends to it as K grows.
 """
 
+from collections.abc import Sequence
 from itertools import combinations_with_replacement, product
 from math import factorial, prod
+from typing import Any
 
 import gymnasium as gym
 import pytest
 import torch
+from torch import Tensor
 
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.algorithms.maml.losses import Batch
-from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.optim.vectors import unflatten
 
 ALPHA, OFFSET = 0.8, 0.4
@@ -28,7 +31,10 @@ BASELINE = 0.6
 """Subtracted from every reward: a constant changes no expectation."""
 
 
-def make_bandit(arms, estimator, steps=1):
+Pulls = tuple[int, ...]
+
+
+def make_bandit(arms: int, estimator: Any, steps: int = 1) -> MAML:
     config = MAMLConfig(hidden_sizes=(), inner=InnerConfig(lr=ALPHA, estimator=estimator, steps=steps))
     maml = MAML(config, gym.spaces.Box(-1.0, 1.0, (1,)), gym.spaces.Discrete(arms), torch.device("cpu"))
     maml.policy.double()
@@ -37,7 +43,7 @@ def make_bandit(arms, estimator, steps=1):
     return maml
 
 
-def step_on(logits, arms, advantages):
+def step_on(logits: Tensor, arms: Sequence[int], advantages: list[float]) -> Tensor:
     """theta + alpha * mean of grad log pi A, written out: grad log softmax = onehot - pi. Differentiable."""
     onehot = torch.nn.functional.one_hot(torch.tensor(arms), len(logits)).double()
     return logits + ALPHA * (
@@ -45,13 +51,13 @@ def step_on(logits, arms, advantages):
     ).mean(0)
 
 
-def to_go(arms, horizon):
+def to_go(arms: Sequence[int], horizon: int) -> list[float]:
     """Rewards from each pull to its episode's end, minus the baseline; pulls are laid end to end."""
     pays = [PAYS[arm].item() for arm in arms]
     return [sum(pays[t : (t // horizon + 1) * horizon]) - BASELINE for t in range(len(pays))]
 
 
-def _supports(arms, pulls, ordered):
+def _supports(arms: int, pulls: int, ordered: bool) -> list[tuple[Pulls, int]]:
     """Every support, and in how many orders it can come about where the order makes no difference."""
     if ordered:
         return [(support, 1) for support in product(range(arms), repeat=pulls)]
@@ -71,7 +77,7 @@ class Outcomes:
         horizon: Pulls per episode.
     """
 
-    def __init__(self, maml, pulls, steps=1, horizon=1):
+    def __init__(self, maml: MAML, pulls: int, steps: int = 1, horizon: int = 1) -> None:
         arms = maml.distribution.action_size
         self.maml, self.horizon = maml, horizon
         self.weights, rows = [], []
@@ -82,27 +88,28 @@ class Outcomes:
                 self.weights.append(self._probability(LOGITS[:arms], *rows[-1]).item())
         self.rows = rows
 
-    def _probability(self, logits, batches, query, ways):
+    def _probability(self, logits: Tensor, batches: list[Pulls], query: Pulls, ways: int) -> Tensor:
         chance = torch.tensor(ways, dtype=torch.float64)
         for batch in batches:
             chance = chance * logits.softmax(0)[list(batch)].prod()
             logits = step_on(logits, batch, to_go(batch, self.horizon))
         return chance * logits.softmax(0)[list(query)].prod()
 
-    def true_gradient(self):
+    def true_gradient(self) -> Tensor:
         """Of J1 per pull, by differentiating the sum over outcomes of probability times return."""
         logits = LOGITS[: self.maml.distribution.action_size].clone().requires_grad_()
-        total = sum(self._probability(logits, *row) * sum(PAYS[arm] for arm in row[1]) for row in self.rows)
+        terms = [self._probability(logits, *row) * sum(PAYS[arm] for arm in row[1]) for row in self.rows]
+        total = torch.stack(terms).sum()
         (gradient,) = torch.autograd.grad(total / self.horizon, logits)
         return gradient
 
-    def estimate(self, credit):
+    def estimate(self, credit: bool) -> Tensor:
         """The expectation of the library's estimate."""
         weights = torch.tensor(self.weights, dtype=torch.float64) * len(self.rows)  # the surrogate is a mean over tasks
         supports = [self._batch([batches[step] for batches, *_ in self.rows]) for step in range(len(self.rows[0][0]))]
         query = self._batch([query for _, query, _ in self.rows])
         returns = torch.tensor([to_go(query, self.horizon)[0] for _, query, _ in self.rows], dtype=torch.float64)
-        problem = Problem(
+        objective = MetaObjective(
             distribution=self.maml.distribution,
             inner=self.maml.inner,
             theta=self.maml.parameters,
@@ -111,12 +118,12 @@ class Outcomes:
             query=query._replace(weights=query.weights * weights.unsqueeze(-1)),
             credit=weights * returns / self.horizon if credit else None,
         )
-        old = problem.unroll(problem.theta)
+        old = objective.outputs(objective.theta)
 
-        gradient, _ = problem.gradient(lambda new: problem.surrogate(new, old), problem.theta)
-        return -unflatten(gradient, problem.theta)["head.linear.bias"]
+        gradient, _ = objective.gradient(lambda new: objective.surrogate(new, old), objective.theta)
+        return -unflatten(gradient, objective.theta)["head.linear.bias"]
 
-    def _batch(self, pulls):
+    def _batch(self, pulls: list[Pulls]) -> Batch:
         actions = torch.nn.functional.one_hot(torch.tensor(pulls), self.maml.distribution.action_size).double()
         advantages = torch.tensor([to_go(each, self.horizon) for each in pulls], dtype=torch.float64)
         return Batch(
@@ -131,16 +138,16 @@ ESTIMATORS = list(product(("log_likelihood", "likelihood_ratio"), (False, True))
 """Inner estimator, and whether there is exploration credit."""
 
 
-def bias(estimator, credit, pulls, arms=3):
+def bias(estimator: str, credit: bool, pulls: int, arms: int = 3) -> float:
     outcomes = Outcomes(make_bandit(arms, estimator), pulls)
-    return (outcomes.estimate(credit) - outcomes.true_gradient()).norm().item()
+    return float((outcomes.estimate(credit) - outcomes.true_gradient()).norm())
 
 
 @pytest.mark.parametrize(
     ("arms", "pulls", "steps", "horizon"),
     [(3, 1, 1, 1), (3, 3, 1, 1), (2, 2, 2, 1), (2, 1, 3, 1), (2, 2, 1, 2), (2, 2, 2, 2), (2, 4, 1, 2)],
 )
-def test_log_likelihood_with_exploration_credit_is_unbiased(arms, pulls, steps, horizon) -> None:
+def test_log_likelihood_with_exploration_credit_is_unbiased(arms: int, pulls: int, steps: int, horizon: int) -> None:
     """E-MAML's formula as `exploration_credit` states it, for one and several steps, pulls and longer episodes."""
     outcomes = Outcomes(make_bandit(arms, "log_likelihood", steps), pulls, steps, horizon)
     assert sum(outcomes.weights) == pytest.approx(1.0, abs=1e-12)
@@ -180,8 +187,8 @@ def test_promp_converges_to_the_gradient_of_a_step_on_the_expected_gradient() ->
     (inner,) = torch.autograd.grad(logits.softmax(0) @ PAYS[:2], logits, create_graph=True)
     (truth,) = torch.autograd.grad((logits + ALPHA * inner).softmax(0) @ PAYS[:2], logits)
 
-    def distance(estimator, pulls):
-        return (Outcomes(make_bandit(2, estimator), pulls).estimate(credit=False) - truth).norm().item()
+    def distance(estimator: str, pulls: int) -> float:
+        return float((Outcomes(make_bandit(2, estimator), pulls).estimate(credit=False) - truth).norm())
 
     few, many = (distance("likelihood_ratio", pulls) for pulls in (16, 64))
     assert few / many == pytest.approx(4, rel=0.1)
@@ -189,7 +196,7 @@ def test_promp_converges_to_the_gradient_of_a_step_on_the_expected_gradient() ->
 
 
 @pytest.mark.parametrize("pulls", [1, 3])
-def test_expected_jacobian_of_the_inner_step(pulls) -> None:
+def test_expected_jacobian_of_the_inner_step(pulls: int) -> None:
     """Of U: identity + alpha times the Hessian of E[R] for the likelihood ratio at any K; something else for log pi."""
     hessian = torch.func.hessian(lambda logits: logits.softmax(0) @ PAYS)(LOGITS)
     exact = torch.eye(3, dtype=torch.float64) + ALPHA * hessian
@@ -203,7 +210,7 @@ def test_expected_jacobian_of_the_inner_step(pulls) -> None:
             step = maml.inner.step(theta, theta, batch)
             nothing = {name: torch.zeros_like(value) for name, value in theta.items()}
             columns = [
-                maml.inner.tangent(step, theta, nothing | {"head.linear.bias": direction})["head.linear.bias"][0]
+                maml.inner.jvp(step, theta, nothing | {"head.linear.bias": direction})["head.linear.bias"][0]
                 for direction in torch.eye(3, dtype=torch.float64)
             ]
             total += LOGITS.softmax(0)[list(support)].prod() * torch.stack(columns, dim=1)

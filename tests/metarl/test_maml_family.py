@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from counting_env import Counting, CountingEnv
-from maml_problems import make_maml, random_problem
+from maml_objectives import make_maml, random_objective
 
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.maml.algorithm import MAML
@@ -27,6 +27,7 @@ from metarl.errors import RunFailure
 from metarl.optim.adam import adam_start, adam_step
 from metarl.optim.vectors import unflatten
 from metarl.seeding import Stream, generator
+from metarl.training import common_metrics
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
@@ -61,7 +62,7 @@ def iterate(maml, distribution, iterations, start=0):
     for iteration in range(start, start + iterations):
         tasks = distribution.sample(maml.config.meta_batch, generator(1, Stream.TASKS, iteration))
         sampler = Sampler([env], tasks, (1, Stream.SAMPLING, iteration), CPU)
-        metrics.append(maml.meta_iteration(sampler, torch.Generator().manual_seed(iteration)))
+        metrics.append(common_metrics(maml.meta_iteration(sampler, torch.Generator().manual_seed(iteration))))
     return metrics
 
 
@@ -128,12 +129,12 @@ def test_state_of_other_settings_is_refused_and_nothing_changed() -> None:
     distribution = Counting()
     maml = make_member("ppo", distribution)
     before = copy_of(maml.state_dict())
-    for other, problem in (
+    for other, message in (
         (make_member("trpo", distribution), "it lacks tensor 'outer.mean'"),
         (make_member("ppo value", distribution), "it has an unexpected tensor 'baseline.adam.mean'"),
         (make_member("ppo", distribution, hidden_sizes=(5,)), r"'body.0.weight' has the shape \[5, 2\], should have"),
     ):
-        with pytest.raises(RuntimeError, match=problem):
+        with pytest.raises(RuntimeError, match=message):
             maml.load_state_dict(other.state_dict())
         assert_same(maml.state_dict(), before)
 
@@ -171,30 +172,32 @@ def test_rules_that_do_not_combine_are_named(settings, message) -> None:
     "outer", [MAMLTRPOConfig(), MAMLPPOConfig(), VPGConfig(), ReptileConfig()], ids=lambda x: x.kind
 )
 @pytest.mark.parametrize("where", ["support", "query"])
-def test_an_update_that_is_not_finite_changes_nothing_and_several_stop_the_run(outer, where, caplog) -> None:
+def test_an_update_that_is_not_finite_changes_nothing_and_several_stop_the_run(outer, where) -> None:
     maml = make_maml(outer=outer)
-    problem = random_problem(maml)
-    maml._update(problem)  # so that there is something to remember
+    objective = random_objective(maml)
+    maml._update(objective)  # so that there is something to remember
     before = copy_of(maml.state_dict())
-    bad = problem.query._replace(advantages=torch.full_like(problem.query.advantages, torch.nan))
-    spoiled = replace(problem, supports=[bad]) if where == "support" else replace(problem, query=bad)
+    bad = objective.query._replace(advantages=torch.full_like(objective.query.advantages, torch.nan))
+    spoiled = replace(objective, supports=[bad]) if where == "support" else replace(objective, query=bad)
     if where == "support":  # then the adapted parameters are not finite either
-        nothing = {name: torch.full_like(value, torch.nan) for name, value in problem.adapted.items()}
+        nothing = {name: torch.full_like(value, torch.nan) for name, value in objective.adapted.items()}
         spoiled = replace(spoiled, adapted=nothing)
     for count in range(1, 5):
-        assert maml._update(spoiled) == {"train/skipped_updates": 1}
+        assert maml._update(spoiled) == {}
+        assert maml.guard.skipped == 1
         assert maml.state_dict()["skipped_in_a_row"] == count
         assert_same({**maml.state_dict(), "skipped_in_a_row": before["skipped_in_a_row"]}, before)
-    assert "updates skipped because a number in them was not finite: 1" in caplog.text
     with pytest.raises(RunFailure, match=r"not finite, 5 updates in a row; lower algorithm\.inner\.lr"):
         maml._update(spoiled)
-    assert maml._update(problem)["train/skipped_updates"] == 0  # a good one ends the row
-    assert maml._update(spoiled) == {"train/skipped_updates": 1}
+    assert maml._update(objective)  # a good one ends the row
+    assert maml.guard.skipped == 0
+    assert maml._update(spoiled) == {}
+    assert maml.guard.skipped == 1
 
 
 def test_ppo_that_fails_in_a_later_epoch_forgets_the_earlier_ones(monkeypatch) -> None:
     maml = make_maml(outer=MAMLPPOConfig())
-    problem = random_problem(maml)
+    objective = random_objective(maml)
     before = copy_of(maml.state_dict())
     calls = []
 
@@ -205,7 +208,7 @@ def test_ppo_that_fails_in_a_later_epoch_forgets_the_earlier_ones(monkeypatch) -
 
     monkeypatch.setattr("metarl.algorithms.maml.outer.clipped.adam_step", failing)
     with pytest.raises(NonFiniteError):
-        maml.outer.step(problem)
+        maml.outer.step(objective)
     assert len(calls) == 3
     assert_same(maml.state_dict(), before)
 
@@ -217,7 +220,7 @@ def test_inner_steps_that_are_not_finite_are_survived_and_then_stop_the_run(monk
     monkeypatch.setattr(maml.baseline, "values", lambda record: torch.full_like(record.rewards, torch.nan))
     [metrics] = iterate(maml, distribution, 1)
     assert metrics["train/skipped_updates"] == 1
-    assert metrics["meta/post_adapt_return"] > 0  # played by the policy as it was
+    assert metrics["rollout/ep_rew_mean"] > 0  # played by the policy as it was
     with pytest.raises(RunFailure, match="5 updates in a row"):
         iterate(maml, distribution, 9, start=1)
     after = maml.state_dict()
@@ -333,15 +336,15 @@ def test_adam_equals_the_one_of_pytorch() -> None:
 def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_and_can_rise_again() -> None:
     maml = make_maml(min_std=0.6)
     floor = maml.policy.head.min_log_std
-    problem = random_problem(maml)
-    below = problem.theta | {"head.log_std": torch.full((2,), floor - 0.5, dtype=torch.float64)}
+    objective = random_objective(maml)
+    below = objective.theta | {"head.log_std": torch.full((2,), floor - 0.5, dtype=torch.float64)}
 
     class Falls:
         def step(self, _):
             return below, {}
 
     maml.outer = Falls()
-    maml._update(problem)
+    maml._update(objective)
     assert maml.parameters["head.log_std"].tolist() == [floor, floor]
-    gradient, _ = (problem := random_problem(maml)).gradient(lambda new: new.query.sum(), problem.theta)
-    assert (unflatten(gradient, problem.theta)["head.log_std"] != 0).all()
+    gradient, _ = (objective := random_objective(maml)).gradient(lambda new: new.query.sum(), objective.theta)
+    assert (unflatten(gradient, objective.theta)["head.log_std"] != 0).all()

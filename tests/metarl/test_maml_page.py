@@ -2,15 +2,17 @@
 
 import importlib
 import re
+from typing import Any
 
 import pytest
 import torch
 import yaml
-from maml_problems import make_maml, random_problem
+from maml_objectives import make_maml, random_objective
 from page import Page, logged_metrics, parse_algorithm
 
 from metarl.algorithms.maml.config import MAMLConfig, check_combination
 from metarl.config import load_config
+from metarl.policies.derivatives.functional import FunctionalDerivatives
 from metarl_envs.errors import UserError
 
 PAGE = Page("algorithms/maml.md")
@@ -64,30 +66,44 @@ def test_every_logged_metric_is_explained_and_no_other(tmp_path) -> None:
     assert logged_metrics(trainings, tmp_path) == documented
 
 
+def run_short(program: str) -> dict[str, Any]:
+    """Runs a program with two iterations of two tasks and episodes; returns what it defines."""
+    names: dict[str, Any] = {}
+    exec(re.sub(r"=20\b", "=2", program).replace("range(60)", "range(2)"), names)
+    return names
+
+
+def test_the_program_with_another_network_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run_short(PAGE.blocks("python")[0])
+    assert isinstance(names["maml"].inner.derivatives, FunctionalDerivatives)
+    assert names["maml"].policy is names["policy"]
+    assert names["result"].skipped_updates == 0
+    assert 0 < names["result"].metrics["train/kl"] <= 0.01
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 @pytest.fixture
 def my_rules(tmp_path, monkeypatch):
     """The page's outer rule, saved as the page says."""
-    (tmp_path / "my_rules.py").write_text(PAGE.blocks("python")[0])
+    (tmp_path / "my_rules.py").write_text(PAGE.blocks("python")[1])
     monkeypatch.syspath_prepend(tmp_path)
     return importlib.import_module("my_rules")
 
 
 def test_the_outer_rule_goes_down_within_its_bound(my_rules) -> None:
     maml = make_maml(inner={"learned_lr": True, "steps": 2})
-    problem = random_problem(maml)
-    old = problem.unroll(problem.theta)
-    step = my_rules.Bounded(my_rules.BoundedConfig(max_kl=1e-3)).step(problem)
-    new = problem.unroll(step.theta, old)
-    assert step.metrics["train/loss"] == problem.surrogate(new, old).item() < problem.surrogate(old, old).item()
+    objective = random_objective(maml)
+    old = objective.outputs(objective.theta)
+    step = my_rules.Bounded(my_rules.BoundedConfig(max_kl=1e-3)).step(objective)
+    new = objective.outputs(step.theta, old)
+    assert step.metrics["train/loss"] == objective.surrogate(new, old).item() < objective.surrogate(old, old).item()
     assert 0 < step.metrics["train/kl"] <= 1e-3
-    assert all(not torch.equal(value, problem.theta[name]) for name, value in step.theta.items())
+    assert all(not torch.equal(value, objective.theta[name]) for name, value in step.theta.items())
 
 
 def test_the_program_around_it_runs(my_rules, capsys) -> None:
-    program = PAGE.blocks("python")[1]
-    names = {}
-    exec(re.sub(r"=20\b", "=2", program).replace("range(60)", "range(2)"), names)
+    names = run_short(PAGE.blocks("python")[2])
     assert isinstance(names["maml"].outer, my_rules.Bounded)
-    assert names["metrics"]["train/skipped_updates"] == 0
-    assert 0 < names["metrics"]["train/kl"] <= 0.01
+    assert names["result"].skipped_updates == 0
+    assert 0 < names["result"].metrics["train/kl"] <= 0.01
     assert len(capsys.readouterr().out.splitlines()) == 2

@@ -7,7 +7,7 @@ from metarl.policies.mlp import MLPPolicy
 
 
 def test_output_gain_scales_the_last_layer_and_nothing_else() -> None:
-    def make(gain):
+    def make(gain: float) -> MLPPolicy:
         torch.manual_seed(0)
         return MLPPolicy(5, Gaussian(2), (8,), "tanh", init_std=0.3, min_std=0.1, output_gain=gain)
 

@@ -1,22 +1,31 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from metarl.optim.conjugate_gradient import conjugate_gradient
 from metarl.optim.trust_region import trust_region_step
 from metarl.optim.vectors import flatten, unflatten
 
-SETTINGS = {"max_kl": 0.01, "cg_iterations": 10, "cg_damping": 0.0, "backtrack_ratio": 0.8, "backtrack_steps": 15}
+SETTINGS: dict[str, Any] = {
+    "max_kl": 0.01,
+    "cg_iterations": 10,
+    "cg_damping": 0.0,
+    "backtrack_ratio": 0.8,
+    "backtrack_steps": 15,
+}
 
 
-def positive_definite(size, seed):
+def positive_definite(size: int, seed: int) -> Tensor:
     root = torch.randn(size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return root @ root.T + 0.1 * torch.eye(size, dtype=torch.float64)
 
 
 @given(st.integers(1, 8), st.integers(0, 1000))
-def test_conjugate_gradient_equals_solve(size, seed) -> None:
+def test_conjugate_gradient_equals_solve(size: int, seed: int) -> None:
     matrix = positive_definite(size, seed)
     b = torch.randn(size, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
     x = conjugate_gradient(lambda v: matrix @ v, b, iterations=10 * size, tolerance=1e-24)
@@ -39,7 +48,7 @@ def test_trust_region_step_is_the_natural_gradient_scaled_to_the_bound() -> None
     # loss g·x, divergence x²F/2: the step must be -sqrt(2 * 0.01 / gF⁻¹g) F⁻¹g
     fisher, gradient = torch.diag(torch.tensor([4.0, 1.0])).double(), torch.tensor([2.0, 1.0]).double()
 
-    def evaluate(x):
+    def evaluate(x: Tensor) -> tuple[float, float]:
         return (gradient @ x).item(), (x @ fisher @ x / 2).item() * (1 - 1e-9)
 
     step = trust_region_step(torch.zeros(2).double(), 0.0, gradient, lambda v: fisher @ v, evaluate, **SETTINGS)
@@ -49,7 +58,7 @@ def test_trust_region_step_is_the_natural_gradient_scaled_to_the_bound() -> None
 
 
 @pytest.mark.parametrize("outcome", [(1.0, 0.001), (-1.0, 0.02), (float("nan"), 0.0), (-1.0, float("nan"))])
-def test_failed_line_search_leaves_the_parameters_bit_identical(outcome) -> None:
+def test_failed_line_search_leaves_the_parameters_bit_identical(outcome: tuple[float, float]) -> None:
     vector = torch.randn(4)
     before = vector.clone()
     step = trust_region_step(vector, 0.0, torch.ones(4), lambda v: v, lambda _: outcome, **SETTINGS)
@@ -58,9 +67,9 @@ def test_failed_line_search_leaves_the_parameters_bit_identical(outcome) -> None
 
 
 def test_line_search_shortens_until_the_divergence_fits() -> None:
-    lengths = []
+    lengths: list[float] = []
 
-    def evaluate(x):
+    def evaluate(x: Tensor) -> tuple[float, float]:
         lengths.append(x.norm().item())
         return -1.0, 0.02 if len(lengths) < 3 else 0.005
 
@@ -77,14 +86,14 @@ def test_no_gradient_no_step() -> None:
 
 
 @given(st.integers(0, 100))
-def test_step_is_invariant_under_a_linear_reparametrisation(seed) -> None:
+def test_step_is_invariant_under_a_linear_reparametrisation(seed: int) -> None:
     """x = M y: the step in x equals M times the step in y."""
     size = 3
     fisher, matrix = positive_definite(size, seed), positive_definite(size, seed + 1)
     gradient = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
-    def run(change):
-        def evaluate(y):
+    def run(change: Tensor) -> Tensor:
+        def evaluate(y: Tensor) -> tuple[float, float]:
             x = change @ y
             return (gradient @ x).item(), (x @ fisher @ x / 2).item() * (1 - 1e-6)
 

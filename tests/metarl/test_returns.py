@@ -3,17 +3,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from metarl.returns import discounted_returns, gae, linear_baseline, standardize
 
+Episodes = tuple[list[int], Tensor, Tensor]
+"""Lengths, rewards, values."""
 
-def mask(lengths, steps):
+
+def mask(lengths: list[int], steps: int) -> Tensor:
     return torch.arange(steps) < torch.tensor(lengths).unsqueeze(-1)
 
 
-def slow_gae(rewards, values, final_value, discount, gae_lambda):
-    """The definition, as a double sum: A_t = sum_k (discount lambda)^k delta_{t+k}."""
-    following = [*values[1:], final_value]
+def slow_gae(rewards: list[float], values: list[float], discount: float, gae_lambda: float) -> list[float]:
+    """The definition, as a double sum: A_t = sum_k (discount lambda)^k delta_{t+k}; nothing follows the last step."""
+    following = [*values[1:], 0.0]
     deltas = [r + discount * n - v for r, v, n in zip(rewards, values, following, strict=True)]
     return [
         sum((discount * gae_lambda) ** k * delta for k, delta in enumerate(deltas[t:])) for t in range(len(rewards))
@@ -21,13 +25,13 @@ def slow_gae(rewards, values, final_value, discount, gae_lambda):
 
 
 @st.composite
-def episodes(draw):
+def episodes(draw: st.DrawFn) -> Episodes:
     steps = draw(st.integers(1, 6))
     lengths = draw(st.lists(st.integers(1, steps), min_size=1, max_size=4))
     rng = np.random.default_rng(draw(st.integers(0, 2**31)))
     rewards = torch.from_numpy(rng.normal(size=(len(lengths), steps)))
     values = torch.from_numpy(rng.normal(size=(len(lengths), steps)))
-    return lengths, rewards, values, torch.from_numpy(rng.normal(size=len(lengths)))
+    return lengths, rewards, values
 
 
 def test_returns_worked_out_by_hand() -> None:
@@ -37,43 +41,38 @@ def test_returns_worked_out_by_hand() -> None:
 
 
 def test_gae_worked_out_by_hand() -> None:
-    # deltas: 1 + 0.5*20 - 10 = 1; 2 + 0.5*40 - 20 = 2; then A_1 = 2, A_0 = 1 + 0.5 * 0.8 * 2 = 1.8
-    advantages = gae(
-        torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0, 20.0]]), torch.tensor([40.0]), mask([2], 2), 0.5, 0.8
-    )
+    # deltas: 1 + 0.5*20 - 10 = 1; 22 - 20 = 2; then A_1 = 2, A_0 = 1 + 0.5 * 0.8 * 2 = 1.8
+    advantages = gae(torch.tensor([[1.0, 22.0]]), torch.tensor([[10.0, 20.0]]), mask([2], 2), 0.5, 0.8)
     torch.testing.assert_close(advantages, torch.tensor([[1.8, 2.0]]))
 
 
 @given(episodes(), st.floats(0, 1), st.floats(0, 1))
-def test_gae_equals_its_definition_as_a_sum(batch, discount, gae_lambda) -> None:
-    lengths, rewards, values, final = batch
-    advantages = gae(rewards, values, final, mask(lengths, rewards.shape[1]), discount, gae_lambda)
+def test_gae_equals_its_definition_as_a_sum(batch: Episodes, discount: float, gae_lambda: float) -> None:
+    lengths, rewards, values = batch
+    advantages = gae(rewards, values, mask(lengths, rewards.shape[1]), discount, gae_lambda)
     for row, length in enumerate(lengths):
-        expected = slow_gae(
-            rewards[row, :length].tolist(), values[row, :length].tolist(), final[row].item(), discount, gae_lambda
-        )
+        expected = slow_gae(rewards[row, :length].tolist(), values[row, :length].tolist(), discount, gae_lambda)
         np.testing.assert_allclose(advantages[row, :length], expected, atol=1e-12)
         assert (advantages[row, length:] == 0).all()
 
 
 @given(episodes(), st.floats(0, 1))
-def test_lambda_one_gives_returns_minus_values(batch, discount) -> None:
-    lengths, rewards, values, _ = batch
+def test_lambda_one_gives_returns_minus_values(batch: Episodes, discount: float) -> None:
+    lengths, rewards, values = batch
     valid = mask(lengths, rewards.shape[1])
-    advantages = gae(rewards, values, torch.zeros(len(lengths), dtype=torch.float64), valid, discount, 1.0)
+    advantages = gae(rewards, values, valid, discount, 1.0)
     expected = torch.where(valid, discounted_returns(rewards, valid, discount) - values, 0.0)
     torch.testing.assert_close(advantages, expected)
 
 
 @given(episodes(), st.integers(1, 5))
-def test_longer_padding_changes_nothing(batch, extra) -> None:
-    lengths, rewards, values, final = batch
+def test_longer_padding_changes_nothing(batch: Episodes, extra: int) -> None:
+    lengths, rewards, values = batch
     steps = rewards.shape[1]
     garbage = torch.full((len(lengths), extra), 1e6, dtype=torch.float64)
-    short = gae(rewards, values, final, mask(lengths, steps), 0.9, 0.8)
-    long = gae(
-        torch.cat([rewards, garbage], 1), torch.cat([values, garbage], 1), final, mask(lengths, steps + extra), 0.9, 0.8
-    )
+    short = gae(rewards, values, mask(lengths, steps), 0.9, 0.8)
+    padded = torch.cat([rewards, garbage], 1), torch.cat([values, garbage], 1)
+    long = gae(*padded, mask(lengths, steps + extra), 0.9, 0.8)
     assert torch.equal(short, long[:, :steps])
     assert (long[:, steps:] == 0).all()
 
@@ -95,7 +94,7 @@ def test_linear_baseline_equals_ridge_regression_task_by_task() -> None:
     valid[1, 2, 5:] = False
     values = linear_baseline(*map(torch.from_numpy, (observations, returns, valid)))
     for task in range(2):
-        rows = []
+        rows: list[list[float]] = []
         for _, step in (index := np.argwhere(valid[task])):
             clipped = np.clip(observations[task][tuple(index[len(rows)])], -10, 10)
             t = step / 100

@@ -17,17 +17,17 @@ from metarl.algorithms.maml.baselines import make_baseline
 from metarl.algorithms.maml.config import MAMLConfig, check_combination
 from metarl.algorithms.maml.inner import InnerRule
 from metarl.algorithms.maml.losses import Batch, exploration_credit, make_batch, trim
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.algorithms.maml.outer import NonFiniteError, make_outer_rule
-from metarl.algorithms.maml.problem import Problem
-from metarl.algorithms.maml.unrolling import adapt
 from metarl.data.trajectories import Trajectories
 from metarl.devices import keep_freed_memory
 from metarl.optim.guard import UpdateGuard
 from metarl.optim.vectors import Parameters
+from metarl.policies.derivatives import policy_derivatives
 from metarl.policies.distributions import action_distribution
+from metarl.policies.feedforward import FeedForwardPolicy
 from metarl.policies.inputs import PolicyInput
 from metarl.policies.mlp import MLPPolicy
-from metarl.policies.passes import MLPPasses
 
 _LARGEST_KEPT = 2**23
 """Bytes, see `keep_freed_memory`; with more, holes: training on ML1 took 1.5 GB instead of 1.1."""
@@ -42,6 +42,7 @@ class MAML:
         observation_space: Of a single environment.
         action_space: Of a single environment.
         device: Where to learn and act.
+        policy: The policy to meta-train; None makes an `MLPPolicy` by the settings.
 
     Raises:
         UserError: If settings do not go together; see `check_combination`.
@@ -53,6 +54,7 @@ class MAML:
         observation_space: gym.spaces.Box,
         action_space: gym.spaces.Box | gym.spaces.Discrete,
         device: torch.device,
+        policy: FeedForwardPolicy | None = None,
     ) -> None:
         check_combination(config)
         self.config = config
@@ -61,7 +63,7 @@ class MAML:
         self.num_envs = config.meta_batch * config.parallel_episodes
         self.action_space = action_space
         self.distribution = action_distribution(action_space)
-        self.policy = MLPPolicy(
+        policy = policy or MLPPolicy(
             observation_space.shape[0],
             self.distribution,
             config.hidden_sizes,
@@ -69,8 +71,9 @@ class MAML:
             config.init_std,
             config.min_std,
             config.output_gain,
-        ).to(device)
-        self.inner = InnerRule(config.inner, MLPPasses(self.policy), self.distribution)
+        )
+        self.policy: FeedForwardPolicy = policy.to(device)
+        self.inner = InnerRule(config.inner, policy_derivatives(self.policy), self.distribution)
         self.step_sizes = self.inner.initial_step_sizes(self.parameters)
         self.outer = make_outer_rule(config.outer, self.meta_parameters)
         self.baseline = make_baseline(config.baseline, observation_space.shape[0], config.discount, device)
@@ -110,7 +113,7 @@ class MAML:
             adapted = self.adapt(adapted, supports[-1])
         records.append(self._play(sampler, adapted))
         metrics = _signal_metrics(supports)
-        metrics |= self._update(self._make_problem(adapted, supports, records[-1]))
+        metrics |= self._update(self._meta_objective(adapted, supports, records[-1]))
         metrics |= self.baseline.fit(records)
         std = self.policy.head.std
         if std is not None:
@@ -133,7 +136,7 @@ class MAML:
         Returns:
             The parameters after the step; those before it for a task whose step is not finite.
         """
-        stepped = adapt(self.inner, adapted, self.meta_parameters, batch)
+        stepped = self.inner.adapt(adapted, self.meta_parameters, batch)
         finite = torch.stack([torch.isfinite(value.flatten(1)).all(1) for value in stepped.values()]).all(0)
         if finite.all():
             return stepped
@@ -150,7 +153,7 @@ class MAML:
         self, adapted: Parameters, observations: Float[Tensor, "task sample obs"]
     ) -> Float[Tensor, "task sample p"]:
         """Distribution parameters of each task's own policy; parameters have a leading axis `task`."""
-        return self.inner.passes.forward(adapted, observations).outputs
+        return self.inner.derivatives.forward(adapted, observations).outputs
 
     def make_agent(self, seed: int) -> MAMLAgent:
         """An agent that adapts by this algorithm's inner steps and acts by the mean action once adapted."""
@@ -181,14 +184,14 @@ class MAML:
 
         return trim(sampler.collect(make_actor, self.config.episodes))
 
-    def _make_problem(self, adapted: Parameters, supports: list[Batch], query: Trajectories) -> Problem:
+    def _meta_objective(self, adapted: Parameters, supports: list[Batch], query: Trajectories) -> MetaObjective:
         config = self.config
         values = self.baseline.values(query)
         credit = None
         if config.exploration_credit:
             unbiased = exploration_credit(query, values, config.discount, config.gae_lambda)
             credit = config.exploration_credit * unbiased
-        return Problem(
+        return MetaObjective(
             distribution=self.distribution,
             inner=self.inner,
             theta=self.meta_parameters,
@@ -198,11 +201,11 @@ class MAML:
             credit=credit,
         )
 
-    def _update(self, problem: Problem) -> dict[str, float]:
+    def _update(self, objective: MetaObjective) -> dict[str, float]:
         """Takes the outer step, or none if it is not finite."""
         self.guard.start_iteration()
         try:
-            theta, metrics = self.outer.step(problem)
+            theta, metrics = self.outer.step(objective)
         except NonFiniteError:
             self.guard.skip()
             return {}

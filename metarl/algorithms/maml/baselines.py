@@ -1,4 +1,4 @@
-"""What advantages are taken over."""
+"""Baselines: estimates of the return that advantages are taken over."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class Baseline(ABC):
 
     @abstractmethod
     def values(self, trajectories: Trajectories) -> Float[Tensor, "task episode step"]:
-        """An estimate for each step; zero in padding."""
+        """Estimates the return from each step; zero in padding."""
 
     def fit(self, records: Sequence[Trajectories]) -> dict[str, float]:
-        """Learns from an iteration's trajectories, after their advantages were used; returns metrics."""
+        """Learns from an iteration's trajectories, after their advantages were computed; returns metrics."""
         return {}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What it has learned, by name; always the same names and shapes."""
+        """State by name; names and shapes never change."""
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave."""
-        assert not state  # there is nothing to take over
+        """Restores a state that `state_dict` returned."""
+        assert not state
 
 
 class LinearBaseline(Baseline):
-    """Least squares on features of observations and time, fitted to each task's own episodes; remembers nothing.
+    """Least squares on features of observations and time, fitted to each task's own episodes; without state.
 
     Args:
         discount: Discount factor per step.
@@ -58,7 +58,7 @@ class LinearBaseline(Baseline):
 
 
 class ValueNetwork(nn.Module):
-    """A multi-layer perceptron from observation and time to the return, all standardised by running statistics.
+    """Multi-layer perceptron from observation and time to the return, all standardised by running statistics.
 
     Args:
         observation_size: Length of an observation.
@@ -74,19 +74,19 @@ class ValueNetwork(nn.Module):
         self.layers = nn.Sequential(*(module for pair in hidden for module in pair), nn.Linear(sizes[-1], 1))
 
     def forward(self, inputs: Float[Tensor, "*b input"]) -> Float[Tensor, "*b 1"]:
-        """Standardised values; `returns.restore` gives them their unit."""
+        """Returns standardised values; `returns.restore` converts them to the unit of the returns."""
         output: Tensor = self.layers(self.inputs(inputs))
         return output
 
 
 class ValueBaseline(Baseline):
-    """A value network shared by all tasks, which it does not tell apart.
+    """Value network shared by all tasks; the task is not among its inputs.
 
     Args:
         config: The settings.
         observation_size: Length of an observation.
         discount: Discount factor per step.
-        device: Where it lives.
+        device: Device of the network.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ValueBaseline(Baseline):
         return self._network.returns.restore(standardised).squeeze(-1) * trajectories.valid
 
     def fit(self, records: Sequence[Trajectories]) -> dict[str, float]:
-        """Adam steps on the mean squared error in units of the returns' variance; none that is not finite."""
+        """Takes Adam steps on the mean squared error of standardised returns, up to the first that is not finite."""
         inputs = torch.cat([_with_time(record.observations)[record.valid] for record in records])
         returns = [discounted_returns(record.rewards, record.valid, self._discount) for record in records]
         targets = torch.cat([values[record.valid] for values, record in zip(returns, records, strict=True)])
@@ -115,6 +115,7 @@ class ValueBaseline(Baseline):
         like = self._parameters()
 
         def loss_at(vector: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+            # mean of (V(s, t) - G)², both standardised
             values: Tensor = functional_call(self._network, unflatten(vector, like), (inputs,))
             return torch.nn.functional.mse_loss(values, standardised)
 
@@ -128,12 +129,12 @@ class ValueBaseline(Baseline):
         return {"train/value_loss": loss.item()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The network with its statistics, and Adam's moments."""
+        """State by name: the network with its statistics, and Adam's moments."""
         network = {f"network.{name}": value for name, value in self._network.state_dict().items()}
         return network | {f"adam.{name}": value for name, value in self._adam._asdict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores a state that `state_dict` returned."""
         self._network.load_state_dict({name: state[f"network.{name}"] for name in self._network.state_dict()})
         self._adam = AdamState(**{name: state[f"adam.{name}"].to(x) for name, x in self._adam._asdict().items()})
 
@@ -147,14 +148,14 @@ def make_baseline(
     discount: float,
     device: torch.device,
 ) -> Baseline:
-    """The baseline that a configuration names."""
+    """Makes the baseline that a configuration names."""
     if isinstance(config, MAMLValueBaselineConfig):
         return ValueBaseline(config, observation_size, discount, device)
     return LinearBaseline(discount)
 
 
 def _with_time(observations: Float[Tensor, "task episode step obs"]) -> Float[Tensor, "task episode step input"]:
-    """Observations and the step within the episode in hundreds: at a finite horizon returns depend on both."""
+    """Appends the step within the episode, in hundreds, on which returns depend at a finite horizon."""
     *leading, _ = observations.shape
     time = torch.arange(leading[-1], dtype=observations.dtype, device=observations.device) / _TIME_SCALE
     return torch.cat([observations, time.expand(leading).unsqueeze(-1)], dim=-1)

@@ -1,7 +1,8 @@
-"""What the MAML family learns from, and the outer rules' losses, as pure functions over a meta-batch."""
+"""Samples that the MAML family learns from, and the outer rules' losses, as pure functions over a meta-batch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,9 +14,12 @@ from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.policies.distributions import ActionDistribution
 from metarl.returns import discounted_returns, gae, standardize
 
+_SAMPLES_AT_ONCE = {"cpu": 2**12, "cuda": 2**19}
+"""Samples that a chunk of tasks has at most, unless a single task has more, by type of device."""
+
 
 class Batch(NamedTuple):
-    """Samples to learn from."""
+    """Samples to learn from, all episodes of a task laid end to end."""
 
     observations: Float[Tensor, "task sample obs"]
     actions: Float[Tensor, "task sample action"]
@@ -24,22 +28,33 @@ class Batch(NamedTuple):
     """1 / (number of valid samples of the task); 0 in padding."""
 
     def of(self, tasks: slice) -> Batch:
-        """Some tasks' samples."""
+        """Selects the samples of some tasks."""
         return Batch(*(values[tasks] for values in self))
 
-    def thinned(self, every: int) -> Batch:
-        """One of every so many samples; see `thin`."""
-        at = thin(self.weights.shape[1], every, self.weights.device)
-        part = Batch(*(values[:, at] for values in self))
-        share = part.weights.sum(-1, keepdim=True).clamp(min=torch.finfo(part.weights.dtype).tiny)
-        return part._replace(weights=part.weights / share)
+    def task_chunks(self) -> Iterator[slice]:
+        """Chunks of tasks to compute at a time: those that fit a CPU's cache, or a GPU's memory."""
+        tasks, samples = self.weights.shape
+        size = max(1, _SAMPLES_AT_ONCE[self.weights.device.type] // samples)
+        return (slice(first, first + size) for first in range(0, tasks, size))
+
+    def subsampled(self, every: int) -> Batch:
+        """Keeps one of every so many samples, the weights of a task scaled to sum to 1; see `subsample_indices`."""
+        at = subsample_indices(self.weights.shape[1], every, self.weights.device)
+        kept = Batch(*(values[:, at] for values in self))
+        share = kept.weights.sum(-1, keepdim=True).clamp(min=torch.finfo(kept.weights.dtype).tiny)
+        return kept._replace(weights=kept.weights / share)
 
 
-def thin(samples: int, every: int, device: torch.device) -> Int[Tensor, "picked"]:
-    """Which samples to take to have one of every so many, at a place among them drawn at random, the same each time.
+def subsample_indices(samples: int, every: int, device: torch.device) -> Int[Tensor, "picked"]:
+    """Indices of one sample of every so many, drawn at random within each group, the same in every call.
 
-    Every so many-th would be the same steps of all episodes where their length is a multiple; among these are the
-    first ones, which are alike, and curvature came out at a third of what it is (docs/notebook.md).
+    Taking the first of each group would take the same steps of all episodes where the episodes' length is a multiple of
+    the group's; the curvature then came out at a third of its value (docs/notebook.md).
+
+    Args:
+        samples: Number of samples to choose from.
+        every: Size of a group.
+        device: Device of the result.
     """
     first = torch.arange(0, samples, every)
     width = (samples - first).clamp(max=every)
@@ -48,9 +63,9 @@ def thin(samples: int, every: int, device: torch.device) -> Int[Tensor, "picked"
 
 
 def trim(trajectories: Trajectories) -> Trajectories:
-    """The same record without the padding behind the longest episode.
+    """Cuts off the padding behind the longest episode.
 
-    Sums over padding add zeros, but in another order, and so come out different in the last bits.
+    Sums over more padding add zeros in another order and so differ in the last bits.
     """
     length = max(1, int(trajectories.valid.any(0).any(0).sum()))
     by_step = [name for name in TENSORS if name != "final_observations"]
@@ -60,19 +75,20 @@ def trim(trajectories: Trajectories) -> Trajectories:
 def make_batch(
     trajectories: Trajectories, values: Float[Tensor, "task episode step"], discount: float, gae_lambda: float
 ) -> Batch:
-    """Advantages over a baseline, standardised per task, episodes laid end to end.
+    """Makes samples with advantages over a baseline, standardised per task.
 
     The horizon belongs to the task: nothing is earned after the last step, so no value is added there.
 
     Args:
-        trajectories: What was played.
-        values: The baseline.
+        trajectories: Episodes of each task.
+        values: Baseline of each step.
         discount: Discount factor per step.
         gae_lambda: Lambda of generalised advantage estimation.
     """
     valid = trajectories.valid
-    nothing = torch.zeros_like(values[..., 0])
-    advantages = standardize(gae(trajectories.rewards, values, nothing, valid, discount, gae_lambda), valid)
+    # A = (A_gae - mean) / std over the task's steps
+    advantages = standardize(gae(trajectories.rewards, values, valid, discount, gae_lambda), valid)
+    # 1/N for each of the task's N steps
     weights = valid / valid.sum((1, 2), keepdim=True).clamp(min=1)
     return Batch(
         trajectories.observations.flatten(1, 2),
@@ -85,7 +101,7 @@ def make_batch(
 def exploration_credit(
     trajectories: Trajectories, values: Float[Tensor, "task episode step"], discount: float, gae_lambda: float
 ) -> Float[Tensor, "task"]:
-    """What a task's support episodes are credited with for the query episodes that adapting to them led to (E-MAML).
+    """Credit of a task's support episodes for the query episodes that adaptation to them led to (E-MAML).
 
     MAML maximises J(theta) = E_D V(U(theta, D)): V is the expected return of a policy, U the adapted parameters, and
     the support episodes D = (tau_1, ..., tau_K) are themselves drawn from pi_theta. Hence
@@ -101,21 +117,23 @@ def exploration_credit(
 
     Args:
         trajectories: The query episodes.
-        values: Their baseline.
+        values: Baseline of their steps.
         discount: Discount factor per step.
         gae_lambda: Lambda of generalised advantage estimation.
     """
     valid = trajectories.valid
     tasks, episodes, _ = valid.shape
+    # V of each task: mean over its query episodes of the return from the first step
     returns = discounted_returns(trajectories.rewards, valid, discount)[..., 0].mean(-1)
     others = (returns.sum() - returns) / max(1, tasks - 1)
-    nothing = torch.zeros_like(values[..., 0])
-    advantages = gae(trajectories.rewards, values, nothing, valid, discount, gae_lambda).flatten(1)
+    # scale of the advantages: sigma² = mean over all steps of (A - the task's mean A)²
+    advantages = gae(trajectories.rewards, values, valid, discount, gae_lambda).flatten(1)
     steps = valid.sum((1, 2)).clamp(min=1)
     means = advantages.sum(1, keepdim=True) / steps.unsqueeze(1)
     variance = ((advantages - means) ** 2 * valid.flatten(1)).sum() / steps.sum()
+    # credit = (V - mean V of the other tasks) / (mean episode length * sigma); 0 where no advantage differs
     credit = (returns - others) / ((steps / episodes) * (variance.sqrt() + 1e-8))
-    return torch.where(variance > 0, credit, 0.0)  # the scale of nothing is no scale
+    return torch.where(variance > 0, credit, 0.0)
 
 
 def surrogate(
@@ -125,18 +143,23 @@ def surrogate(
     batch: Batch,
     clip: float | None = None,
 ) -> Float[Tensor, ""]:
-    """Minus the mean over tasks and samples of r A, r = pi / pi_old (TRPO), or of min(r A, clip(r, 1 ± clip) A) (PPO).
+    """Surrogate loss: minus the mean over tasks and samples of r A (TRPO) or of min(r A, clip(r, 1 ± clip) A) (PPO).
+
+    r = pi / pi_old is the importance ratio of a sample.
 
     Args:
         distribution: The action distribution.
-        outputs: Distribution parameters of the policies that the candidate initial parameters lead to.
-        old_outputs: The same for those that took the samples; no gradient flows through them.
+        outputs: Distribution parameters of the candidate policies.
+        old_outputs: Distribution parameters of the policies that took the samples; no gradient flows through them.
         batch: The samples.
-        clip: Half-width of the interval that ratios are clipped to (Schulman et al. 2017, equation 7); None clips none.
+        clip: Half-width of the interval that ratios are clipped to (Schulman et al. 2017, equation 7); None leaves
+            them as they are.
     """
+    # r = pi(a|s) / pi_old(a|s)
     ratios = importance_ratios(distribution, outputs, old_outputs, batch)
     gains = ratios * batch.advantages
     if clip is not None:
+        # min(r A, clip(r, 1 - clip, 1 + clip) A)
         gains = torch.minimum(gains, ratios.clamp(1 - clip, 1 + clip) * batch.advantages)
     return -(batch.weights * gains).sum(-1).mean()
 
@@ -147,10 +170,11 @@ def importance_ratios(
     old_outputs: Float[Tensor, "task sample p"],
     batch: Batch,
 ) -> Float[Tensor, "task sample"]:
-    """pi(a|s) / pi_old(a|s) of each sample, no gradient flowing through pi_old; 1 in padding.
+    """Importance ratio pi(a|s) / pi_old(a|s) of each sample, no gradient flowing through pi_old; 1 in padding.
 
-    Padding was not drawn from any policy: its ratio may overflow, and infinity times a weight of zero is no zero.
+    Padding was not drawn from any policy: its ratio may overflow, and infinity times a weight of zero is not zero.
     """
+    # r = exp(log pi(a|s) - log pi_old(a|s))
     old_log_probs = distribution.log_prob(old_outputs, batch.actions).detach()
     log_ratios = distribution.log_prob(outputs, batch.actions) - old_log_probs
     return torch.exp(torch.where(batch.weights > 0, log_ratios, 0.0))
@@ -162,5 +186,5 @@ def mean_kl(
     outputs: Float[Tensor, "task sample p"],
     weights: Float[Tensor, "task sample"],
 ) -> Float[Tensor, ""]:
-    """KL(old || new) of each task's policies, averaged over its samples' states and over tasks."""
+    """Mean KL(old || new) over the samples of each task and over tasks, in nats."""
     return (weights * distribution.kl(old_outputs, outputs)).sum(-1).mean()

@@ -120,7 +120,7 @@ def make_samples(trials: Trials, values: Float[Tensor, "task time"], discount: f
     """
     valid = trials.valid
     # delta_t = r_t + discount V_{t+1} - V_t,  A_t = Σ_k (discount lambda)^k delta_{t+k},  V after the last step = 0
-    advantages = gae(trials.rewards, values, torch.zeros_like(values[:, 0]), valid, discount, gae_lambda)
+    advantages = gae(trials.rewards, values, valid, discount, gae_lambda)
     # Â = (A - mean A) / std A over all steps of the meta-batch, not per task: hence the single leading entry
     standardized = standardize(advantages.unsqueeze(0), valid.unsqueeze(0)).squeeze(0)
     # R_t = Σ_k discount^k r_{t+k}

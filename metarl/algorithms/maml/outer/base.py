@@ -1,4 +1,4 @@
-"""The contract between the MAML family and its outer rules."""
+"""Contract between the MAML family and its outer rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarl.algorithms.maml.problem import Problem
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.optim.adam import AdamState
 from metarl.optim.vectors import Parameters
 
@@ -18,36 +18,36 @@ class NonFiniteError(ArithmeticError):
 
 
 class OuterStep(NamedTuple):
-    """What an outer rule came to."""
+    """Result of an outer step."""
 
     theta: Parameters
     """The new meta-parameters."""
     metrics: dict[str, float]
-    """By their logged names."""
+    """Metrics by their logged names."""
 
 
 class OuterRule(ABC):
-    """Improves the meta-parameters by one meta-batch; what it remembers between iterations is its state."""
+    """Updates the meta-parameters by one meta-batch; may keep a state between iterations, such as Adam's moments."""
 
     @abstractmethod
-    def step(self, problem: Problem) -> OuterStep:
-        """New meta-parameters for `problem.theta`.
+    def step(self, objective: MetaObjective) -> OuterStep:
+        """Takes one outer step from `objective.theta`.
 
         Raises:
             NonFiniteError: If there is no finite step to take.
         """
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What it remembers, by name; always the same names and shapes."""
+        """State by name; names and shapes never change."""
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave."""
-        assert not state  # there is nothing to take over
+        """Restores a state that `state_dict` returned."""
+        assert not state
 
 
 class AdamRule(OuterRule):
-    """An outer rule that remembers the state of Adam.
+    """Outer rule whose state is that of Adam.
 
     Args:
         state: The state before the first step.

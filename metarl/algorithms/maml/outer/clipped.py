@@ -1,4 +1,4 @@
-"""MAML-PPO and ProMP: several Adam steps on the clipped surrogate, adapting anew from each candidate."""
+"""MAML-PPO and ProMP: Adam steps on the clipped surrogate, with adaptation from each candidate anew."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl.algorithms.maml.config import MAMLPPOConfig, ProMPConfig
+from metarl.algorithms.maml.linearization import PolicyOutputs
 from metarl.algorithms.maml.losses import importance_ratios
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.algorithms.maml.outer.base import AdamRule, OuterStep, check_finite
-from metarl.algorithms.maml.problem import Problem
-from metarl.algorithms.maml.unrolling import Unrolled
 from metarl.optim.adam import adam_start, adam_step
 from metarl.optim.vectors import Parameters, flatten, unflatten
 
@@ -17,7 +17,7 @@ from metarl.optim.vectors import Parameters, flatten, unflatten
 class Clipped(AdamRule):
     """Maximises J^CLIP(theta') - eta KL(pi_old, pi_theta), theta' = U(theta) (Rothfuss et al. 2019, section 6).
 
-    J^CLIP is PPO's objective for the adapted policies on the query samples; the divergence is that of the policies that
+    J^CLIP is PPO's objective for the adapted policies on the query samples; KL is the divergence of the policies that
     took the support samples. MAML-PPO is eta = 0. Inner steps use the old support samples at every candidate; ProMP's
     likelihood ratio corrects for that (see `InnerRule`).
 
@@ -31,32 +31,34 @@ class Clipped(AdamRule):
         self._config = config
         self._penalty = config.inner_kl_penalty if isinstance(config, ProMPConfig) else 0.0
 
-    def step(self, problem: Problem) -> OuterStep:
+    def step(self, objective: MetaObjective) -> OuterStep:
         """See `OuterRule`."""
-        config, theta = self._config, problem.theta
+        config, theta = self._config, objective.theta
         vector, adam = flatten(theta), self._adam
-        old = problem.unroll(theta)
+        old = objective.outputs(theta)
         norms = []
         for _ in range(config.epochs):
             candidate = unflatten(vector, theta)
-            gradient, loss = problem.gradient(lambda new: self._loss(problem, new, old), candidate, old)
+            gradient, loss = objective.gradient(lambda new: self._loss(objective, new, old), candidate, old)
+            # theta <- Adam(theta, grad loss(theta))
             norms.append(check_finite(loss, gradient))
             vector, adam = adam_step(vector, gradient, adam, config.lr)
-        new = problem.unroll(unflatten(vector, theta), old)
-        check_finite(self._loss(problem, new, old), vector)
+        new = objective.outputs(unflatten(vector, theta), old)
+        check_finite(self._loss(objective, new, old), vector)
         self._adam = adam
-        return OuterStep(unflatten(vector, theta), self._metrics(problem, new, old) | {"train/grad_norm": norms[0]})
+        return OuterStep(unflatten(vector, theta), self._metrics(objective, new, old) | {"train/grad_norm": norms[0]})
 
-    def _loss(self, problem: Problem, new: Unrolled, old: Unrolled) -> Float[Tensor, ""]:
-        loss = problem.surrogate(new, old, self._config.clip)
-        return loss + self._penalty * problem.support_kl(new, old) if self._penalty else loss
+    def _loss(self, objective: MetaObjective, new: PolicyOutputs, old: PolicyOutputs) -> Float[Tensor, ""]:
+        # -J^CLIP(theta') + eta KL(pi_old, pi_theta)
+        loss = objective.surrogate(new, old, self._config.clip)
+        return loss + self._penalty * objective.support_kl(new, old) if self._penalty else loss
 
-    def _metrics(self, problem: Problem, new: Unrolled, old: Unrolled) -> dict[str, float]:
-        ratios = importance_ratios(problem.distribution, new.query, old.query, problem.query)
+    def _metrics(self, objective: MetaObjective, new: PolicyOutputs, old: PolicyOutputs) -> dict[str, float]:
+        ratios = importance_ratios(objective.distribution, new.query, old.query, objective.query)
         clipped = (ratios - 1).abs() > self._config.clip
         return {
-            "train/loss": self._loss(problem, new, old).item(),
-            "train/kl": problem.query_kl(new, old).item(),
-            "train/inner_kl": problem.support_kl(new, old).item(),
-            "train/clip_fraction": (problem.query.weights * clipped).sum(-1).mean().item(),
+            "train/loss": self._loss(objective, new, old).item(),
+            "train/kl": objective.query_kl(new, old).item(),
+            "train/inner_kl": objective.support_kl(new, old).item(),
+            "train/clip_fraction": (objective.query.weights * clipped).sum(-1).mean().item(),
         }

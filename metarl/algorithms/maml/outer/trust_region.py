@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl.algorithms.maml.config import MAMLTRPOConfig
+from metarl.algorithms.maml.linearization import Linearization
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep, check_finite
-from metarl.algorithms.maml.problem import Problem
-from metarl.algorithms.maml.unrolling import Unrolling
 from metarl.optim.trust_region import trust_region_step
 from metarl.optim.vectors import flatten, unflatten
 
@@ -19,12 +19,11 @@ from metarl.optim.vectors import flatten, unflatten
 class TrustRegion(OuterRule):
     """Lowers the surrogate loss within a bound on the adapted policies' KL divergence (Finn et al. 2017, section 5.3).
 
-    With exploration credit the policies before adaptation count too: the KL divergences are summed. A bound on the
-    adapted ones alone would let those drift away on the credit, a noisy sum over all support samples.
+    With exploration credit the bound is on the sum of the adapted policies' divergence and of that of the policies
+    before adaptation: the credit, a noisy sum over all support samples, would otherwise make these drift.
 
-    The curvature of the mean divergence at theta is JᵀFJ: J is the Jacobian of the policies' outputs at the sampled
-    states with respect to theta, through the adaptation, and F the (weighted) Fisher matrix of the outputs. It may be
-    estimated from part of the samples (Schulman et al. 2015, appendix C); gradient and line search use all.
+    The curvature may be estimated from some of the samples (Schulman et al. 2015, appendix C); gradient and line search
+    use all.
 
     Args:
         config: The settings.
@@ -34,27 +33,28 @@ class TrustRegion(OuterRule):
         self._config = config
         self._every = round(1 / config.fisher_subsample)
 
-    def step(self, problem: Problem) -> OuterStep:
+    def step(self, objective: MetaObjective) -> OuterStep:
         """See `OuterRule`."""
-        theta = problem.theta
+        theta = objective.theta
         vector = flatten(theta)
-        way = problem.linearize(theta)
-        old = way.outputs
-        cotangents, loss = torch.func.grad_and_value(lambda new: problem.surrogate(new, old))(old)
-        gradient = flatten(way.pull_back(cotangents))
+        linear = objective.linearize(theta)
+        old = linear.outputs
+        # dL/dtheta = Jᵀ dL/d outputs
+        output_gradient, loss = torch.func.grad_and_value(lambda new: objective.surrogate(new, old))(old)
+        gradient = flatten(linear.vjp(output_gradient))
         norm = check_finite(loss, gradient)
 
-        way, part = way.thinned(self._every), problem.thinned(self._every)
+        linear = linear.subsampled(self._every)  # frees what was kept of all samples
 
         def evaluate(candidate: Float[Tensor, "n"]) -> tuple[float, float]:
-            new = problem.unroll(unflatten(candidate, theta), old)
-            return problem.surrogate(new, old).item(), problem.divergence(new, old).item()
+            new = objective.outputs(unflatten(candidate, theta), old)
+            return objective.surrogate(new, old).item(), objective.divergence(new, old).item()
 
         step = trust_region_step(
             vector,
             loss.item(),
             gradient,
-            curvature_product(part, way),
+            curvature_product(objective.subsampled(self._every), linear),
             evaluate,
             **self._config.model_dump(exclude={"kind", "fisher_subsample"}),
         )
@@ -68,16 +68,23 @@ class TrustRegion(OuterRule):
         return OuterStep(unflatten(step.vector, theta), metrics)
 
 
-def curvature_product(problem: Problem, way: Unrolling) -> Callable[[Float[Tensor, "n"]], Float[Tensor, "n"]]:
-    """Maps v to JᵀFJ v.
+def curvature_product(
+    objective: MetaObjective, linear: Linearization
+) -> Callable[[Float[Tensor, "n"]], Float[Tensor, "n"]]:
+    """Makes the map from v to JᵀFJ v, the Hessian of the mean divergence at theta times v.
+
+    J is the Jacobian of the policies' outputs with respect to theta, through the adaptation, and F the Fisher matrix of
+    the outputs. The product is exact: at new = old the divergence's gradient is zero, so that the second derivatives of
+    the outputs do not enter.
 
     Args:
-        problem: The samples.
-        way: From the problem's meta-parameters to the outputs on them.
+        objective: The samples.
+        linear: Outputs on these samples at the objective's meta-parameters, with products of J.
     """
 
-    def product(tangent: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-        moved = way.push_forward(unflatten(tangent, problem.theta), to_supports=problem.credit is not None)
-        return flatten(way.pull_back(problem.fisher_product(way.outputs, moved)))
+    def product(direction: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        # J v, then F J v, then Jᵀ F J v
+        moved = linear.jvp(unflatten(direction, objective.theta), to_supports=objective.credit is not None)
+        return flatten(linear.vjp(objective.fisher_product(linear.outputs, moved)))
 
     return product
