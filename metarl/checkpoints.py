@@ -28,7 +28,7 @@ from metarl.files import sync_directory, write_synced
 from metarl.strict import StrictModel
 from metarl_envs.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 """Version of what stands in a checkpoint; raised whenever older programs could not read it."""
 
 MANIFEST, STATE, SUMS = "manifest.json", "state.safetensors", "SHA256SUMS"
@@ -227,9 +227,10 @@ def _parse_manifest(path: Path, data: bytes) -> Manifest:
     try:
         fields = json.loads(data)
         version = fields["format"]
-        if isinstance(version, int) and version > FORMAT:
+        if isinstance(version, int) and version != FORMAT:
+            age, remedy = ("newer", "update metarl") if version > FORMAT else ("older", "train anew")
             raise UserError(
-                f"checkpoint {path} has format {version}, newer than {FORMAT}, which this metarl reads; update metarl"
+                f"checkpoint {path} has format {version}, {age} than {FORMAT}, which this metarl reads; {remedy}"
             )
         return Manifest.model_validate(fields)
     except ValidationError as error:

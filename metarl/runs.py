@@ -22,7 +22,10 @@ from metarl_envs.errors import UserError
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-_CONFIG = "config.yaml"
+FORMAT = 2
+"""Version of what stands in a run's directory; raised whenever programs of before could not read it."""
+
+_CONFIG, _VERSIONS = "config.yaml", "versions.json"
 _MAX_EVIDENCE = 10
 
 
@@ -76,7 +79,7 @@ class RunDirectory:
             with _writing(path):
                 for directory in (run.checkpoints, run.evaluations, run.videos):
                     directory.mkdir()
-                write_atomically(path / "versions.json", _to_json(versions()))
+                write_atomically(path / _VERSIONS, _to_json({"run_format": FORMAT} | versions()))
             run.set_config(config)  # last, as it is what makes the directory a run
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
@@ -94,6 +97,9 @@ class RunDirectory:
             raise UserError(f"no run at {path}")
         if not (path / _CONFIG).is_file():
             raise UserError(f"{path} is not a run: it has no {_CONFIG}")
+        found = _read_format(path / _VERSIONS)
+        if found != FORMAT:
+            raise UserError(f"run {path} has format {found}, but this metarl reads {FORMAT} only: train it anew")
         return cls(path, load_config(path / _CONFIG))
 
     def set_config(self, config: RunConfig) -> None:
@@ -211,6 +217,14 @@ def _writing(path: Path) -> Iterator[Path]:
 
 def _to_json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _read_format(path: Path) -> int:
+    """Returns the format of a run's directory; 1 where its file does not say, as in the first runs."""
+    try:
+        return int(json.loads(path.read_bytes())["run_format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 1
 
 
 def _is_before(line: bytes, iteration: int) -> bool:

@@ -26,8 +26,9 @@ STATE = {
 }
 
 
-def manifest(env_steps=100, score=None, config=None):
+def manifest(env_steps=100, score=None, config=None, version=checkpoints.FORMAT):
     return Manifest(
+        format=version,
         iteration=3,
         env_steps=env_steps,
         config=config or {"algorithm": {"inner": {"lr": 0.1}}},
@@ -125,9 +126,12 @@ def test_missing_checkpoint(tmp_path) -> None:
         checkpoints.load(tmp_path / "file")
 
 
-def test_newer_format_says_so(tmp_path) -> None:
-    path = checkpoints.save(tmp_path, STATE, manifest(format=checkpoints.FORMAT + 1))
-    with pytest.raises(UserError, match=r"format 2, newer than 1.*update metarl"):
+@pytest.mark.parametrize(
+    ("version", "message"), [(3, "format 3, newer than 2.*update metarl"), (1, "format 1, older than 2.*train anew")]
+)
+def test_another_format_says_so(tmp_path, version, message) -> None:
+    path = checkpoints.save(tmp_path, STATE, manifest(version=version))
+    with pytest.raises(UserError, match=message):
         checkpoints.load(path)
 
 
@@ -135,10 +139,10 @@ def test_newer_format_says_so(tmp_path) -> None:
     ("text", "problem"),
     [
         *((text, " is not a manifest") for text in ("[]", "3", "null", "{}", "\xff", "{")),
-        ('{"format": 1}', ": iteration: Field required"),
+        ('{"format": 2}', ": iteration: Field required"),
         ('{"format": "1"}', ": format: Input should be a valid integer"),
-        ('{"format": 1, "iteratian": 3}', ": unknown field 'iteratian'; did you mean 'iteration'?"),
-        ('{"format": 1, "iterati\\n": 3}', ": unknown field 'iterati\\n'; did you mean 'iteration'?"),
+        ('{"format": 2, "iteratian": 3}', ": unknown field 'iteratian'; did you mean 'iteration'?"),
+        ('{"format": 2, "iterati\\n": 3}', ": unknown field 'iterati\\n'; did you mean 'iteration'?"),
     ],
 )
 def test_manifest_that_is_none(tmp_path, text, problem) -> None:

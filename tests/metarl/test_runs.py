@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,6 +93,7 @@ def test_directories_that_are_no_runs(tmp_path) -> None:
     with pytest.raises(UserError, match=r"is not a run: it has no config\.yaml"):
         RunDirectory.open(tmp_path)
     (tmp_path / "config.yaml").write_text("iterations: x")
+    (tmp_path / "versions.json").write_text('{"run_format": 2}')
     with pytest.raises(UserError, match=r"config\.yaml: iterations: expected"):
         RunDirectory.open(tmp_path)
 
@@ -214,3 +216,16 @@ def test_a_failed_replacement_leaves_the_old_file(tmp_path, monkeypatch) -> None
         write_atomically(path, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("said", ['{"torch": "2.13.0"}', '{"run_format": 3}', "gibberish", None])
+def test_a_directory_of_another_format_is_refused(tmp_path: Path, said: str | None) -> None:
+    run = RunDirectory.create(tmp_path / "run", CONFIG)
+    path = run.path / "versions.json"
+    if said is None:
+        path.unlink()
+    else:
+        path.write_text(said)
+    found = 3 if said and "3}" in said else 1
+    with pytest.raises(UserError, match=f"^run .*run has format {found}, but this metarl reads 2 only: train it anew$"):
+        RunDirectory.open(run.path)
