@@ -1,10 +1,12 @@
+from __future__ import annotations
+
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import torch
@@ -20,13 +22,16 @@ from metarl.runs import RunDirectory
 from metarl_envs.core import TaskDistribution
 from metarl_envs.errors import UserError
 
+if TYPE_CHECKING:  # tests replace the module
+    from metarl.training import TrainedIteration
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 Fake = Callable[[str, str, Callable[..., Any] | None], None]
 Trainings = list[tuple[RunConfig, RunDirectory, bool]]
-"""What `train` was called with."""
+"""What trainings were started with."""
 
 
 @pytest.fixture
@@ -53,8 +58,29 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 def trained(fake: Fake) -> Trainings:
     """The trainings started, none of which is done."""
     calls: Trainings = []
-    fake("metarl.training", "train", lambda config, run, resume: calls.append((config, run, resume)))
+    fake("metarl.training", "Training", lambda run, resume: Done(run, lambda: calls.append((run.config, run, resume))))
     return calls
+
+
+class Done:
+    """A training that does one thing as it starts, and has nothing left to do."""
+
+    def __init__(self, run: RunDirectory, at_start: Callable[[], object]) -> None:
+        at_start()
+        self.config = run.config
+        self.iteration = run.config.iterations
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[TrainedIteration]:
+        return iter(())
+
+    def stop(self) -> None:
+        pass
 
 
 def save_checkpoint(run: RunDirectory, env_steps: int) -> Path:
@@ -309,19 +335,19 @@ def test_no_cuda(
 def test_a_mistake_found_at_start_up_leaves_no_directory(
     config: str, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
+    def train(run: RunDirectory, resume: bool) -> None:
         raise UserError("no such\ntask")
 
-    fake("metarl.training", "train", train)
+    fake("metarl.training", "Training", train)
     assert fails(capsys, 2, "train", config, "--run", "a") == "error: no such task"
     assert not Path("a").exists()
 
 
 def test_a_full_disk_is_no_fault_of_the_user(config: str, fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
-    def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
+    def train(run: RunDirectory, resume: bool) -> None:
         raise CheckpointError("could not write checkpoint: No space left on device")
 
-    fake("metarl.training", "train", train)
+    fake("metarl.training", "Training", train)
     assert fails(capsys, 1, "train", config, "--run", "a") == (
         "failed: could not write checkpoint: No space left on device"
     )
@@ -337,10 +363,10 @@ def test_interruption(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 def test_faults_of_the_program_keep_their_traceback(config: str, fake: Fake) -> None:
-    def train(config: RunConfig, run: RunDirectory, resume: bool) -> None:
+    def train(run: RunDirectory, resume: bool) -> None:
         raise ZeroDivisionError
 
-    fake("metarl.training", "train", train)
+    fake("metarl.training", "Training", train)
     with pytest.raises(ZeroDivisionError):
         main(["train", config, "--run", "a"])
 

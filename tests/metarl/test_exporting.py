@@ -180,7 +180,9 @@ def test_each_step_of_rl2_is_as_exact_as_the_agents(core, head) -> None:
     clipped = []
     for _ in range(25):
         observations, rewards, ended = 2 * rng.normal(size=(ENVS, 3)), rng.normal(size=ENVS), rng.random(ENVS) < 0.3
-        seen = [torch.as_tensor(float32(observations)), *agent._memory[1:], agent._memory.state]
+        previous = agent._memory.previous
+        told = [previous.actions, torch.as_tensor(float32(previous.rewards)), torch.as_tensor(previous.episode_start)]
+        seen = [torch.as_tensor(float32(observations)), *told, agent._memory.state]
         found = run_onnx(session, **{name: tensor.numpy() for name, tensor in zip(names, seen, strict=True)})
         *seen, state = (tensor.double() if tensor.is_floating_point() else tensor for tensor in seen)
         parameters, state = exact.step(PolicyInput(*seen), state)

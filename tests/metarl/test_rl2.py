@@ -301,8 +301,8 @@ def test_environments_that_wait_do_not_remember() -> None:
         ended = np.ones(2, bool)
         for step in range(2):
             actions, _ = agent.adapt_action(observations)
-            valid = np.array([1.0, 0.0 if wait and step == 1 else 1.0])
-            agent.step(Timestep(observations, actions, np.full(2, 7.0), ~ended, ended, {"valid": valid}))
+            valid = np.array([True, not (wait and step == 1)])
+            agent.step(Timestep(observations, actions, np.full(2, 7.0), ~ended, ended, {}), valid)
         agent.adapt()
         agent.reset(ended)
         return agent.eval_action(observations)

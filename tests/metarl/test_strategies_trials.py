@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from training_runs import train
 
+from metarl.acting.adaptation import ExploringAgent
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.cli import main
@@ -160,7 +161,7 @@ def test_a_run_plays_what_it_was_trained_for(capsys: pytest.CaptureFixture[str])
     tasks = Bandit(2, num_train_tasks=1, num_test_tasks=30, seed=7).test_tasks
     assert cells[0]["task_ids"] == [task.id for task in tasks]
     agent = load_agent(run.checkpoint("last"), run.config, FEW.build(), seed=7)[0]
-    expected = play_trials(agent, few(2), tasks, 4, seed=7).sum(axis=-1)
+    expected = play_trials(ExploringAgent(agent), few(2), tasks, 4, seed=7).sum(axis=-1)
     assert cells[0]["rewards"]["rl2 mine"] == expected.tolist()
     assert cells[0]["intervals"]["rl2 mine"]["mean"] == pytest.approx(expected.mean())
     printed = capsys.readouterr().out

@@ -235,7 +235,7 @@ class AdaptedActor(PolicyActor):
         """See `PolicyActor`."""
         observations = inputs.observations.reshape(self._tasks, -1, inputs.observations.shape[-1])
         outputs = self._maml.outputs(self._adapted, observations).flatten(0, 1)
-        return self.distribution.sample(outputs, self.generator), outputs
+        return self._maml.distribution.sample(outputs, self.generator), outputs
 
 
 def _signal_metrics(supports: list[Batch]) -> dict[str, float]:

@@ -236,7 +236,7 @@ class RecurrentActor(PolicyActor):
             self._chunk_states.append(self._state)
         self._steps += 1
         outputs, self._state = self._rl2.policy.step(inputs, self._state)
-        return self.distribution.sample(outputs, self.generator), outputs
+        return self._rl2.distribution.sample(outputs, self.generator), outputs
 
 
 def chunk_states(actors: Sequence[RecurrentActor]) -> Float[Tensor, "row state"]:
