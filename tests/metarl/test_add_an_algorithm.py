@@ -11,18 +11,17 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+import portfolio
 import pytest
 import torch
 import yaml
-from page import Page
+from portfolio import PAGE
 
 import metarl
 from metarl import checkpoints
-from metarl.algorithms import registry
 from metarl.cli import main
 from metarl.config import RunConfig
 from metarl.evaluation.protocol import evaluate
@@ -32,8 +31,6 @@ from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 from metarl_envs.navigation import Navigation
 
-PAGE = Page("add-an-algorithm.md")
-*PORTFOLIO, REGISTRATION = PAGE.blocks("python")
 SMALL = ["--tasks.horizon", "5", "--tasks.num-test-tasks", "3", "--algorithm.meta-batch", "2", "--threads", "1"]
 SMALL += ["--evaluation.every", "2", "--checkpoint.every", "1", "--device", "cpu"]
 
@@ -45,7 +42,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     folder.mkdir(parents=True)
     info.mkdir()
     (folder / "__init__.py").touch()
-    (folder / "portfolio.py").write_text("\n\n".join(PORTFOLIO))
+    (folder / "portfolio.py").write_text(portfolio.source())
     ((name, target),) = tomllib.loads(PAGE.blocks("toml")[0])["project"]["entry-points"]["metarl.algorithms"].items()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[metarl.algorithms]\n{name} = {target}\n")
@@ -156,13 +153,9 @@ def test_it_learns_to_adapt(package: Any) -> None:
 
 
 def test_it_can_be_registered_within_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
-    module = ModuleType("a_notebook")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    module.__dict__["__name__"] = module.__name__
-    exec("\n\n".join([*PORTFOLIO, REGISTRATION]), module.__dict__)
+    module = portfolio.register(monkeypatch)
     settings = yaml.safe_load(PAGE.blocks("yaml")[0])
     config = RunConfig.model_validate(settings)
-    assert type(config.algorithm) is module.__dict__["PortfolioConfig"]
+    assert type(config.algorithm) is module.PortfolioConfig
     with closing(Training.start(config, tmp_path / "run")) as training:
         assert next(training).metrics["meta/adaptation_gain"] != 0
