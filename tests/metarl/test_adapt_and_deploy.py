@@ -21,10 +21,10 @@ SMALLER = {
 def page():
     """The names that the page's code leaves behind."""
     for algorithm, settings in SMALLER.items():
-        config, run = f"configs/navigation-{algorithm}.yaml", f"runs/point-{algorithm}"
-        assert f"metarl train {config} --run {run}\n" in PAGE
+        preset, run = f"navigation-{algorithm}", f"runs/point-{algorithm}"
+        assert f"metarl train {preset} --run {run}\n" in PAGE
         options = ["--iterations", "1", "--evaluation.every", "0", "--device", "cpu", *settings]
-        assert main(["train", str(ROOT / config), "--run", run, *options]) == 0
+        assert main(["train", preset, "--run", run, *options]) == 0
     names = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(re.sub(r"\b100\b", "10", block), names)
