@@ -18,10 +18,13 @@ import portfolio
 import pytest
 import torch
 import yaml
+from counting_env import Counting
 from portfolio import PAGE
 
 import metarl
 from metarl import checkpoints
+from metarl.acting.adaptation import ExploringAgent
+from metarl.acting.play import VectorPlay, play
 from metarl.cli import main
 from metarl.config import RunConfig
 from metarl.evaluation.protocol import evaluate
@@ -137,6 +140,19 @@ def test_the_agent_stays_with_the_policy_that_was_best_on_each_task(package: Any
     # k episodes try the first k policies: none of use, then the one to the right, then all
     expected = [[stays] * 3, [stays] * 3, [approaches, stays, stays], [approaches] * 3]
     np.testing.assert_allclose(result.returns[:, :, 0], expected, atol=1e-6)
+
+
+def test_an_episode_played_while_waiting_for_others_is_not_learned_from(package: Any) -> None:
+    family = Counting(train=[(2, 10), (4, 30)])  # returns rise from episode to episode
+    agent = package.PortfolioAgent(torch.zeros(2, 4, 3), family.action_space)
+    env = family.make_env(2)
+    env.set_tasks(family.train_tasks)
+    for episodes, best in ((1, 0), (2, 1)):
+        agent.init()
+        for _ in play([VectorPlay(env, ExploringAgent(agent), episodes, [1, 2])]):
+            pass
+        agent.adapt()
+        assert agent.best.tolist() == [best, best]
 
 
 def test_it_learns_to_adapt(package: Any) -> None:
