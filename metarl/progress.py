@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class StopSignal:
-    """Context in which Ctrl-C or SIGTERM requests a stop after the iteration, and a second Ctrl-C interrupts."""
+    """Context in which Ctrl-C or SIGTERM requests a stop after the iteration, and a second Ctrl-C interrupts.
+
+    Outside of the main thread it does nothing: Python allows signal handlers in the main thread only.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -22,8 +26,9 @@ class StopSignal:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._request)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *_: object) -> None:

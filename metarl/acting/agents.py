@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -68,9 +67,10 @@ class Origin(NamedTuple):
 
 
 class TrainedAgent(Agent):
-    """What `metarl.load` gives: an agent that can also learn from recorded episodes and be exported.
+    """Agent of a trained algorithm, which `metarl.load` returns.
 
-    Subclasses set the attributes and implement `num_envs`, `_exportable` and `_replay` beside `Agent`.
+    Subclasses set the attributes and implement `Agent`. Those that can learn from recorded episodes implement
+    `num_envs` and `_replay` as well, those that can be exported `num_envs` and `_exportable`.
     """
 
     action_space: gym.spaces.Box | gym.spaces.Discrete
@@ -81,17 +81,25 @@ class TrainedAgent(Agent):
     """Where the parameters come from; None where that was not a checkpoint."""
 
     @property
-    @abstractmethod
     def num_envs(self) -> int | None:
-        """How many environments it has acted in or adapted to since `init`; None before the first."""
+        """Number of environments that it has acted in or adapted to since `init`; None before the first."""
+        return None
 
-    @abstractmethod
     def _exportable(self, env: int) -> Exportable:
-        """The policy that acts in one environment."""
+        """Returns the policy that acts in one environment.
 
-    @abstractmethod
+        Raises:
+            UserError: If such agents cannot be exported.
+        """
+        raise UserError(f"{type(self).__name__} cannot be exported: it does not implement _exportable")
+
     def _replay(self, timestep: Timestep) -> None:
-        """Takes in a step whose action was not asked of this agent."""
+        """Takes in a step whose action was not asked of this agent.
+
+        Raises:
+            UserError: If such agents do not learn from recorded episodes.
+        """
+        raise UserError(f"{type(self).__name__} cannot adapt to recorded episodes: it does not implement _replay")
 
     def adapt_on(self, episodes: Sequence[Episode | Sequence[Any]]) -> None:
         """Adapts to recorded episodes of one task, as `adapt` does to played ones, and further with each call.
@@ -103,7 +111,8 @@ class TrainedAgent(Agent):
             episodes: Of one environment, in the order played.
 
         Raises:
-            UserError: If the agent is used with several environments, or the episodes are not what they should be.
+            UserError: If such agents do not learn from recorded episodes, the agent is used with several environments,
+                or the episodes are not what they should be.
         """
         self._check_single("adapt_on")
         checked = check_episodes(episodes, self.observation_size, self.action_space)
@@ -124,7 +133,8 @@ class TrainedAgent(Agent):
             env: Which environment's policy, as adapted to it; the initial policy before any adaptation.
 
         Raises:
-            UserError: If there is no such environment or folder, or the packages that this takes are not installed.
+            UserError: If such agents cannot be exported, there is no such environment or folder, or the packages that
+                this takes are not installed.
             RunFailure: If the file cannot be written.
         """
         if not 0 <= env < (self.num_envs or 1):

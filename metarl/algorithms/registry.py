@@ -3,12 +3,16 @@
 A package offers an algorithm of its own, under the name it likes, by an entry point to its configuration class::
 
     [project.entry-points."metarl.algorithms"]
-    random-search = "my_package.random_search:RandomSearchConfig"
+    portfolio = "my_package.portfolio:PortfolioConfig"
+
+An entry point of a name that this package uses itself is ignored. docs/add-an-algorithm.md has a complete example.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract
+from typing import Any
 
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.maml.config import MAMLConfig
@@ -29,11 +33,11 @@ def register(name: str, config_class: type[AlgorithmConfig]) -> None:
         config_class: Its settings, which build it.
 
     Raises:
-        UserError: If the name is taken.
+        UserError: If the name is taken, or the class is not one of settings.
     """
     if name in _known():
         raise UserError(f"an algorithm named '{name}' is registered already")
-    _REGISTERED[name] = config_class
+    _REGISTERED[name] = _checked(config_class, f"algorithm '{name}'")
 
 
 def names() -> list[str]:
@@ -45,26 +49,38 @@ def config_class(name: str) -> type[AlgorithmConfig]:
     """Returns the configuration class of an algorithm.
 
     Raises:
-        UserError: If there is no algorithm of that name, or the plug-in that offers it does not load.
+        UserError: If there is no algorithm of that name, several packages offer one, or the plug-in does not load.
     """
     known = _known()
     if name not in known:
         raise unknown("algorithm", name, known)
     found = known[name]
-    return _load(found) if isinstance(found, EntryPoint) else found
+    return found if isinstance(found, type) else _load(found)
 
 
-def _known() -> dict[str, type[AlgorithmConfig] | EntryPoint]:
-    return {plug_in.name: plug_in for plug_in in entry_points(group=ENTRY_POINT_GROUP)} | _REGISTERED
+def _known() -> dict[str, type[AlgorithmConfig] | list[EntryPoint]]:
+    """Returns the registered classes by name, and for other names the entry points that offer them."""
+    offered: dict[str, list[EntryPoint]] = {}
+    for plug_in in entry_points(group=ENTRY_POINT_GROUP):
+        offered.setdefault(plug_in.name, []).append(plug_in)
+    return offered | _REGISTERED
 
 
-def _load(plug_in: EntryPoint) -> type[AlgorithmConfig]:
+def _load(offered: list[EntryPoint]) -> type[AlgorithmConfig]:
+    plug_in = offered[0]
+    if len({each.value for each in offered}) > 1:
+        values = " and ".join(sorted(each.value for each in offered))
+        raise UserError(f"several packages offer an algorithm named '{plug_in.name}' ({values}): uninstall all but one")
     where = f"algorithm plug-in '{plug_in.name}' ({plug_in.value})"
     try:
         loaded = plug_in.load()
     except Exception as error:  # a plug-in may fail in any way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{where} does not load: {reason}") from error
-    if not (isinstance(loaded, type) and issubclass(loaded, AlgorithmConfig)):
-        raise UserError(f"{where} must be a subclass of metarl.algorithms.base.AlgorithmConfig")
+    return _checked(loaded, where)
+
+
+def _checked(loaded: Any, where: str) -> type[AlgorithmConfig]:
+    if not (isinstance(loaded, type) and issubclass(loaded, AlgorithmConfig)) or isabstract(loaded):
+        raise UserError(f"{where} must be a subclass of metarl.algorithms.base.AlgorithmConfig that implements `build`")
     return loaded
