@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +19,14 @@ SMALLER = {
 
 
 @pytest.fixture
-def page():
+def page() -> dict[str, Any]:
     """The names that the page's code leaves behind."""
     for algorithm, settings in SMALLER.items():
         config, run = f"configs/navigation-{algorithm}.yaml", f"runs/point-{algorithm}"
         assert f"metarl train {config} --run {run}\n" in PAGE
         options = ["--iterations", "1", "--evaluation.every", "0", "--device", "cpu", *settings]
         assert main(["train", str(ROOT / config), "--run", run, *options]) == 0
-    names = {}
+    names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(re.sub(r"\b100\b", "10", block), names)
     return names

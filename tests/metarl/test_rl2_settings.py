@@ -160,7 +160,7 @@ RESUMED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
 def test_what_is_saved_is_all_there_is(settings) -> None:
-    def iterate(rl2: RL2, iteration: int) -> dict[str, float]:
+    def iterate(rl2: RL2, iteration: int) -> IterationResult:
         return rl2.meta_iteration(sampler((7, iteration)), torch.Generator().manual_seed(iteration))
 
     settings = {"outer": RL2PPOConfig(epochs=2, minibatches=2)} | settings
