@@ -20,6 +20,7 @@ from rl2_on_counting import (
 from torch import Tensor
 
 from metarl.acting.sampler import Sampler
+from metarl.algorithms.base import IterationResult
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig, RL2ValueBaselineConfig
