@@ -24,8 +24,8 @@ OBSERVATIONS = np.random.default_rng(5).normal(size=(20, 2))
 SPACES = (gym.spaces.Box(-np.inf, np.inf, (2,), np.float64), gym.spaces.Box(-np.inf, np.inf, (2,), np.float64))
 ActionSpace = gym.spaces.Box | gym.spaces.Discrete
 ALGORITHMS: dict[str, Callable[[gym.spaces.Box, ActionSpace], MAML | RL2]] = {
-    "maml": lambda seen, done: MAML(MAMLConfig(meta_batch=2, hidden_sizes=(4,)), seen, done, torch.device("cpu")),
-    "rl2": lambda seen, done: RL2(RL2Config(meta_batch=2), seen, done, torch.device("cpu")),
+    "maml": lambda seen, space: MAML(MAMLConfig(meta_batch=2, hidden_sizes=(4,)), seen, space, torch.device("cpu")),
+    "rl2": lambda seen, space: RL2(RL2Config(meta_batch=2), seen, space, torch.device("cpu")),
 }
 
 
