@@ -24,7 +24,7 @@ class CountingEnv(TaskVectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.received: list[npt.NDArray[Any]] = []
-        self.seeds: list[int | Sequence[int | None] | None] = []
+        self.seeds: list[list[int | None]] = []
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         self.tasks = self._check_count(tasks)
@@ -32,7 +32,7 @@ class CountingEnv(TaskVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
-        self.seeds.append(seed)
+        self.seeds.append(self._seed_each(seed))
         self._made = np.zeros(self.num_envs)
         self._in_episode = np.zeros(self.num_envs, int)
         return self._observe(), {}

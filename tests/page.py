@@ -10,6 +10,7 @@ import yaml
 from training_runs import train
 
 from metarl.config import load_config
+from metarl.preset_files import preset_path
 from metarl.runs import RunDirectory
 
 ROOT = Path(__file__).parents[1]
@@ -37,8 +38,12 @@ class Page:
 
     def commands(self) -> list[tuple[Path, list[str]]]:
         """The presets that it trains and the overrides that it gives them."""
-        commands = re.findall(r"^metarl train (configs/\S+)(.*)$", self.text, re.MULTILINE)
-        return [(ROOT / path, overrides.split()) for path, overrides in commands]
+        commands = re.findall(r"^metarl train ([a-z]\S+)(.*)$", self.text, re.MULTILINE)
+        return [(preset_path(name), overrides.split()) for name, overrides in commands]
+
+
+COMMON_METRICS = frozenset(re.findall(r"^\| `(.*?)` \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+"""Names of the metrics that all algorithms log."""
 
 
 def parse_algorithm(settings: dict[str, Any], folder: Path) -> Any:

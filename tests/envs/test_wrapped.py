@@ -1,7 +1,7 @@
 import sys
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt

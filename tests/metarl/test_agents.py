@@ -1,5 +1,8 @@
 """Trained agents outside of training: recorded episodes, single steps, and Meta-World's own evaluator."""
 
+from collections.abc import Callable, Sequence
+from typing import Literal, overload
+
 import gymnasium as gym
 import metaworld
 import numpy as np
@@ -7,33 +10,40 @@ import pytest
 import torch
 from metaworld.evaluation import metalearning_evaluation
 
+from metarl.acting.agents import TrainedAgent
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
-from metarl.data.steps import Timestep
+from metarl.data.steps import Array, Timestep
 from metarl.evaluation.controls import make_control
 from metarl_envs.errors import UserError
 
 OBSERVATIONS = np.random.default_rng(5).normal(size=(20, 2))
 SPACES = (gym.spaces.Box(-np.inf, np.inf, (2,), np.float64), gym.spaces.Box(-np.inf, np.inf, (2,), np.float64))
-ALGORITHMS = {
-    "maml": lambda *spaces: MAML(MAMLConfig(meta_batch=2, hidden_sizes=(4,)), *spaces, torch.device("cpu")),
-    "rl2": lambda *spaces: RL2(RL2Config(meta_batch=2), *spaces, torch.device("cpu")),
+ActionSpace = gym.spaces.Box | gym.spaces.Discrete
+ALGORITHMS: dict[str, Callable[[gym.spaces.Box, ActionSpace], MAML | RL2]] = {
+    "maml": lambda seen, space: MAML(MAMLConfig(meta_batch=2, hidden_sizes=(4,)), seen, space, torch.device("cpu")),
+    "rl2": lambda seen, space: RL2(RL2Config(meta_batch=2), seen, space, torch.device("cpu")),
 }
 
 
-def make_algorithm(name, spaces=SPACES):
+@overload
+def make_algorithm(name: Literal["rl2"], spaces: tuple[gym.spaces.Box, ActionSpace] = SPACES) -> RL2: ...
+@overload
+def make_algorithm(name: str, spaces: tuple[gym.spaces.Box, ActionSpace] = SPACES) -> MAML | RL2: ...
+def make_algorithm(name: str, spaces: tuple[gym.spaces.Box, ActionSpace] = SPACES) -> MAML | RL2:
     torch.manual_seed(0)
     algorithm = ALGORITHMS[name](*spaces)
     with torch.no_grad():
         for parameter_name, parameter in algorithm.policy.named_parameters():
             if name == "rl2" and "head" in parameter_name and parameter_name.endswith("weight"):
-                parameter *= 5  # what is remembered shows in the action
+                parameter.mul_(5)  # what is remembered shows in the action
     return algorithm
 
 
-def play(agent, lengths, num_envs=1):
+def play(agent: TrainedAgent, lengths: Sequence[int], num_envs: int = 1) -> list[tuple[Array, ...]]:
     """Episodes of such lengths, one after the other; returns them, of the first environment, as arrays."""
     rng = np.random.default_rng(1)
     episodes = []
@@ -49,7 +59,7 @@ def play(agent, lengths, num_envs=1):
     return episodes
 
 
-def evaluate_on(agent, observations=OBSERVATIONS):
+def evaluate_on(agent: TrainedAgent, observations: Array = OBSERVATIONS) -> Array:
     agent.reset(np.array([True]))
     return np.array([agent.eval_action(observation[None])[0] for observation in observations])
 
@@ -92,8 +102,11 @@ def test_agents_adapt_under_meta_worlds_own_evaluator(name) -> None:
     envs = metaworld.make_ml_envs_test(
         "reach-v3", seed=1, meta_batch_size=2, total_tasks_per_cls=2, max_episode_steps=10
     )
-    space = envs.single_observation_space
-    agent = make_algorithm(name, (space, envs.single_action_space)).make_agent(seed=1)
+    assert isinstance(envs, gym.vector.SyncVectorEnv)
+    space, action_space = envs.single_observation_space, envs.single_action_space
+    assert isinstance(space, gym.spaces.Box)
+    assert isinstance(action_space, gym.spaces.Box)
+    agent = make_algorithm(name, (space, action_space)).make_agent(seed=1)
     observations = np.random.default_rng(0).normal(size=(2, *space.shape))
     mask = np.array([True, True])
     agent.reset(mask)
@@ -116,7 +129,7 @@ REWARDS = np.random.default_rng(1).normal(size=(STEPS, ROBOTS))
 ENDED = np.random.default_rng(2).random((STEPS, ROBOTS)) < 0.4
 
 
-def act_together(agent, explore, robots):
+def act_together(agent: RL2Agent, explore: bool, robots: slice) -> Array:
     """Actions `(step, robot, action)` of an agent that is told of everything by `step`."""
     everything = []
     for seen, rewards, ended in zip(SEEN[:, robots], REWARDS[:, robots], ENDED[:, robots], strict=True):
@@ -126,7 +139,7 @@ def act_together(agent, explore, robots):
     return np.array(everything)
 
 
-def act_alone(agent, explore, robot):
+def act_alone(agent: RL2Agent, explore: bool, robot: int) -> Array:
     """Actions `(step, action)` of an agent that is given one step at a time; the first reward is of no account."""
     previous = [(99.0, False), *zip(REWARDS[:-1, robot], ENDED[:-1, robot], strict=True)]
     return np.array(
@@ -189,28 +202,30 @@ def test_single_steps_are_of_one_environment() -> None:
 
 
 def test_a_held_state_leaves_nothing_but_the_step_before() -> None:
-    agent = make_algorithm("rl2").make_agent(seed=1)
+    whole = make_algorithm("rl2").make_agent(seed=1)
     seen = np.array([[0.1, -0.2]])
 
-    def act_after(history):
+    def act_after(agent: TrainedAgent, history: Sequence[tuple[float, float]]) -> Array:
         """The action on `seen` after observations and rewards that end in the same step for all histories."""
+        assert isinstance(agent, RL2Agent)
         agent.init()
         for observation, reward in [*history, (0.3, 0.7)]:
             agent.eval_action(np.full((1, 2), observation))
             told = np.array([reward])
             agent.step(Timestep(seen, np.zeros((1, 2)), told, told > 9, told > 9, {}))
+            assert agent._memory is not None
             previous = agent._memory.previous._replace(actions=torch.zeros(1, 2))
             agent._memory = agent._memory._replace(previous=previous)
         return agent.eval_action(seen)
 
-    histories = [[], [(0.9, 1.0)], [(-0.5, 3.0), (0.2, -1.0)]]
-    remembered = [act_after(history) for history in histories]
+    histories: list[list[tuple[float, float]]] = [[], [(0.9, 1.0)], [(-0.5, 3.0), (0.2, -1.0)]]
+    remembered = [act_after(whole, history) for history in histories]
     assert not np.array_equal(remembered[0], remembered[1])
-    agent = make_control("state-held", agent)
-    held = [act_after(history) for history in histories]
+    control = make_control("state-held", whole)
+    held = [act_after(control, history) for history in histories]
     assert all(np.array_equal(each, held[0]) for each in held)
     with pytest.raises(UserError, match="is a control for evaluations"):
-        agent.export("nowhere.onnx")
+        control.export("nowhere.onnx")
 
 
 def test_without_a_recurrent_state_there_is_none_to_hold() -> None:

@@ -4,13 +4,16 @@ import json
 import os
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 from torch import Tensor
 
 from metarl import checkpoints
@@ -26,7 +29,12 @@ STATE = {
 }
 
 
-def manifest(env_steps=100, score=None, config=None, version=checkpoints.FORMAT):
+def manifest(
+    env_steps: int = 100,
+    score: float | None = None,
+    config: dict[str, JsonValue] | None = None,
+    version: int = checkpoints.FORMAT,
+) -> Manifest:
     return Manifest(
         format=version,
         iteration=3,
@@ -38,7 +46,7 @@ def manifest(env_steps=100, score=None, config=None, version=checkpoints.FORMAT)
     )
 
 
-def assert_same(left: dict[str, Tensor], right: dict[str, Tensor]):
+def assert_same(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
     assert set(left) == set(right)
     for name, tensor in left.items():
         assert tensor.dtype == right[name].dtype
@@ -50,7 +58,7 @@ def names(directory: Path) -> list[str]:
 
 
 def test_what_is_saved_is_loaded_without_pickle(tmp_path, monkeypatch) -> None:
-    def refuse(*args, **kwargs):
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
         raise AssertionError("unpickled")
 
     for module, name in ((torch, "load"), (torch, "save"), (pickle, "load"), (pickle, "loads")):
@@ -90,7 +98,7 @@ def test_one_changed_byte_is_noticed(tmp_path, name) -> None:
 
     @settings(deadline=None, max_examples=100)
     @given(st.integers(0, len(sound) - 1), st.integers(1, 255))
-    def change(place, difference):
+    def change(place: int, difference: int) -> None:
         content = bytearray(sound)
         content[place] ^= difference
         (path / name).write_bytes(content)
@@ -206,14 +214,14 @@ def test_debris_of_a_killed_save_is_never_taken_for_a_checkpoint(tmp_path) -> No
 class FullDisk:
     """Makes the n-th call that needs the disk fail, whichever it is."""
 
-    def __init__(self, monkeypatch, fail_at: int) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int) -> None:
         self.calls = 0
         self.fail_at = fail_at
         for module, name in ((builtins, "open"), (os, "fsync"), (os, "replace"), (os, "mkdir"), (os, "open")):
             monkeypatch.setattr(module, name, self.wrap(getattr(module, name)))
 
-    def wrap(self, function):
-        def call(*args, **kwargs):
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
             self.calls += 1
             if self.calls == self.fail_at:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -251,7 +259,7 @@ def test_full_disk_at_any_call_leaves_the_old_checkpoint(tmp_path, env_steps) ->
 def test_a_write_cut_short_by_a_full_disk(tmp_path, monkeypatch) -> None:
     old = checkpoints.save(tmp_path, STATE, manifest(100))
 
-    def half(path, data):
+    def half(path: Path, data: bytes) -> NoReturn:
         path.write_bytes(data[: len(data) // 2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -273,7 +281,7 @@ def test_deleting_that_fails(tmp_path, monkeypatch) -> None:
     for env_steps in (1, 2):
         checkpoints.save(tmp_path, STATE, manifest(env_steps))
 
-    def refuse(*args):
+    def refuse(*args: object) -> NoReturn:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(os, "replace", refuse)

@@ -1,4 +1,6 @@
 import textwrap
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -42,8 +44,8 @@ algorithm: {kind: maml}
 
 
 @pytest.fixture
-def write(tmp_path):
-    def write_file(text):
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def write_file(text: str) -> Path:
         path = tmp_path / "run.yaml"
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         return path
@@ -163,7 +165,9 @@ def test_numbers_in_scientific_notation(write, written, value) -> None:
     path = write(
         f"iterations: 1\ntasks: {{kind: registered, id: x, options: {{y: {written}}}}}\nalgorithm: {{kind: rl2}}"
     )
-    assert load_config(path).tasks.options == {"y": value}
+    tasks = load_config(path).tasks
+    assert isinstance(tasks, RegisteredTasks)
+    assert tasks.options == {"y": value}
 
 
 def test_words_with_an_e_stay_words(write) -> None:
@@ -175,7 +179,7 @@ def test_words_with_an_e_stay_words(write) -> None:
 
 def test_configurations_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        NavigationTasks().horizon = 3
+        NavigationTasks().horizon = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -309,6 +313,7 @@ def test_another_kind_starts_from_its_defaults_whatever_the_order() -> None:
         "--algorithm.outer.clip 0.2 --algorithm.outer.kind ppo",
     ):
         changed = override_config(config, overrides.split())
+        assert isinstance(changed.algorithm, MAMLConfig)
         assert changed.algorithm.outer == MAMLPPOConfig(clip=0.2)
     assert override_config(config, ["--algorithm.outer.kind", "trpo"]) == config
     assert override_config(config, ["--tasks.kind", "bandit"]).tasks == BanditTasks()
@@ -317,6 +322,8 @@ def test_another_kind_starts_from_its_defaults_whatever_the_order() -> None:
 def test_overrides_take_lists_and_options_as_yaml() -> None:
     config = RunConfig(iterations=1, tasks=RegisteredTasks(id="x"), algorithm=MAMLConfig())
     changed = override_config(config, ["--algorithm.hidden-sizes", "[8, 9]", "--tasks.options.height", "1.5"])
+    assert isinstance(changed.algorithm, MAMLConfig)
+    assert isinstance(changed.tasks, RegisteredTasks)
     assert changed.algorithm.hidden_sizes == (8, 9)
     assert changed.tasks.options == {"height": 1.5}
     assert override_config(config, []) == config

@@ -1,10 +1,13 @@
 """What is accepted as recorded episodes, and how a mistake in them is told."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from metarl.data.episodes import Episode, check_episodes
+from metarl.data.steps import Array
 from metarl_envs.errors import UserError
 
 BOX = gym.spaces.Box(-1, 1, (2,))
@@ -12,7 +15,7 @@ CHOICES = gym.spaces.Discrete(3, start=1)
 OBSERVATIONS, ACTIONS, REWARDS = np.zeros((4, 3)), np.zeros((4, 2)), np.zeros(4)
 
 
-def changed(array, at, value):
+def changed(array: Array, at: Any, value: float) -> Array:
     array = array.copy()
     array[at] = value
     return array

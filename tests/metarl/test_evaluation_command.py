@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from metarl import checkpoints
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import Manifest
 from metarl.config import NavigationTasks, RunConfig
+from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.evaluation import command
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
@@ -17,27 +20,27 @@ from metarl_envs.errors import UserError
 class StandingStill:
     adaptation_steps = 1
 
-    def init(self):
+    def init(self) -> None:
         pass
 
-    def adapt_action(self, observations):
+    def adapt_action(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         return np.zeros((len(observations), 2)), {}
 
-    def step(self, timestep, valid=None):
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         pass
 
-    def adapt(self):
+    def adapt(self) -> None:
         pass
 
-    def reset(self, env_mask):
+    def reset(self, env_mask: BoolArray) -> None:
         pass
 
-    def eval_action(self, observations):
+    def eval_action(self, observations: Array) -> Array:
         return np.zeros((len(observations), 2))
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
     tasks = NavigationTasks(num_train_tasks=3, num_test_tasks=4, horizon=5)
     run = RunDirectory.create(tmp_path / "run", RunConfig(iterations=1, tasks=tasks, algorithm=MAMLConfig()))
     fingerprint = tasks.build().fingerprint
@@ -91,7 +94,7 @@ def test_the_checkpoint_itself_is_evaluated(run, monkeypatch) -> None:
         iteration=0, env_steps=0, config={}, task_fingerprint=distribution.fingerprint, versions={"numpy": "2"}
     )
     checkpoint = checkpoints.save(run.checkpoints, algorithm.state_dict(), manifest)
-    options = {"adaptation_episodes": [0, 1], "episodes": 1}
+    options: dict[str, Any] = {"adaptation_episodes": [0, 1], "episodes": 1}
     path = command.evaluate_run(run, checkpoint, **options)
     before, after = json.loads(path.read_text())["overall"]
     assert before["return"]["mean"] != after["return"]["mean"]

@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Any, cast
+
 import gymnasium as gym
 import metaworld
 import numpy as np
@@ -7,15 +10,17 @@ from hypothesis import strategies as st
 from metaworld.evaluation import metalearning_evaluation
 from rich.progress import Progress
 
+from metarl.acting.agents import Agent
+from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.errors import RunFailure
-from metarl.evaluation import evaluate
-from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl.evaluation import Evaluation, evaluate
+from metarl_envs.core import StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
 
 HORIZON = 8
 
 
-def task(name="lane-v3", *, reward=1.0, length=HORIZON, solved_at=()):
+def task(name: str = "lane-v3", *, reward: float = 1.0, length: int = HORIZON, solved_at: Sequence[int] = ()) -> Task:
     """Episodes of `length` steps that pay `reward` each; those steps (from 0) whose bit is set count as solved."""
     return Task(name, [reward, length, sum(2**step for step in solved_at)])
 
@@ -23,28 +28,29 @@ def task(name="lane-v3", *, reward=1.0, length=HORIZON, solved_at=()):
 class LaneEnv(TaskVectorEnv):
     """Plays such tasks. An observation is (step, offset drawn at reset); a step pays reward * action + offset."""
 
-    def __init__(self, num_envs):
+    def __init__(self, num_envs: int) -> None:
         self.num_envs, self.horizon, self.closed_count = num_envs, HORIZON, 0
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, (2,))
         self.single_action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
-        self.log = []
 
-    def set_tasks(self, tasks):
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
         self.tasks = self._check_count(tasks)
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         self.rewards, self.lengths, self.solved = np.array([task.parameters for task in self.tasks]).T
-        self.generators = [np.random.default_rng(one) for one in seed]
+        self.generators = [np.random.default_rng(one) for one in self._seed_each(seed)]
         self.steps = np.zeros(self.num_envs)
         self.offsets = np.array([generator.random() for generator in self.generators])
         return self._observe(), {}
 
-    def step(self, actions):
+    def step(self, actions: Array) -> StepResult:
         assert actions.shape == (self.num_envs, 1)
         rewards = self.rewards * actions[:, 0] + self.offsets
-        infos = {"success": (self.solved.astype(int) >> self.steps.astype(int)) % 2 == 1}
+        infos: dict[str, Any] = {"success": (self.solved.astype(int) >> self.steps.astype(int)) % 2 == 1}
         self.steps += 1
         ended = self.steps >= self.lengths
         truncated = ended & (self.lengths >= HORIZON)
@@ -54,21 +60,21 @@ class LaneEnv(TaskVectorEnv):
             self.steps[env], self.offsets[env] = 0, self.generators[env].random()
         return self._observe(), rewards, ended & ~truncated, truncated, infos
 
-    def close(self, **options):
+    def close(self, **options: Any) -> None:
         self.closed_count += 1
 
-    def _observe(self):
+    def _observe(self) -> Array:
         return np.stack([self.steps, self.offsets], axis=1).astype(np.float32)
 
 
 class Lanes(TaskDistribution):
-    def __init__(self, test_tasks):
+    def __init__(self, test_tasks: Sequence[Task]) -> None:
         super().__init__(
             "lanes", [task(reward=-77)], test_tasks, gym.spaces.Box(-1, 1, (2,)), gym.spaces.Box(-1, 1), HORIZON
         )
-        self.made = []
+        self.made: list[LaneEnv] = []
 
-    def make_env(self, num_envs, render_mode=None):
+    def make_env(self, num_envs: int, render_mode: str | None = None) -> LaneEnv:
         self.made.append(LaneEnv(num_envs))
         return self.made[-1]
 
@@ -78,56 +84,60 @@ class Inert:
 
     adaptation_steps = 1
 
-    def __init__(self):
-        self.diary = []
+    def __init__(self) -> None:
+        self.diary: list[tuple[str, Any]] = []
 
-    def init(self):
+    def init(self) -> None:
         self.diary.append(("init", None))
 
-    def adapt_action(self, observations):
+    def adapt_action(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         self.diary.append(("adapt_action", observations))
         return np.ones((len(observations), 1)), {"noise": np.zeros(len(observations))}
 
-    def eval_action(self, observations):
+    def eval_action(self, observations: Array) -> Array:
         self.diary.append(("eval_action", observations))
         return np.ones((len(observations), 1))
 
-    def step(self, timestep, valid=None):
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         self.diary.append(("step", timestep))
         self.diary.append(("valid", valid))
 
-    def adapt(self):
+    def adapt(self) -> None:
         self.diary.append(("adapt", None))
 
-    def reset(self, env_mask):
+    def reset(self, env_mask: BoolArray) -> None:
         self.diary.append(("reset", env_mask.copy()))
 
-    def entries(self, *kinds):
+    def entries(self, *kinds: str) -> list[Any]:
         return [entry for kind, entry in self.diary if kind in kinds]
 
 
 class Averager(Inert):
     """Learns each task's reward from valid adaptation steps; its adapted action is that estimate."""
 
-    def init(self):
+    rewards: float | Array
+    counts: float | Array
+
+    def init(self) -> None:
         self.rewards, self.counts = 0.0, 0.0
 
-    def step(self, timestep, valid=None):
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         if "noise" in timestep.aux_policy_outputs:
+            assert valid is not None
             self.rewards = self.rewards + valid * (timestep.reward - timestep.observation[:, 1])
             self.counts = self.counts + valid
 
-    def adapt(self):
+    def adapt(self) -> None:
         self.estimate = self.rewards / np.maximum(self.counts, 1)
 
-    def eval_action(self, observations):
+    def eval_action(self, observations: Array) -> Array:
         return np.broadcast_to(np.reshape(self.estimate, (-1, 1)), (len(observations), 1))
 
-    def reset(self, env_mask):
+    def reset(self, env_mask: BoolArray) -> None:
         pass
 
 
-def run(agent, tasks, **options):
+def run(agent: Agent, tasks: Sequence[Task], **options: Any) -> Evaluation:
     return evaluate(agent, Lanes(list(dict.fromkeys(tasks))), tasks, **{"seed": 0, **options})
 
 
@@ -157,18 +167,20 @@ def test_quick_episodes_do_not_crowd_out_slow_ones() -> None:
     class MetaWorldLike(LaneEnv):
         terminate = False
 
-        def get_attr(self, name):
+        def get_attr(self, name: str) -> tuple[Any, ...]:
             values = {"terminate_on_success": self.terminate, "task_name": "SawyerReachEnvV3"}
             return (values[name],) * self.num_envs
 
-        def call(self, name, *arguments):
+        def call(self, name: str, *arguments: Any) -> None:
             if name == "toggle_terminate_on_success":
                 self.terminate = arguments[0]
 
-        def reset(self, *, seed=None, options=None):
+        def reset(
+            self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        ) -> tuple[Array, dict[str, Any]]:
             return super().reset(seed=range(self.num_envs))
 
-        def step(self, actions):
+        def step(self, actions: Array) -> StepResult:
             observations, rewards, terminated, truncated, infos = super().step(actions)
             if self.terminate:
                 terminated = infos["success"] & ~truncated
@@ -178,23 +190,25 @@ def test_quick_episodes_do_not_crowd_out_slow_ones() -> None:
 
     env = MetaWorldLike(4)
     env.set_tasks(tasks)
-    theirs, _, _ = metalearning_evaluation(Inert(), env, num_evals=1, adaptation_episodes=1, evaluation_episodes=3)
+    vector = cast("gym.vector.SyncVectorEnv[Any, Any]", env)  # has all that the evaluator asks for
+    theirs, _, _ = metalearning_evaluation(Inert(), vector, num_evals=1, adaptation_episodes=1, evaluation_episodes=3)
     assert theirs == 1
 
 
 def test_an_agent_runs_under_meta_worlds_own_evaluator() -> None:
     class Reaching(Inert):
-        def adapt_action(self, observations):
+        def adapt_action(self, observations: Array) -> tuple[Array, dict[str, Array]]:
             actions, auxiliary = super().adapt_action(observations)
             return np.tile(actions, 4), auxiliary
 
-        def eval_action(self, observations):
+        def eval_action(self, observations: Array) -> Array:
             return np.tile(super().eval_action(observations), 4)
 
     agent = Reaching()
     envs = metaworld.make_ml_envs_test(
         "reach-v3", seed=1, meta_batch_size=2, total_tasks_per_cls=4, max_episode_steps=20
     )
+    assert isinstance(envs, gym.vector.SyncVectorEnv)
     metalearning_evaluation(agent, envs, num_evals=2, adaptation_episodes=2, evaluation_episodes=1)
     envs.close()
     kinds = [kind for kind, _ in agent.diary]
@@ -261,8 +275,10 @@ def test_adaptation_reaches_the_optimum_of_a_known_problem() -> None:
     offsets = (found.returns / np.array([8, 5, 2])[:, None]) - np.array([0, 1, 1])[:, None, None] * [[4], [9], [16]]
     assert ((offsets >= 0) & (offsets < 1)).all()
     assert found.overall[0].return_gain is None
-    assert found.overall[2].return_gain.mean == pytest.approx((32 + 45 + 32) / 3, abs=5)
-    assert found.overall[2].return_gain.excludes_zero
+    gain = found.overall[2].return_gain
+    assert gain is not None
+    assert gain.mean == pytest.approx((32 + 45 + 32) / 3, abs=5)
+    assert gain.excludes_zero
 
 
 @given(num_tasks=st.integers(1, 6), num_envs=st.integers(1, 8), given_env=st.booleans())
@@ -311,7 +327,7 @@ def test_tasks_are_spread_evenly_and_only_an_own_environment_is_closed() -> None
 
 def test_an_own_environment_is_closed_when_the_agent_fails() -> None:
     class Failing(Inert):
-        def eval_action(self, observations):
+        def eval_action(self, observations: Array) -> Array:
             raise RuntimeError("no action")
 
     family = Lanes([task()])

@@ -1,11 +1,17 @@
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import scipy.stats
 
 from metarl.evaluation.statistics import Interval, stratified_bootstrap
 
 
-def one_metric(values, names, seed=0, **options):
+def one_metric(
+    values: npt.ArrayLike, names: Iterable[str], seed: int = 0, **options: Any
+) -> tuple[dict[str, Interval], Interval]:
     column = np.asarray(values, dtype=float)[:, None]
     per_name, overall = stratified_bootstrap(column, list(names), np.random.default_rng(seed), **options)
     return {name: row[0] for name, row in per_name.items()}, overall[0]

@@ -1,8 +1,10 @@
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from rich.console import Console
 
@@ -10,18 +12,21 @@ from metarl.evaluation import Evaluation
 from metarl.evaluation.table import conclusions, evaluation_table
 
 
-def evaluation(names, returns, ks=(0, 10), held_out=True):
+def evaluation(
+    names: Sequence[str], returns: npt.ArrayLike, ks: Sequence[int] = (0, 10), held_out: bool = True
+) -> Evaluation:
     """An evaluation with the returns `[k][task][episode]`; an episode is solved where its return is positive."""
-    returns = np.array(returns, dtype=float)
-    success = returns > 0
+    earned = np.array(returns, dtype=float)
+    success = earned > 0
     ids = tuple(f"id{task}" for task in range(len(names)))
-    return Evaluation("ML", held_out, 500, tuple(names), ids, tuple(ks), 1, 3, success, success & False, returns)
+    return Evaluation("ML", held_out, 500, tuple(names), ids, tuple(ks), 1, 3, success, success & False, earned)
 
 
-def rendered(found):
-    console = Console(file=io.StringIO(), width=80, no_color=True)
+def rendered(found: Evaluation) -> list[str]:
+    file = io.StringIO()
+    console = Console(file=file, width=80, no_color=True)
     console.print(evaluation_table(found))
-    lines = console.file.getvalue().splitlines()
+    lines = file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert not any("…" in line for line in lines)
     return [" ".join(line.split()) for line in lines if line.strip(" ─")]

@@ -5,9 +5,11 @@ import os
 import sys
 from copy import deepcopy
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
@@ -15,67 +17,74 @@ import torch
 
 from metarl import checkpoints
 from metarl.acting.actions import to_environment
-from metarl.acting.agents import Origin
+from metarl.acting.agents import Origin, TrainedAgent
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.checkpoints import Manifest
 from metarl.cli import main
 from metarl.config import NavigationTasks, RunConfig
-from metarl.data.steps import Timestep
+from metarl.data.steps import Array, Timestep
 from metarl.errors import RunFailure
 from metarl.policies.config import (
+    CoreConfig,
     GRUConfig,
+    HeadConfig,
     HypernetworkHeadConfig,
     LinearHeadConfig,
     LSTMConfig,
     TransformerConfig,
 )
 from metarl.policies.inputs import PolicyInput
+from metarl.policies.normalizer import Normalizer
 from metarl.runs import RunDirectory
 from metarl.versions import package_version
 from metarl_envs.errors import UserError
 
+AnyAlgorithm = TypeVar("AnyAlgorithm", MAML, RL2)
 CPU = torch.device("cpu")
 SEEN = gym.spaces.Box(np.array([-np.inf, -1, 0]), np.array([np.inf, 1, 2]), dtype=np.float64)
 BOX = gym.spaces.Box(np.array([-2, 0, -np.inf]), np.array([1, 5, np.inf]), dtype=np.float64)
-SPACES = [BOX, gym.spaces.Discrete(4, start=2)]
+SPACES: list[gym.spaces.Box | gym.spaces.Discrete] = [BOX, gym.spaces.Discrete(4, start=2)]
 ENVS = 2
-CORES = {
+CORES: dict[str, CoreConfig] = {
     "gru": GRUConfig(hidden_size=8),
     "lstm": LSTMConfig(hidden_size=8),
     "transformer": TransformerConfig(memory=6, model_size=8, layers=2, heads=2),  # much shorter than the trials here
 }
-HEADS = {"linear": LinearHeadConfig(), "hypernetwork": HypernetworkHeadConfig(hidden_size=4)}
+HEADS: dict[str, HeadConfig] = {"linear": LinearHeadConfig(), "hypernetwork": HypernetworkHeadConfig(hidden_size=4)}
 
 
-def prepare(algorithm, *normalizers, scale=1.0):
+def prepare(algorithm: AnyAlgorithm, *normalizers: Normalizer, scale: float = 1.0) -> AnyAlgorithm:
     """Makes actions vary with what is seen, by default beyond the bounds too, and gives the normalisers statistics."""
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in algorithm.policy.parameters():
-            parameter += scale * torch.randn(parameter.shape, generator=rng) / parameter.shape[-1] ** 0.5
+            parameter.add_(scale * torch.randn(parameter.shape, generator=rng) / parameter.shape[-1] ** 0.5)
     for normalizer in normalizers:
         size = len(normalizer.mean)
         normalizer.update(1 + 3 * torch.randn(50, size, generator=rng), torch.ones(50, dtype=torch.bool))
     return algorithm
 
 
-def make_maml(space):
+def make_maml(space: gym.spaces.Box | gym.spaces.Discrete) -> MAML:
     torch.manual_seed(0)
     maml = MAML(MAMLConfig(meta_batch=ENVS, hidden_sizes=(6, 5)), SEEN, space, CPU)
     return prepare(maml, maml.policy.normalizer)
 
 
-def make_rl2(space, core="gru", head="linear", scale=1.0):
+def make_rl2(
+    space: gym.spaces.Box | gym.spaces.Discrete, core: str = "gru", head: str = "linear", scale: float = 1.0
+) -> RL2:
     torch.manual_seed(0)
     config = RL2Config(meta_batch=ENVS, core=CORES[core], head=HEADS[head], observation_to_head=True)
     rl2 = RL2(config, SEEN, space, CPU)
     return prepare(rl2, rl2.policy.observation_normalizer, rl2.policy.reward_normalizer, scale=scale)
 
 
-def play(agent, steps, rng):
+def play(agent: TrainedAgent, steps: int, rng: np.random.Generator) -> None:
     """One episode that both environments are told of."""
     for step in range(steps):
         observations = 2 * rng.normal(size=(ENVS, 3))
@@ -85,12 +94,12 @@ def play(agent, steps, rng):
     agent.adapt()
 
 
-def run_onnx(session, **inputs):
+def run_onnx(session: onnxruntime.InferenceSession, **inputs: Array) -> dict[str, Array]:
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, inputs), strict=True))
 
 
-def float32(values):
+def float32(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32)
 
 
@@ -118,13 +127,20 @@ def test_maml(space, adapted) -> None:
     assert about["adapted"] == str(adapted).lower()
 
 
-def initial_inputs(session):
+def initial_inputs(session: onnxruntime.InferenceSession) -> dict[str, Array]:
     initial = json.loads(session.get_modelmeta().custom_metadata_map["initial_inputs"])
-    inputs = {name: float32(value) for name, value in initial.items()}
+    inputs: dict[str, Array] = {name: float32(value) for name, value in initial.items()}
     return inputs | {"episode_start": np.array(initial["episode_start"])}
 
 
-def follow(agent, session, inputs, env, rng, steps=25):
+def follow(
+    agent: RL2Agent,
+    session: onnxruntime.InferenceSession,
+    inputs: dict[str, Array],
+    env: int,
+    rng: np.random.Generator,
+    steps: int = 25,
+) -> dict[str, Array]:
     """Lets an agent and its file act side by side, several episodes long, comparing actions and memories."""
     actions = []
     for _ in range(steps):
@@ -133,6 +149,7 @@ def follow(agent, session, inputs, env, rng, steps=25):
         expected = agent.eval_action(observations)
         found = run_onnx(session, observation=float32(observations[env : env + 1]), **inputs)
         np.testing.assert_allclose(found["action"][0], expected[env], atol=1e-5, rtol=1e-5)
+        assert agent._memory is not None
         np.testing.assert_allclose(found["next_state"][0], agent._memory.state[env], atol=1e-5, rtol=1e-5)
         inputs |= {name.removeprefix("next_"): value for name, value in found.items() if name != "action"}
         agent.step(Timestep(observations, expected, rewards, ended, ended & False, {}))
@@ -180,6 +197,7 @@ def test_each_step_of_rl2_is_as_exact_as_the_agents(core, head) -> None:
     clipped = []
     for _ in range(25):
         observations, rewards, ended = 2 * rng.normal(size=(ENVS, 3)), rng.normal(size=ENVS), rng.random(ENVS) < 0.3
+        assert agent._memory is not None
         previous = agent._memory.previous
         told = [previous.actions, torch.as_tensor(float32(previous.rewards)), torch.as_tensor(previous.episode_start)]
         seen = [torch.as_tensor(float32(observations)), *told, agent._memory.state]
@@ -229,7 +247,7 @@ def test_a_file_or_environment_that_cannot_be_is_refused(path, env) -> None:
 
 
 def test_a_full_disk_leaves_the_file_that_was_there(monkeypatch) -> None:
-    def fail(*_):
+    def fail(*_: object) -> NoReturn:
         raise OSError(28, "No space left on device")
 
     Path("policy.onnx").write_text("before")
@@ -241,12 +259,12 @@ def test_a_full_disk_leaves_the_file_that_was_there(monkeypatch) -> None:
 
 
 @pytest.fixture
-def run():
+def run() -> RunDirectory:
     tasks = NavigationTasks(num_train_tasks=3, num_test_tasks=4, horizon=5)
     config = RunConfig(iterations=1, tasks=tasks, algorithm=RL2Config(meta_batch=2))
     run = RunDirectory.create(Path("run"), config)
     distribution = tasks.build()
-    algorithm = RL2(config.algorithm, distribution.observation_space, distribution.action_space, CPU)
+    algorithm = config.algorithm.build(distribution, CPU)
     manifest = Manifest(iteration=7, env_steps=1200, config={}, task_fingerprint=distribution.fingerprint, versions={})
     checkpoints.save(run.checkpoints, algorithm.state_dict(), manifest)
     return run

@@ -1,18 +1,22 @@
 """Learning on a GPU equals learning on the CPU; on the CPU these tests only keep themselves in order."""
 
 import json
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from training_runs import train
 
 from benchmark import running
 from benchmark.algorithms import ALGORITHM_SUITES
 from benchmark.cases import Case, Suite
 from metarl import checkpoints
-from metarl.acting.sampler import Sampler
+from metarl.acting.sampler import MakeActor, Sampler
+from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import (
     InnerConfig,
     MAMLConfig,
@@ -22,22 +26,24 @@ from metarl.algorithms.maml.config import (
     ReptileConfig,
     VPGConfig,
 )
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.checkpoints import Manifest
 from metarl.config import EvaluationConfig, NavigationTasks, RunConfig
-from metarl.data.trajectories import TENSORS
+from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.loading import load
 from metarl.policies.config import LSTMConfig
 from metarl.runs import RunDirectory
 from metarl.training import common_metrics
+from metarl_envs.core import TaskDistribution
 from metarl_envs.navigation import Navigation
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=12)
 TRPO = MAMLTRPOConfig(cg_damping=0.1)  # without it conjugate gradients blow up rounding, which differs between devices
-MAML_SIZES = {"meta_batch": 3, "episodes": 4, "parallel_episodes": 4, "hidden_sizes": (16, 16)}
+MAML_SIZES: dict[str, Any] = {"meta_batch": 3, "episodes": 4, "parallel_episodes": 4, "hidden_sizes": (16, 16)}
 RATIO = InnerConfig(estimator="likelihood_ratio")
-ALGORITHMS = {
+ALGORITHMS: dict[str, MAMLConfig | RL2Config] = {
     "trpo": MAMLConfig(**MAML_SIZES, outer=TRPO),
     "trpo, 2 steps": MAMLConfig(**MAML_SIZES, inner=InnerConfig(steps=2, learned_lr=True), outer=TRPO),
     "ppo": MAMLConfig(**MAML_SIZES, outer=MAMLPPOConfig()),
@@ -51,7 +57,7 @@ ALGORITHMS = {
 
 
 @pytest.fixture(autouse=True)
-def _as_users_have_it(monkeypatch):
+def _as_users_have_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Not every kernel has a deterministic form on a GPU; rounding to 10 bits would hide what is compared."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(False)
@@ -61,18 +67,18 @@ def _as_users_have_it(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def distribution():
+def distribution() -> TaskDistribution:
     return Navigation(**NAVIGATION.model_dump(exclude={"kind"}))
 
 
 class Recording(Sampler):
     """Keeps what it collects."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.records = []
+        self.records: list[Trajectories] = []
 
-    def collect(self, make_actor, episodes):
+    def collect(self, make_actor: MakeActor, episodes: int) -> Trajectories:
         self.records.append(super().collect(make_actor, episodes))
         return self.records[-1]
 
@@ -80,18 +86,18 @@ class Recording(Sampler):
 class Replay(Sampler):
     """Gives out what was collected before, whoever acts."""
 
-    def __init__(self, records, device):
+    def __init__(self, records: Sequence[Trajectories], device: torch.device) -> None:
         self._left, self._device = iter(records), device
-        self.divergences = [None]  # then no states of acting are asked for, of which there are none
+        self.divergences = [None]  # type: ignore[list-item]  # then no states of acting are asked for, of which there are none
 
-    def collect(self, make_actor, episodes):
+    def collect(self, make_actor: MakeActor, episodes: int) -> Trajectories:
         return next(self._left).to(self._device)
 
 
 class Played:
     """A meta-iteration on the CPU, which others can repeat on its trajectories."""
 
-    def __init__(self, distribution, algorithm):
+    def __init__(self, distribution: TaskDistribution, algorithm: MAML | RL2) -> None:
         tasks = distribution.train_tasks[: algorithm.config.meta_batch]
         with closing(distribution.make_env(algorithm.num_envs)) as env:
             sampler = Recording([env], tasks, (5, 0, 0), torch.device("cpu"))
@@ -99,23 +105,23 @@ class Played:
         self.metrics = common_metrics(result)
         self._records = sampler.records
 
-    def repeat(self, algorithm):
+    def repeat(self, algorithm: MAML | RL2) -> dict[str, float]:
         replay = Replay(self._records, algorithm.device)
         return common_metrics(algorithm.meta_iteration(replay, torch.Generator().manual_seed(0)))
 
 
-def assert_close(state, expected, tolerance=5e-4):
+def assert_close(state: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 5e-4) -> None:
     assert state.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(state[name].cpu(), value.cpu(), rtol=10 * tolerance, atol=tolerance, msg=name)
 
 
-def build(name, distribution, device, seed=0):
+def build(name: str, distribution: TaskDistribution, device: str, seed: int = 0) -> MAML | RL2:
     torch.manual_seed(seed)
     return ALGORITHMS[name].build(distribution, torch.device(device))
 
 
-def manifest(distribution):
+def manifest(distribution: TaskDistribution) -> Manifest:
     return Manifest(iteration=1, env_steps=1, config={}, task_fingerprint=distribution.fingerprint, versions={})
 
 
@@ -139,8 +145,9 @@ def test_an_iteration_is_the_same_on_every_device(name, device, distribution) ->
 @pytest.mark.parametrize("split", [(6,), (4, 2)], ids=["whole", "double-buffered"])
 @pytest.mark.parametrize("kind", ["rl2", "rl2, lstm"])
 def test_trials_are_the_same_on_every_device(kind, split, device, distribution) -> None:
-    def collect(device):
+    def collect(device: str) -> Trajectories:
         algorithm = build(kind, distribution, device)
+        assert isinstance(algorithm, RL2)
         with ExitStack() as stack:
             envs = [stack.enter_context(closing(distribution.make_env(count))) for count in split]
             sampler = Sampler(envs, distribution.train_tasks[:6], (5, 0, 0), torch.device(device))

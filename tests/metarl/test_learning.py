@@ -15,13 +15,14 @@ from metarl.seeding import Stream, generator
 from metarl.strategies.bandits import BanditStrategy, bandit_strategies, bayes_optimal_return
 from metarl.strategies.trials import play_trials
 from metarl_envs.bandit import Bandit
+from metarl_envs.core import TaskDistribution
 from metarl_envs.navigation import Navigation
 
 pytestmark = pytest.mark.learning
 CPU = torch.device("cpu")
 
 
-def learn(algorithm, distribution, iterations):
+def learn(algorithm: MAML | RL2, distribution: TaskDistribution, iterations: int) -> None:
     env = distribution.make_env(algorithm.num_envs)
     for iteration in range(iterations):
         tasks = distribution.sample(algorithm.config.meta_batch, generator(1, Stream.TASKS, iteration))
@@ -42,6 +43,7 @@ def test_maml_finds_goals_that_no_single_policy_finds() -> None:
     adapted = evaluation.overall[1]
     # Standing still in the middle is the best that a policy can do without knowing the goal.
     standing_still = -50 * np.mean([np.linalg.norm(task.parameters) for task in tasks])
+    assert adapted.return_gain is not None
     assert adapted.return_gain.low > 0
     assert adapted.returns.low > 0.7 * standing_still
 

@@ -1,15 +1,23 @@
 """MAML outside of training."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from counting_env import Counting
+from torch import Tensor, nn
 
+from metarl.algorithms.maml.agent import MAMLAgent
 from metarl.algorithms.maml.algorithm import MAML
+from metarl.algorithms.maml.baselines import ValueBaseline
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig, MAMLValueBaselineConfig, ProMPConfig
-from metarl.data.steps import Timestep
+from metarl.data.steps import Array, Timestep
 from metarl.data.trajectories import Trajectories
 from metarl.evaluation.protocol import evaluate
+from metarl.optim.vectors import Parameters
+from metarl_envs.core import TaskDistribution
 
 OBSERVATIONS = np.array([[0.0, 20.0], [1.0, -3.0]])
 NOTHING = np.zeros(2, bool)
@@ -17,17 +25,18 @@ HEAD = InnerConfig(lr=0.5, adapted="head")
 RATIO = InnerConfig(lr=0.5, estimator="likelihood_ratio")
 
 
-def make_maml(distribution=None, **settings):
+def make_maml(distribution: TaskDistribution | None = None, **settings: Any) -> MAML:
     torch.manual_seed(0)
     distribution = distribution or Counting()
-    config = MAMLConfig(**({"meta_batch": 2, "hidden_sizes": (4,), "inner": InnerConfig(lr=0.5)} | settings))
+    small: dict[str, Any] = {"meta_batch": 2, "hidden_sizes": (4,), "inner": InnerConfig(lr=0.5)}
+    config = MAMLConfig(**(small | settings))
     return MAML(config, distribution.observation_space, distribution.action_space, torch.device("cpu"))
 
 
-def tell_episodes(agent, lengths, seed=0):
+def tell_episodes(agent: MAMLAgent, lengths: Sequence[int], seed: int = 0) -> list[Timestep]:
     """Plays one episode after another in two environments, which end together; returns what was played."""
     rng = np.random.default_rng(seed)
-    steps = []
+    steps: list[Timestep] = []
     for length in lengths:
         for index in range(length):
             observations = rng.normal(size=(2, 2))
@@ -38,11 +47,11 @@ def tell_episodes(agent, lengths, seed=0):
     return steps
 
 
-def to_trajectories(steps, length):
+def to_trajectories(steps: Sequence[Timestep], length: int) -> Trajectories:
     """Steps of two environments with episodes of one length, as a record, by plain reshaping."""
     episodes = len(steps) // length
 
-    def record(values):
+    def record(values: Sequence[Array]) -> Tensor:
         array = np.stack(values, axis=1).astype(np.float32)
         return torch.from_numpy(array.reshape(2, episodes, length, *array.shape[2:]))
 
@@ -95,7 +104,7 @@ def test_memory_is_for_the_longest_episode_not_for_all_steps_in_one() -> None:
 def test_adapting_more_tasks_than_a_meta_batch_in_parts_changes_nothing() -> None:
     """Regression: evaluating on many tasks at once took several times the memory of training."""
 
-    def adapted(meta_batch):
+    def adapted(meta_batch: int) -> Array:
         maml = make_maml(meta_batch=meta_batch)
         agent = maml.make_agent(seed=1)
         rng = np.random.default_rng(0)
@@ -145,7 +154,7 @@ def test_a_second_round_adapts_further_with_the_adapted_policy() -> None:
     assert not np.allclose(agent.eval_action(OBSERVATIONS), once)
 
 
-def adapted_by(maml):
+def adapted_by(maml: MAML) -> Parameters:
     """How far each parameter is from where it started, after an agent has adapted to two environments."""
     agent = maml.make_agent(seed=1)
     tell_episodes(agent, [5, 5, 5])
@@ -193,12 +202,15 @@ def test_the_estimator_makes_no_difference_outside_of_training() -> None:
 def test_a_learned_value_baseline_serves_the_agent_too() -> None:
     maml = make_maml(baseline=MAMLValueBaselineConfig(hidden_sizes=(3,)))
     before = adapted_by(maml)
-    maml.baseline._network.layers[-1].bias.data += 5.0
+    assert isinstance(maml.baseline, ValueBaseline)
+    last = maml.baseline._network.layers[-1]
+    assert isinstance(last, nn.Linear)
+    last.bias.data += 5.0
     shifted = adapted_by(maml)
     assert any(change.abs().max() > 0.01 for change in before.values())
     for name, change in shifted.items():  # a constant more for every value is none after standardising the advantages
         torch.testing.assert_close(change, before[name], atol=1e-4, rtol=1e-3)
-    maml.baseline._network.layers[-1].weight.data += 50.0
+    last.weight.data += 50.0
     different = adapted_by(maml)
     assert any((change - before[name]).abs().max() > 0.01 for name, change in different.items())
 
@@ -216,7 +228,7 @@ def test_a_task_whose_step_is_not_finite_keeps_its_policy() -> None:
         assert torch.equal(adapted[name][1], value)
 
 
-MEMBERS = {
+MEMBERS: dict[str, dict[str, Any]] = {
     "maml": {},
     "anil": {"inner": HEAD},
     "meta-sgd": {"inner": InnerConfig(learned_lr=True)},

@@ -1,13 +1,16 @@
 """Whole meta-iterations of the MAML family: what they draw on, what they keep, and what they do with bad input."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from counting_env import Counting, CountingEnv
 from maml_objectives import make_maml, random_objective
+from torch import Tensor
 
 from metarl import checkpoints
 from metarl.acting.sampler import Sampler
@@ -23,20 +26,24 @@ from metarl.algorithms.maml.config import (
     VPGConfig,
 )
 from metarl.algorithms.maml.losses import exploration_credit, make_batch
+from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.algorithms.maml.outer import NonFiniteError
+from metarl.algorithms.maml.outer.base import OuterRule, OuterStep
 from metarl.checkpoints import Manifest
+from metarl.data.steps import Array
 from metarl.data.trajectories import Trajectories
 from metarl.errors import RunFailure
 from metarl.loading import restore
-from metarl.optim.adam import adam_start, adam_step
+from metarl.optim.adam import AdamState, adam_start, adam_step
 from metarl.optim.vectors import unflatten
 from metarl.seeding import Stream, generator
 from metarl.training import common_metrics
+from metarl_envs.core import StepResult, TaskDistribution
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
 RATIO = InnerConfig(estimator="likelihood_ratio")
-MEMBERS = {
+MEMBERS: dict[str, dict[str, Any]] = {
     "trpo": {},
     "two steps": {"inner": InnerConfig(steps=2)},
     "meta-sgd": {"inner": InnerConfig(learned_lr=True)},
@@ -52,14 +59,14 @@ MEMBERS = {
 }
 
 
-def make_member(name, distribution, **changes):
+def make_member(name: str, distribution: TaskDistribution, **changes: Any) -> MAML:
     torch.manual_seed(0)
-    settings = {"meta_batch": 3, "episodes": 4, "parallel_episodes": 2, "hidden_sizes": (4,)}
+    settings: dict[str, Any] = {"meta_batch": 3, "episodes": 4, "parallel_episodes": 2, "hidden_sizes": (4,)}
     config = MAMLConfig(**(settings | {"normalize_observations": False} | MEMBERS[name] | changes))
     return MAML(config, distribution.observation_space, distribution.action_space, CPU)
 
 
-def iterate(maml, distribution, iterations, start=0):
+def iterate(maml: MAML, distribution: TaskDistribution, iterations: int, start: int = 0) -> list[dict[str, float]]:
     """Metrics of some iterations."""
     env = distribution.make_env(maml.num_envs)
     metrics = []
@@ -70,14 +77,14 @@ def iterate(maml, distribution, iterations, start=0):
     return metrics
 
 
-def assert_same(first, second):
+def assert_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         assert tensor.dtype == second[name].dtype
         assert torch.equal(tensor, second[name]), name
 
 
-def copy_of(state):
+def copy_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in state.items()}
 
 
@@ -118,7 +125,7 @@ def test_every_member_changes_what_it_learns_and_tells(name) -> None:
 class Padded(Counting):
     """The same episodes in a record that has room for longer ones."""
 
-    def make_env(self, num_envs, render_mode=None):
+    def make_env(self, num_envs: int, render_mode: str | None = None) -> CountingEnv:
         return CountingEnv(num_envs, self.horizon + 9, self._discrete)
 
 
@@ -208,9 +215,9 @@ def test_ppo_that_fails_in_a_later_epoch_forgets_the_earlier_ones(monkeypatch) -
     maml = make_maml(outer=MAMLPPOConfig())
     objective = random_objective(maml)
     before = copy_of(maml.state_dict())
-    calls = []
+    calls: list[None] = []
 
-    def failing(vector, gradient, *arguments):
+    def failing(vector: Tensor, gradient: Tensor, *arguments: Any) -> tuple[Tensor, AdamState]:
         calls.append(None)
         moved, state = adam_step(vector, gradient, *arguments)
         return (moved * torch.nan if len(calls) == 3 else moved), state
@@ -239,12 +246,12 @@ def test_inner_steps_that_are_not_finite_are_survived_and_then_stop_the_run(monk
 class Unrewarding(CountingEnv):
     """Pays nothing to tasks whose base is in `flat`."""
 
-    flat = ()
+    flat: tuple[float, ...] = ()
 
-    def step(self, actions):
-        observations, rewards, *rest = super().step(actions)
+    def step(self, actions: Array) -> StepResult:
+        observations, rewards, terminated, truncated, infos = super().step(actions)
         paying = [task.parameters[1] not in self.flat for task in self.tasks]
-        return observations, rewards * paying, *rest
+        return observations, rewards * paying, terminated, truncated, infos
 
 
 @pytest.mark.parametrize(("flat", "count", "warned"), [((), 0, False), ((10, 20), 2, False), ((10, 20, 30), 3, True)])
@@ -261,15 +268,17 @@ def test_tasks_without_anything_to_adapt_to_are_counted(flat, count, warned, cap
     assert all(torch.isfinite(value).all() for value in maml.state_dict().values())
 
 
-def record(rewards, lengths=None):
+def record(
+    rewards: Sequence[Sequence[Sequence[float]]], lengths: Sequence[Sequence[int]] | None = None
+) -> Trajectories:
     """Trajectories with the given rewards `(task, episode, step)` and episode lengths `(task, episode)`."""
-    rewards = torch.tensor(rewards, dtype=torch.float32)
-    tasks, episodes, steps = rewards.shape
-    valid = torch.arange(steps) < torch.tensor(lengths).unsqueeze(-1) if lengths else torch.ones(rewards.shape).bool()
+    paid = torch.tensor(rewards, dtype=torch.float32)
+    tasks, episodes, steps = paid.shape
+    valid = torch.arange(steps) < torch.tensor(lengths).unsqueeze(-1) if lengths else torch.ones(paid.shape).bool()
     nothing = torch.zeros_like(valid)
     observations = torch.zeros(tasks, episodes, steps, 2)
     flags = (nothing, nothing, nothing, valid)
-    return Trajectories(observations, observations, rewards * valid, rewards * 0, *flags, observations[:, :, 0])
+    return Trajectories(observations, observations, paid * valid, paid * 0, *flags, observations[:, :, 0])
 
 
 def test_exploration_credit_by_hand() -> None:
@@ -318,13 +327,22 @@ def test_value_baseline_learns_what_follows_a_step() -> None:
     assert values[0, 1, 2:].tolist() == [0, 0]
 
 
-def test_value_baseline_is_used_before_it_is_fitted() -> None:
+def test_value_baseline_is_used_before_it_is_fitted(monkeypatch) -> None:
     distribution = Counting()
     maml = make_member("value baseline", distribution)
-    seen = []
-    original, fit = maml.baseline.values, maml.baseline.fit
-    maml.baseline.values = lambda records: (seen.append("values"), original(records))[1]
-    maml.baseline.fit = lambda records: (seen.append(len(records)), fit(records))[1]
+    seen: list[str | int] = []
+    values, fit = maml.baseline.values, maml.baseline.fit
+
+    def note_values(record: Trajectories) -> Tensor:
+        seen.append("values")
+        return values(record)
+
+    def note_fit(records: Sequence[Trajectories]) -> dict[str, float]:
+        seen.append(len(records))
+        return fit(records)
+
+    monkeypatch.setattr(maml.baseline, "values", note_values)
+    monkeypatch.setattr(maml.baseline, "fit", note_fit)
     iterate(maml, distribution, 1)
     assert seen == ["values", "values", 2]
 
@@ -348,9 +366,9 @@ def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_and_can_rise
     objective = random_objective(maml)
     below = objective.theta | {"head.log_std": torch.full((2,), floor - 0.5, dtype=torch.float64)}
 
-    class Falls:
-        def step(self, _):
-            return below, {}
+    class Falls(OuterRule):
+        def step(self, objective: MetaObjective) -> OuterStep:
+            return OuterStep(below, {})
 
     maml.outer = Falls()
     maml._update(objective)

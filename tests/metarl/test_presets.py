@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from training_runs import train
 
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.config import LocomotionTasks, MetaWorldTasks, RunConfig, dump_config, load_config
 from metarl.runs import RunDirectory
 
@@ -16,11 +18,12 @@ def shorten(config: RunConfig) -> RunConfig:
     if isinstance(config.tasks, MetaWorldTasks | LocomotionTasks):
         tasks["horizon"] = 4
     algorithm = config.algorithm.model_dump() | {"meta_batch": 2, "episodes": 2}
-    if config.algorithm.kind == "maml":
+    if isinstance(config.algorithm, MAMLConfig):
         algorithm |= {"parallel_episodes": min(config.algorithm.parallel_episodes, 2)}
     else:
+        assert isinstance(config.algorithm, RL2Config)
         algorithm["chunk"] = None if config.algorithm.chunk is None else 1
-        if config.algorithm.outer.kind == "ppo":
+        if isinstance(config.algorithm.outer, RL2PPOConfig):
             algorithm["outer"] |= {"minibatches": min(config.algorithm.outer.minibatches, 2)}
     evaluation = {"every": 1, "adaptation_episodes": [0, 1], "episodes": 1, "tasks_per_name": 1}
     fields = config.model_dump() | {"tasks": tasks, "algorithm": algorithm, "evaluation": evaluation}

@@ -20,6 +20,7 @@ from rl2_on_counting import (
 from torch import Tensor
 
 from metarl.acting.sampler import Sampler
+from metarl.algorithms.base import IterationResult
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig, RL2ValueBaselineConfig
@@ -160,7 +161,7 @@ RESUMED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
 def test_what_is_saved_is_all_there_is(settings) -> None:
-    def iterate(rl2: RL2, iteration: int) -> dict[str, float]:
+    def iterate(rl2: RL2, iteration: int) -> IterationResult:
         return rl2.meta_iteration(sampler((7, iteration)), torch.Generator().manual_seed(iteration))
 
     settings = {"outer": RL2PPOConfig(epochs=2, minibatches=2)} | settings

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import gymnasium as gym
 import numpy as np
@@ -10,9 +11,11 @@ from torch import Tensor
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.actors import PolicyActor, RandomActor
 from metarl.acting.sampler import Sampler
+from metarl.data.steps import Array
 from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.errors import RunFailure
 from metarl.policies.inputs import PolicyInput
+from metarl_envs.core import StepResult
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
@@ -109,7 +112,7 @@ def test_environments_that_wait_for_others_are_not_recorded() -> None:
 
 
 def test_collections_differ_and_repeat() -> None:
-    def run():
+    def run() -> tuple[Trajectories, Trajectories, list[list[int | None]]]:
         distribution = Counting()
         env = distribution.make_env(3)
         sampler = Sampler([env], distribution.train_tasks, (7, 2, 0), CPU)
@@ -164,14 +167,14 @@ def test_non_finite_actions_stop_the_run_and_name_the_place() -> None:
 
 @pytest.mark.parametrize("split", [(1, 2), (2, 1), (1, 1, 1)])
 def test_several_vectors_record_what_one_does(split) -> None:
-    def play(split):
+    def play(split: Sequence[int]) -> tuple[Trajectories, int, list[int | None], list[Shifting]]:
         distribution = Counting()
         envs = [distribution.make_env(2 * count) for count in split]
         sampler = Sampler(envs, distribution.train_tasks, (7, 2, 0), CPU)
         shifts = torch.tensor([[0.0], [0.2], [0.4]])
-        actors = []
+        actors: list[Shifting] = []
 
-        def make_actor(tasks, noise):
+        def make_actor(tasks: slice, noise: torch.Generator) -> Shifting:
             actors.append(Shifting(shifts[tasks], noise))
             return actors[-1]
 
@@ -188,15 +191,24 @@ def test_several_vectors_record_what_one_does(split) -> None:
 
 
 def test_the_policy_acts_for_one_vector_while_the_other_steps() -> None:
-    happened = []
+    happened: list[str] = []
+
+    class TellingEnv(CountingEnv):
+        @property
+        def name(self) -> str:
+            return "first" if self.num_envs == 2 else "second"
+
+        def send(self, actions: Array) -> None:
+            happened.append(f"{self.name} begins")
+            super().send(actions)
+
+        def receive(self) -> StepResult:
+            happened.append(f"{self.name} ends")
+            return super().receive()
 
     class Telling(Counting):
-        def make_env(self, num_envs, render_mode=None):
-            env = super().make_env(num_envs)
-            name, send, receive = "first" if num_envs == 2 else "second", env.send, env.receive
-            env.send = lambda actions: (happened.append(f"{name} begins"), send(actions))[1]
-            env.receive = lambda: (happened.append(f"{name} ends"), receive())[1]
-            return env
+        def make_env(self, num_envs: int, render_mode: str | None = None) -> TellingEnv:
+            return TellingEnv(num_envs, self.horizon)
 
     distribution = Telling()
     envs = [distribution.make_env(count) for count in (2, 1)]

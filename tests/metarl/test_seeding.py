@@ -40,9 +40,9 @@ def test_seeds_suit_every_library_that_takes_one() -> None:
 
 
 def test_generator_is_reproducible_and_does_not_touch_the_global_state() -> None:
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    state = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
     assert np.array_equal(generator(5, 1).random(4), generator(5, 1).random(4))
-    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], state)  # noqa: NPY002
 
 
 @pytest.mark.parametrize(("seed", "key"), [(-1, ()), (0, (-1,))])

@@ -3,13 +3,17 @@
 import json
 import os
 import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
 from training_runs import train
 
 from metarl import checkpoints
-from metarl.acting.sampler import Sampler
+from metarl.acting.sampler import MakeActor, Sampler
+from metarl.algorithms.base import AlgorithmConfig, IterationResult
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
@@ -23,9 +27,12 @@ from metarl.config import (
     NavigationTasks,
     RunConfig,
 )
+from metarl.config.tasks import TasksConfig
+from metarl.data.trajectories import Trajectories
 from metarl.errors import RunFailure
 from metarl.policies.config import GRUConfig, TransformerConfig
 from metarl.runs import RunDirectory
+from metarl_envs.core import Task, TaskVectorEnv
 from metarl_envs.errors import UserError
 
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=6)
@@ -42,7 +49,7 @@ VARIED_CONFIG = RL2Config(
     outer=RL2PPOConfig(epochs=2, minibatches=3, recompute_state=True),
 )
 BANDIT = BanditTasks(num_train_tasks=20, num_test_tasks=3)
-RUNS = {
+RUNS: dict[str, tuple[AlgorithmConfig, TasksConfig]] = {
     "maml": (MAML_CONFIG, NAVIGATION),
     "rl2": (RL2_CONFIG, NAVIGATION),
     "rl2 bandit": (RL2_CONFIG, BANDIT),
@@ -50,12 +57,12 @@ RUNS = {
     "maml double-buffered": (MAML_CONFIG, NAVIGATION),
     "rl2 double-buffered": (RL2_CONFIG.model_copy(update={"chunk": 4}), NAVIGATION),
 }
-ALGORITHMS = {MAMLConfig: MAML, RL2Config: RL2}
+ALGORITHMS: dict[type[AlgorithmConfig], type[MAML] | type[RL2]] = {MAMLConfig: MAML, RL2Config: RL2}
 
 
-def make_config(kind, iterations=4, **changes):
+def make_config(kind: str, iterations: int = 4, **changes: Any) -> RunConfig:
     algorithm, tasks = RUNS[kind]
-    settings = {
+    settings: dict[str, Any] = {
         "algorithm": algorithm,
         "evaluation": EvaluationConfig(every=2, adaptation_episodes=(0, 2), tasks_per_name=2),
         "checkpoint": CheckpointConfig(every=1, keep_last=10),
@@ -65,24 +72,24 @@ def make_config(kind, iterations=4, **changes):
     return RunConfig(iterations=iterations, tasks=tasks, **(settings | changes))
 
 
-def run_training(path, config):
+def run_training(path: Path, config: RunConfig) -> RunDirectory:
     run = RunDirectory.create(path, config)
     train(run)
     return run
 
 
-def metrics(run):
+def metrics(run: RunDirectory) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in lines]
 
 
-def stop_after(monkeypatch, config, iterations):
+def stop_after(monkeypatch: pytest.MonkeyPatch, config: RunConfig, iterations: int) -> None:
     """Sends this process a SIGTERM while the given iteration is under way."""
     algorithm = ALGORITHMS[type(config.algorithm)]
     original = algorithm.meta_iteration
-    done = []
+    done: list[None] = []
 
-    def interrupted(self, *arguments):
+    def interrupted(self: Any, *arguments: Any) -> IterationResult:
         done.append(None)
         if len(done) == iterations:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -180,10 +187,16 @@ def test_a_single_task_cannot_be_halved(tmp_path) -> None:
 
 @pytest.mark.parametrize("meta_batch", [2, 3])
 def test_double_buffering_gives_half_of_the_tasks_to_each_vector(tmp_path, monkeypatch, meta_batch) -> None:
-    seen = []
+    seen: list[tuple[Sequence[TaskVectorEnv], Sequence[Task]]] = []
     original = Sampler.__init__
 
-    def spying(self, envs, tasks, key, device):
+    def spying(
+        self: Sampler,
+        envs: Sequence[TaskVectorEnv],
+        tasks: Sequence[Task],
+        key: tuple[int, ...],
+        device: torch.device,
+    ) -> None:
         seen.append((envs, tasks))
         original(self, envs, tasks, key, device)
 
@@ -196,9 +209,10 @@ def test_double_buffering_gives_half_of_the_tasks_to_each_vector(tmp_path, monke
 
 
 def test_short_memory_of_the_device_is_said_and_the_last_checkpoint_kept(tmp_path, monkeypatch) -> None:
-    original, done = MAML.meta_iteration, []
+    original = MAML.meta_iteration
+    done: list[None] = []
 
-    def full(self, *arguments):
+    def full(self: MAML, *arguments: Any) -> IterationResult:
         done.append(None)
         if len(done) == 3:
             raise torch.OutOfMemoryError
@@ -219,10 +233,11 @@ def test_more_evaluation_tasks_than_there_are_is_said_before_training(tmp_path) 
 
 
 def test_both_engines_of_meta_world_begin_the_same_training(tmp_path, monkeypatch) -> None:
+    collected: dict[Literal["native", "reference"], list[tuple[tuple[Task, ...], Trajectories]]]
     collected = {"native": [], "reference": []}
     collect = Sampler.collect
 
-    def keep(sampler, actor, episodes):
+    def keep(sampler: Sampler, actor: MakeActor, episodes: int) -> Trajectories:
         trajectories = collect(sampler, actor, episodes)
         collected[engine].append((sampler._envs[0].tasks, trajectories))
         return trajectories

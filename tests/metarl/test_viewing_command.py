@@ -3,6 +3,9 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +16,13 @@ from metarl import checkpoints
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import Manifest
 from metarl.config import BanditTasks, NavigationTasks, RunConfig
+from metarl.config.tasks import TasksConfig
+from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.runs import RunDirectory
 from metarl.viewing import command
 from metarl.viewing.command import film, pick_tasks, watch_run
 from metarl.viewing.gl import HEADLESS_BACKENDS, can_draw
-from metarl_envs.core import Task
+from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError
 from metarl_envs.metaworld import MetaWorld
 
@@ -29,26 +34,26 @@ class Seeker:
 
     adaptation_steps = 1
 
-    def __init__(self, goals, actions=2):
+    def __init__(self, goals: Iterable[Task], actions: int = 2) -> None:
         self.goals = iter(goals)
         self.shape = 1, actions
 
-    def init(self):
+    def init(self) -> None:
         self.steps = 0
 
-    def adapt_action(self, observations):
+    def adapt_action(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         return np.full(self.shape, 0.01), {}
 
-    def step(self, timestep, valid=None):
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         self.steps += 1
 
-    def adapt(self):
+    def adapt(self) -> None:
         self.goal = next(self.goals).parameters if self.steps else None
 
-    def reset(self, env_mask):
+    def reset(self, env_mask: BoolArray) -> None:
         pass
 
-    def eval_action(self, observations):
+    def eval_action(self, observations: Array) -> Array:
         if self.goal is None:
             return np.zeros(self.shape)
         return np.clip(self.goal - observations[:, : self.shape[1]], -0.1, 0.1)
@@ -58,48 +63,50 @@ TASKS = NavigationTasks(num_train_tasks=2, num_test_tasks=3, horizon=HORIZON)
 
 
 @pytest.fixture
-def navigation():
+def navigation() -> TaskDistribution:
     return TASKS.build()
 
 
 @pytest.fixture
-def make_run(tmp_path):
+def make_run(tmp_path: Path) -> Callable[..., RunDirectory]:
     """A run on the given tasks."""
 
-    def make(tasks=TASKS):
+    def make(tasks: TasksConfig = TASKS) -> RunDirectory:
         return RunDirectory.create(tmp_path / "run", RunConfig(iterations=1, tasks=tasks, algorithm=MAMLConfig()))
 
     return make
 
 
 @pytest.fixture
-def watch(monkeypatch):
+def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
     """Watches a run, with the seeker for the agent in its checkpoint."""
     monkeypatch.setattr(command, "choose_backend", lambda: None)
 
-    def load(checkpoint, config, distribution):
+    def load(checkpoint: Path, config: RunConfig, distribution: TaskDistribution) -> tuple[Seeker, Manifest]:
         return Seeker(distribution.test_tasks), manifest(distribution, env_steps=4000)
 
     monkeypatch.setattr(command, "load_agent", load)
 
-    def watch(run, **options):
+    def watch(run: RunDirectory, **options: Any) -> list[Path]:
         return watch_run(run, run.checkpoints, **{"num_tasks": 1, "adaptation_episodes": 1} | options)
 
     return watch
 
 
-def manifest(distribution, env_steps):
+def manifest(distribution: TaskDistribution, env_steps: int) -> Manifest:
     return Manifest(iteration=1, env_steps=env_steps, config={}, task_fingerprint=distribution.fingerprint, versions={})
 
 
-def decode(path):
+def decode(path: Path) -> Array:
     decoder = [get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     decoded = subprocess.run(decoder, capture_output=True, check=True)
-    width, height = map(int, re.search(r" (\d{2,})x(\d+)", decoded.stderr.decode()).groups())
+    size = re.search(r" (\d{2,})x(\d+)", decoded.stderr.decode())
+    assert size is not None
+    width, height = map(int, size.groups())
     return np.frombuffer(decoded.stdout, np.uint8).reshape(-1, height, width, 3).astype(float)
 
 
-def centre(picture, colour):
+def centre(picture: Array, colour: tuple[int, int, int]) -> tuple[float, float]:
     """Where something of this colour is, in navigation's coordinates: a picture shows -0.75 to 0.75, up is up."""
     rows, columns = np.nonzero(np.abs(picture - colour).sum(axis=-1) < 90)
     return columns.mean() / 320 - 0.75, 0.75 - rows.mean() / 320

@@ -21,27 +21,32 @@ env.close()
 """
 
 
-class Environment(dict):
+class Environment(dict[str, str]):
     """Stands in for `os.environ`, where pytest keeps a variable of its own."""
 
     @property
-    def chosen(self):
+    def chosen(self) -> tuple[str | None, ...]:
         return tuple(self.get(name) for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM"))
 
 
 @pytest.fixture
-def environ(monkeypatch):
+def environ(monkeypatch: pytest.MonkeyPatch) -> Environment:
     """An empty environment of the test's own, on Linux."""
-    monkeypatch.setattr(gl.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     environ = Environment()
-    monkeypatch.setattr(gl.os, "environ", environ)
+    monkeypatch.setattr(os, "environ", environ)
     return environ
 
 
-def only(monkeypatch, *working):
+def only(monkeypatch: pytest.MonkeyPatch, *working: str) -> list[str]:
     """Makes these backends the ones that work, and returns the list of those tried."""
-    tried = []
-    monkeypatch.setattr(gl, "can_draw", lambda backend: tried.append(backend) or backend in working)
+    tried: list[str] = []
+
+    def can_draw(backend: str) -> bool:
+        tried.append(backend)
+        return backend in working
+
+    monkeypatch.setattr(gl, "can_draw", can_draw)
     return tried
 
 
@@ -93,7 +98,7 @@ def test_unknown_backend_is_told_with_the_nearest(monkeypatch, environ) -> None:
 
 
 def test_other_systems_need_no_choice(monkeypatch, environ) -> None:
-    monkeypatch.setattr(gl.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     tried = only(monkeypatch, "egl")
     assert gl.choose_backend() is None
     assert (tried, environ.chosen) == ([], (None, None))

@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
+from typing import Any, Self
 
 import mujoco
 import numpy as np
 import pytest
 
+from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.viewing import live
 from metarl.viewing.live import follow, has_display, play_live
 from metarl.viewing.playing import Moment
@@ -50,62 +53,64 @@ class Still:
 
     adaptation_steps = 1
 
-    def init(self):
+    def init(self) -> None:
         pass
 
-    def adapt_action(self, observations):
+    def adapt_action(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         return np.zeros((1, 4)), {}
 
-    def step(self, timestep, valid=None):
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         pass
 
-    def adapt(self):
+    def adapt(self) -> None:
         pass
 
-    def reset(self, env_mask):
+    def reset(self, env_mask: BoolArray) -> None:
         pass
 
-    def eval_action(self, observations):
+    def eval_action(self, observations: Array) -> Array:
         return np.zeros((1, 4))
 
 
 class Viewer:
     """Stands in for the handle that MuJoCo gives, and is closed after some pictures."""
 
-    def __init__(self, model, data, closes_after):
+    left = False
+
+    def __init__(self, model: Any, data: Any, closes_after: int) -> None:
         self.model, self.data, self.closes_after = model, data, closes_after
         self.cam, self.opt, self.user_scn = mujoco.MjvCamera(), mujoco.MjvOption(), mujoco.MjvScene(model, 5)
-        self.shown = []
+        self.shown: list[float] = []
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.left = True
 
-    def lock(self):
+    def lock(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def is_running(self):
+    def is_running(self) -> bool:
         return len(self.shown) < self.closes_after
 
-    def sync(self):
+    def sync(self) -> None:
         self.shown.append(self.data.time)
 
 
 @pytest.fixture(scope="module")
-def reach():
+def reach() -> MetaWorld:
     return MetaWorld("ML1", task="reach-v3", horizon=HORIZON)
 
 
 @pytest.fixture
-def viewer(monkeypatch):
+def viewer(monkeypatch: pytest.MonkeyPatch) -> list[Viewer]:
     """Opens a viewer that is no window and that is closed after nine pictures."""
     from mujoco import viewer
 
-    opened = []
+    opened: list[Viewer] = []
 
-    def launch(model, data, **options):
+    def launch(model: Any, data: Any, **options: Any) -> Viewer:
         opened.append(Viewer(model, data, closes_after=9))
         return opened[-1]
 
@@ -152,10 +157,11 @@ def test_real_time_starts_after_adaptation(monkeypatch) -> None:
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
-    data, shown = SimpleNamespace(time=70.0), []
+    data = SimpleNamespace(time=70.0)
+    shown: list[tuple[float, float]] = []
     viewer = SimpleNamespace(is_running=lambda: True, sync=lambda: shown.append((data.time, clock.now)))
 
-    def episode():
+    def episode() -> Iterator[Moment]:
         clock.now, data.time = 1030.0, 5.0  # adaptation took half a minute and the simulation has begun anew
         yield Moment(0, 0.0, None)
         data.time, clock.now = 5.25, clock.now + 0.125  # a step of a quarter second, computed in half of that
@@ -190,7 +196,7 @@ def test_other_simulators_are_refused() -> None:
 
 
 @pytest.fixture
-def display():
+def display() -> Iterator[str]:
     """A display, of our own where the machine has none."""
     if "DISPLAY" in os.environ:
         yield os.environ["DISPLAY"]

@@ -1,12 +1,16 @@
 """Adapting and playing one task: what the agent is told in which order, and what the moments say."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
-from metarl.data.steps import Step, Timestep
+from metarl.acting.agents import Agent
+from metarl.data.steps import Array, BoolArray, Step, Timestep, TimestepLike
 from metarl.evaluation import evaluate
 from metarl.viewing.playing import Moment, adapt_and_play
-from metarl_envs.core import Task, TaskVectorEnv
+from metarl_envs.core import StepResult, Task, TaskVectorEnv
 from metarl_envs.navigation import Navigation
 
 GOAL = Task("line", [2.0])
@@ -16,28 +20,31 @@ HORIZON = 4
 class Line(TaskVectorEnv):
     """A point starts at its seed and moves along a line; the reward is minus the distance to the goal."""
 
-    def __init__(self, lands_at=None):
+    def __init__(self, lands_at: int | None = None) -> None:
         self.num_envs, self.horizon = 1, HORIZON
         self.lands_at = lands_at
-        self.seeds = []
+        self.seeds: list[int | None] = []
 
-    def set_tasks(self, tasks):
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
         self.tasks = self._check_count(tasks)
 
-    def reset(self, *, seed=None, options=None):
-        self.seeds += seed
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        self.seeds += self._seed_each(seed)
         return self._begin(), {}
 
-    def _begin(self):
+    def _begin(self) -> Array:
         self.position, self.elapsed = 0, 0
         return np.array([[self.position]])  # integers, which the agent must get as float64
 
-    def step(self, actions):
+    def step(self, actions: Array) -> StepResult:
         self.position += int(actions[0, 0])
         self.elapsed += 1
         distance = abs(self.position - self.tasks[0].parameters[0])
         terminated, truncated = self.position == self.lands_at, self.elapsed == HORIZON
-        observation, infos = np.array([[self.position]]), {"success": np.array([distance == 0])}
+        observation = np.array([[self.position]])
+        infos: dict[str, Any] = {"success": np.array([distance == 0])}
         if terminated or truncated:
             infos |= {"final_obs": observation, "_final_obs": np.array([True])}
             observation = self._begin()
@@ -47,39 +54,39 @@ class Line(TaskVectorEnv):
 class Scripted:
     """Stands still until it has adapted to an episode, then moves; notes every call."""
 
-    def __init__(self, adaptation_steps=1):
+    def __init__(self, adaptation_steps: int = 1) -> None:
         self.adaptation_steps = adaptation_steps
-        self.calls = []
-        self.told = []
+        self.calls: list[str] = []
+        self.told: list[TimestepLike] = []
 
-    def init(self):
+    def init(self) -> None:
         self.calls.append("init")
         self.velocity = 0.0
 
-    def adapt_action(self, observations):
+    def adapt_action(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         assert observations.dtype == np.float64
         self.calls.append("explore")
         return np.array([[1.0]]), {"log_prob": np.array([-0.5])}
 
-    def eval_action(self, observations):
+    def eval_action(self, observations: Array) -> Array:
         assert observations.dtype == np.float64
         self.calls.append("act")
         return np.array([[self.velocity]])
 
-    def step(self, timestep, valid=None):
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         self.calls.append("step")
         self.told.append(timestep)
 
-    def adapt(self):
+    def adapt(self) -> None:
         self.calls.append("adapt")
         self.velocity = float(bool(self.told))
 
-    def reset(self, env_mask):
+    def reset(self, env_mask: BoolArray) -> None:
         assert env_mask.tolist() == [True]
         self.calls.append("reset")
 
 
-def play(episodes, agent=None, env=None, seed=0):
+def play(episodes: int, agent: Agent | None = None, env: TaskVectorEnv | None = None, seed: int = 0) -> list[Moment]:
     return list(adapt_and_play(agent or Scripted(), env or Line(), GOAL, episodes, seed))
 
 

@@ -3,8 +3,11 @@
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,19 +15,26 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from metarl.errors import RunFailure
 from metarl.viewing.playing import Moment, phase
-from metarl.viewing.video import BACKGROUND, SOLVED, caption, frame_stride, side_by_side, write_video
+from metarl.viewing.video import BACKGROUND, SOLVED, Frame, caption, frame_stride, side_by_side, write_video
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 UNSOLVED = Moment(step=7, episode_return=12.25, solved_at=None)
 
 
-def flag(height=480, width=480, top=RED, bottom=BLUE):
+def flag(
+    height: int = 480,
+    width: int = 480,
+    top: tuple[int, int, int] = RED,
+    bottom: tuple[int, int, int] = BLUE,
+) -> Frame:
     frame = np.empty((height, width, 3), dtype=np.uint8)
     frame[: height // 2], frame[height // 2 :] = top, bottom
     return frame
 
 
-def captioned(moment=UNSOLVED, title="reach-v3", phase="before adaptation", horizon=500):
+def captioned(
+    moment: Moment = UNSOLVED, title: str = "reach-v3", phase: str = "before adaptation", horizon: int = 500
+) -> Frame:
     return caption(flag(), title, phase, moment, horizon)
 
 
@@ -51,7 +61,7 @@ def test_caption_says_everything(other) -> None:
 
 
 def test_success_shows_once_solved() -> None:
-    def has_colour(picture):
+    def has_colour(picture: Frame) -> bool:
         return bool((picture[:96] == SOLVED).all(axis=-1).any())
 
     assert not has_colour(captioned())
@@ -93,7 +103,7 @@ def test_left_is_left_and_top_is_top() -> None:
     right=st.integers(1, 5),
 )
 def test_joined_pictures_suit_the_encoder_and_the_shorter_side_stays(height, width, left, right) -> None:
-    def shade(value):
+    def shade(value: int) -> Frame:
         return np.full((height, width, 3), value, dtype=np.uint8)
 
     joined = list(side_by_side((shade(10 + i) for i in range(left)), (shade(100 + i) for i in range(right))))
@@ -106,12 +116,14 @@ def test_joined_pictures_suit_the_encoder_and_the_shorter_side_stays(height, wid
         assert (frame[:height, width + 16 : 2 * width + 16] == 100 + min(index, right - 1)).all()
 
 
-def decode(path):
+def decode(path: Path) -> tuple[npt.NDArray[np.float64], str]:
     """The pictures of a video, as floats, and what the decoder says of it."""
     command = [get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     decoded = subprocess.run(command, capture_output=True, check=True)
     about = next(line for line in decoded.stderr.decode().splitlines() if "Video: " in line)
-    width, height = map(int, re.search(r" (\d{2,})x(\d+)", about).groups())
+    size = re.search(r" (\d{2,})x(\d+)", about)
+    assert size is not None
+    width, height = map(int, size.groups())
     return np.frombuffer(decoded.stdout, np.uint8).reshape(-1, height, width, 3).astype(float), about
 
 
@@ -135,7 +147,7 @@ def test_a_failure_leaves_the_earlier_video(tmp_path) -> None:
     path = tmp_path / "flags.mp4"
     path.write_bytes(b"earlier")
 
-    def breaks():
+    def breaks() -> Iterator[Frame]:
         yield flag(96, 64)
         raise RuntimeError("simulator died")
 
