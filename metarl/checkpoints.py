@@ -1,11 +1,11 @@
-"""Checkpoints: a directory of tensors (safetensors) and a manifest (JSON), published whole or not at all.
+"""Checkpoints: directories of tensors (safetensors) and a manifest (JSON), published whole or not at all.
 
-    checkpoints/000000012345/       the number of environment steps
+    checkpoints/000000012345/       named after the number of environment steps
         state.safetensors           tensors by name
         manifest.json               a `Manifest`
-        SHA256SUMS                  guards both against damage; `sha256sum -c SHA256SUMS` checks it
+        SHA256SUMS                  checksums of both files; `sha256sum -c SHA256SUMS` checks them
 
-Nothing here is ever unpickled. A checkpoint is written to a sibling directory first and then renamed, so that every
+Nothing here is ever unpickled. A checkpoint is written to a sibling directory first and then renamed, so every
 directory with a numeric name is complete.
 """
 
@@ -29,7 +29,7 @@ from metarl.strict import StrictModel
 from metarl_envs.errors import UserError
 
 FORMAT = 2
-"""Version of what stands in a checkpoint; raised whenever older programs could not read it."""
+"""Version of the checkpoint format; raised with every change that earlier versions of metarl could not read."""
 
 MANIFEST, STATE, SUMS = "manifest.json", "state.safetensors", "SHA256SUMS"
 _PUBLISHED = re.compile(r"\d{12,}")
@@ -37,41 +37,41 @@ _DEBRIS, _REPLACED = ".tmp-", ".replaced-"
 
 
 class CheckpointError(RunFailure):
-    """A checkpoint could not be written, for want of disk space for example; those before it are untouched."""
+    """Failure to write a checkpoint, on a full disk for example; earlier checkpoints are untouched."""
 
 
 class Manifest(StrictModel):
-    """What a checkpoint says about itself."""
+    """Metadata of a checkpoint."""
 
     format: int = FORMAT
     """Version of the checkpoint format."""
     iteration: int = Field(ge=0)
-    """The next iteration to run."""
+    """Index of the next iteration, from 0."""
     env_steps: int = Field(ge=0)
-    """Environment steps of training so far."""
+    """Number of environment steps of training so far."""
     config: dict[str, JsonValue]
-    """The run's configuration."""
+    """Configuration of the run."""
     task_fingerprint: str
-    """`TaskDistribution.fingerprint` of the tasks trained on."""
+    """`TaskDistribution.fingerprint` of the training tasks."""
     versions: dict[str, str]
-    """Versions of the software that wrote it."""
+    """Versions of the software that wrote the checkpoint."""
     score: float | None = None
-    """How good the policy was at this point; the higher the better, None if that was not measured."""
+    """Score of the policy, higher is better; None if it was not measured."""
 
 
 def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> Path:
-    """Writes a checkpoint and waits until it is on the disk; one of the same number of steps is replaced.
+    """Writes a checkpoint and waits until it is on the disk; replaces one of the same number of environment steps.
 
     Args:
-        directory: Where checkpoints are kept; made when missing.
-        tensors: The state, by name; from any device.
-        manifest: What belongs to it.
+        directory: Directory of the run's checkpoints; made if missing.
+        tensors: State by name, on any device.
+        manifest: Metadata of the checkpoint.
 
     Returns:
-        The checkpoint's directory.
+        Directory of the checkpoint.
 
     Raises:
-        CheckpointError: If it cannot be written; then all is as it was before.
+        CheckpointError: If the checkpoint cannot be written; the directory's checkpoints are unchanged then.
     """
     target = directory / f"{manifest.env_steps:012d}"
     staging = directory / f"{_DEBRIS}{target.name}"
@@ -87,7 +87,7 @@ def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> 
         staging.mkdir()
         for name, data in files.items():
             write_synced(staging / name, data)
-        write_synced(staging / SUMS, _sums(files))
+        write_synced(staging / SUMS, _checksums(files))
         sync_directory(staging)
         _publish(staging, target)
         sync_directory(directory)
@@ -98,16 +98,16 @@ def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> 
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Manifest]:
-    """Reads a checkpoint, after checking all of it.
+    """Reads a checkpoint and checks all of it.
 
     Args:
-        path: The checkpoint's directory.
+        path: Directory of the checkpoint.
 
     Returns:
-        The tensors, on the CPU, and the manifest.
+        Tensors by name, on the CPU, and the manifest.
 
     Raises:
-        UserError: If the checkpoint is missing, damaged or of a newer format.
+        UserError: If the checkpoint is missing, damaged or of another format.
     """
     try:
         files = {name: (path / name).read_bytes() for name in (STATE, MANIFEST)}
@@ -119,7 +119,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Manifest]:
     except OSError as error:
         raise UserError(f"cannot read checkpoint {path}: {error.strerror or error}") from None
     manifest = _parse_manifest(path, files[MANIFEST])
-    if sums != _sums(files):
+    if sums != _checksums(files):
         raise _damaged(path, f"its files do not match {SUMS}")
     try:
         tensors = safetensors.torch.load(files[STATE])
@@ -129,10 +129,10 @@ def load(path: Path) -> tuple[dict[str, Tensor], Manifest]:
 
 
 def latest(directory: Path) -> Path:
-    """The checkpoint with the most environment steps.
+    """Returns the checkpoint with the most environment steps.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is no checkpoint.
     """
     checkpoints = _published(directory)
     if not checkpoints:
@@ -141,7 +141,7 @@ def latest(directory: Path) -> Path:
 
 
 def best(directory: Path) -> Path:
-    """The checkpoint with the highest score, the earliest of equals.
+    """Returns the checkpoint with the highest score, the earliest among equals.
 
     Raises:
         UserError: If no checkpoint has a score.
@@ -153,10 +153,16 @@ def best(directory: Path) -> Path:
 
 
 def prune(directory: Path, keep_last: int) -> None:
-    """Deletes all checkpoints but the last `keep_last` and the best, which therefore is the best there ever was.
+    """Deletes all checkpoints except the last `keep_last` and the best of all.
+
+    As the best is always kept, it is the best of the whole run.
+
+    Args:
+        directory: Directory of the run's checkpoints.
+        keep_last: Number of latest checkpoints to keep.
 
     Raises:
-        CheckpointError: If one cannot be deleted.
+        CheckpointError: If a checkpoint cannot be deleted.
     """
     scores = _scores(directory)
     kept = {max(scores, key=scores.__getitem__)} if scores else set()
@@ -170,7 +176,7 @@ def prune(directory: Path, keep_last: int) -> None:
 
 
 def _published(directory: Path) -> list[Path]:
-    """Complete checkpoints, by number of environment steps."""
+    """Returns complete checkpoints in order of environment steps."""
     if not directory.is_dir():
         return []
     return sorted(
@@ -179,7 +185,7 @@ def _published(directory: Path) -> list[Path]:
 
 
 def _scores(directory: Path) -> dict[Path, float]:
-    """The checkpoints that were evaluated; those that cannot be read do not count."""
+    """Returns the scores of the checkpoints that have one; leaves out checkpoints that cannot be read."""
     scores = {}
     for path in _published(directory):
         with suppress(OSError, UserError):
@@ -193,7 +199,7 @@ def _publish(staging: Path, target: Path) -> None:
     if not target.exists():
         os.replace(staging, target)
         return
-    # A directory cannot be renamed onto another that holds files, so the old one steps aside, or back on failure.
+    # A directory cannot replace another that holds files: the old one is renamed first, and back on failure.
     aside = target.with_name(f"{_REPLACED}{target.name}")
     os.replace(target, aside)
     try:
@@ -205,7 +211,7 @@ def _publish(staging: Path, target: Path) -> None:
 
 
 def _discard(checkpoint: Path) -> None:
-    """Deletes a checkpoint so that half of it is never taken for a whole one."""
+    """Deletes a checkpoint; renames it first, so a half-deleted one is never taken for a whole one."""
     aside = checkpoint.with_name(f"{_DEBRIS}{checkpoint.name}-deleted")
     os.replace(checkpoint, aside)
     shutil.rmtree(aside)
@@ -215,11 +221,11 @@ def _remove_debris(directory: Path) -> None:
     for path in directory.glob(f"{_DEBRIS}*"):
         shutil.rmtree(path)
     for path in directory.glob(f"{_REPLACED}*"):
-        if path.with_name(path.name.removeprefix(_REPLACED)).exists():  # else it may be all that a crash has left
+        if path.with_name(path.name.removeprefix(_REPLACED)).exists():  # otherwise a crash may have left this copy only
             shutil.rmtree(path)
 
 
-def _sums(files: Mapping[str, bytes]) -> bytes:
+def _checksums(files: Mapping[str, bytes]) -> bytes:
     return "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()).encode()
 
 

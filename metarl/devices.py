@@ -1,4 +1,4 @@
-"""Where tensors live."""
+"""Devices, clocks, threads and memory of PyTorch."""
 
 import ctypes
 import time
@@ -13,14 +13,14 @@ from metarl_envs.errors import UserError
 DeviceName = Literal["auto", "cpu", "cuda"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Numbers of options in glibc's malloc.h."""
+"""Numbers of two options of `mallopt` in glibc's malloc.h."""
 
 
 def resolve_device(name: DeviceName) -> torch.device:
-    """The device that a configuration asks for; "auto" is the first CUDA device, or the CPU where there is none.
+    """Returns the device that a configuration names; "auto" is the first CUDA device, or the CPU if there is none.
 
     Raises:
-        UserError: If "cuda" is asked for and there is none.
+        UserError: If `name` is "cuda" and there is no CUDA device.
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
@@ -29,7 +29,7 @@ def resolve_device(name: DeviceName) -> torch.device:
 
 
 def seconds_now(device: torch.device) -> float:
-    """A clock in seconds, read once a GPU has done what it was asked to, which it would otherwise do meanwhile."""
+    """Returns a clock's reading in seconds, after a GPU has finished its queue, which runs asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -37,7 +37,7 @@ def seconds_now(device: torch.device) -> float:
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Leaves the cores to the simulator while a policy acts: PyTorch's idle threads would spin on them."""
+    """Sets PyTorch to one thread while a policy acts, since its idle threads spin on cores that the simulator needs."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -47,14 +47,14 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def keep_freed_memory(largest: int) -> None:
-    """Has glibc keep the memory of tensors that are freed, up to 2 GiB, for those to come.
+    """Makes glibc keep up to 2 GiB of freed tensors' memory and reuse it for new tensors.
 
-    By default it returns blocks of megabytes to the system at once, and each new tensor then waits for its pages: an
-    update of MAML on point navigation took 1.6 times as long. Without glibc nothing changes.
+    By default glibc returns blocks of megabytes to the system at once, and each new tensor then waits for its pages: an
+    update of MAML on point navigation took 1.6 times as long. Without glibc the function does nothing.
 
     Args:
-        largest: Bytes from which on tensors still get pages of their own, 32 MiB at most. Large ones among small ones
-            leave holes, unless they come in the same sizes again and again.
+        largest: Size in bytes, at most 32 MiB, from which on tensors still get pages of their own. Large tensors among
+            small ones leave holes, unless the same sizes recur.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

@@ -2,4 +2,4 @@
 
 
 class RunFailure(RuntimeError):
-    """A run cannot go on (non-finite numbers, a full disk, a dead simulator); the message is one line for the user."""
+    """Failure that ends a run (non-finite numbers, a full disk, a dead simulator), with one line for the user."""

@@ -7,7 +7,7 @@ from metarl_envs.errors import UserError
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Writes a file and waits until it is on the disk, so that a full disk raises here and not later."""
+    """Writes a file and waits until it is on the disk, so a full disk raises here and not later."""
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
@@ -24,7 +24,7 @@ def sync_directory(path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes or replaces a file; after an error or a crash it holds its old content or the new one, never a part."""
+    """Writes or replaces a file; after an error or a crash it holds all of the old content or all of the new."""
     staging = path.with_name(f".{path.name}.tmp")
     try:
         write_synced(staging, data)
@@ -36,10 +36,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def make_room_for(path: Path) -> None:
-    """Makes the directory of a file to be written, so that a wrong path fails before minutes of work.
+    """Makes the directory of a file to be written, so a wrong path fails before minutes of work.
 
     Raises:
-        UserError: If the directory cannot be made, or the path is itself a directory.
+        UserError: If the directory cannot be made, or `path` is itself a directory.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

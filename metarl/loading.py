@@ -1,4 +1,4 @@
-"""From a checkpoint back to something that acts."""
+"""Loading of checkpoints into algorithms and agents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ from metarl_envs.errors import UserError
 
 
 def restore(algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Path) -> Manifest:
-    """Puts a checkpoint's state into an algorithm, or leaves it as it is.
+    """Loads a checkpoint's state into an algorithm, which stays unchanged on failure.
+
+    Args:
+        algorithm: Algorithm to load into.
+        distribution: Tasks that the algorithm is built for.
+        checkpoint: Directory of the checkpoint.
+
+    Returns:
+        Manifest of the checkpoint.
 
     Raises:
         UserError: If the checkpoint is damaged, of another task distribution or of another configuration.
@@ -30,18 +38,18 @@ def restore(algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Pa
             f"checkpoint {checkpoint} was trained on other tasks than {distribution.name} as configured"
             f" (fingerprint {manifest.task_fingerprint}, not {distribution.fingerprint})"
         )
-    problem = _misfit(state, algorithm.state_dict())
+    problem = _describe_mismatch(state, algorithm.state_dict())
     if problem is not None:
         raise UserError(f"checkpoint {checkpoint} does not fit the configured algorithm: {problem}")
     algorithm.load_state_dict(state)
     return manifest
 
 
-def _misfit(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> str | None:
-    """Returns how names, shapes or dtypes of a state differ from what they should be; None if they do not."""
-    odd = sorted(state.keys() ^ like.keys())
-    if odd:
-        return f"it {'lacks' if odd[0] in like else 'has an unexpected'} tensor '{odd[0]}'"
+def _describe_mismatch(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> str | None:
+    """Returns the first difference in names, shapes or dtypes between `state` and `like`; None if there is none."""
+    unmatched = sorted(state.keys() ^ like.keys())
+    if unmatched:
+        return f"it {'lacks' if unmatched[0] in like else 'has an unexpected'} tensor '{unmatched[0]}'"
     for name, expected in like.items():
         if (state[name].shape, state[name].dtype) != (expected.shape, expected.dtype):
             return f"tensor '{name}' is {_layout(state[name])}, should be {_layout(expected)}"
@@ -55,16 +63,16 @@ def _layout(tensor: Tensor) -> str:
 def load_agent(
     checkpoint: Path, config: RunConfig, distribution: TaskDistribution, seed: int = 0
 ) -> tuple[TrainedAgent, Manifest]:
-    """An agent with the parameters of a checkpoint, on the CPU.
+    """Makes an agent with the parameters of a checkpoint, on the CPU.
 
     Args:
-        checkpoint: The checkpoint's directory.
-        config: The configuration of the run it belongs to.
-        distribution: The tasks it was trained on.
-        seed: Seeds the agent's exploration.
+        checkpoint: Directory of the checkpoint.
+        config: Configuration of the run that the checkpoint belongs to.
+        distribution: Tasks that it was trained on.
+        seed: Seed of the agent's exploration.
 
     Raises:
-        UserError: See `restore`.
+        UserError: If the checkpoint is damaged, of another task distribution or of another configuration.
     """
     algorithm = config.algorithm.build(distribution, torch.device("cpu"))
     manifest = restore(algorithm, distribution, checkpoint)
@@ -76,14 +84,14 @@ def load_agent(
 
 
 def load(path: str | Path, seed: int = 0) -> TrainedAgent:
-    """An agent from a run directory (its last checkpoint) or from one checkpoint in it.
+    """Loads an agent from a run directory (its last checkpoint) or from one of its checkpoints.
 
     Args:
-        path: `runs/<name>` or `runs/<name>/checkpoints/<env steps>`.
-        seed: Seeds the agent's exploration.
+        path: Directory of the run, `runs/<name>`, or of a checkpoint, `runs/<name>/checkpoints/<env steps>`.
+        seed: Seed of the agent's exploration.
 
     Raises:
-        UserError: If there is neither at `path`, or it is damaged.
+        UserError: If there is neither at `path`, or the run or checkpoint is damaged.
     """
     path = Path(path)
     is_checkpoint = path.parent.name == "checkpoints"

@@ -1,4 +1,4 @@
-"""The directory of a training run: everything about it, and where each thing is."""
+"""Directory of a training run: layout, configuration, metrics, evaluations and evidence of divergences."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 FORMAT = 2
-"""Version of what stands in a run's directory; raised whenever programs of before could not read it."""
+"""Version of the run directory's format; raised with every change that earlier versions of metarl could not read."""
 
 _CONFIG, _VERSIONS = "config.yaml", "versions.json"
 _MAX_EVIDENCE = 10
+"""Largest number of diverged simulations whose evidence a run keeps."""
 
 
 class RunDirectory:
-    """A run on disk; obtained from `create` or `open`.
+    """Run on disk; made by `create`, read by `open`.
 
         config.yaml         the whole configuration
-        versions.json       what it was started with
+        versions.json       versions of the software that started it
         metrics.jsonl       one line per iteration
-        events.out.*        the same for TensorBoard
+        events.out.*        the same metrics for TensorBoard
         checkpoints/        see `metarl.checkpoints`
         evaluations/*.json  videos/  divergences/*.npz
 
     Attributes:
-        path: The directory.
-        config: The run's configuration.
-        checkpoints: Where checkpoints are kept.
-        evaluations: Where evaluations are kept.
-        videos: Where videos are kept.
-        divergences: Where episodes are kept in which the simulation diverged, the first few of them.
+        path: Directory of the run.
+        config: Configuration of the run.
+        checkpoints: Directory of the checkpoints.
+        evaluations: Directory of the evaluations.
+        videos: Directory of the videos.
+        divergences: Directory of the evidence of the first 10 simulations that diverged.
     """
 
     def __init__(self, path: Path, config: RunConfig) -> None:
@@ -60,11 +61,15 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> RunDirectory:
-        """Starts a run.
+        """Makes the directory of a new run.
+
+        Args:
+            path: Directory to make, with its parents.
+            config: Configuration of the run.
 
         Raises:
             UserError: If `path` exists or cannot be made.
-            RunFailure: If it cannot be filled; then nothing is left of it.
+            RunFailure: If its files cannot be written; the directory is removed then.
         """
         try:
             path.mkdir(parents=True)
@@ -76,11 +81,11 @@ class RunDirectory:
             raise UserError(f"cannot make run directory {path}: {error.strerror}") from None
         run = cls(path, config)
         try:
-            with _writing(path):
+            with _convert_write_errors(path):
                 for directory in (run.checkpoints, run.evaluations, run.videos):
                     directory.mkdir()
                 write_atomically(path / _VERSIONS, _to_json({"run_format": FORMAT} | versions()))
-            run.set_config(config)  # last, as it is what makes the directory a run
+            run.set_config(config)  # last, since `open` takes a directory with a configuration for a run
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
@@ -88,10 +93,10 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """A run that exists.
+        """Opens the directory of an existing run.
 
         Raises:
-            UserError: If there is none at `path`, or its configuration is damaged.
+            UserError: If there is no run at `path`, its format is another, or its configuration is damaged.
         """
         if not path.is_dir():
             raise UserError(f"no run at {path}")
@@ -103,22 +108,25 @@ class RunDirectory:
         return cls(path, load_config(path / _CONFIG))
 
     def set_config(self, config: RunConfig) -> None:
-        """Changes the run's configuration, to train for more iterations for example.
+        """Replaces the run's configuration, to train for more iterations for example.
 
         Raises:
-            RunFailure: If it cannot be written.
+            RunFailure: If the file cannot be written.
         """
-        with _writing(self.path / _CONFIG) as path:
+        with _convert_write_errors(self.path / _CONFIG) as path:
             write_atomically(path, dump_config(config).encode())
         self.config = config
 
     def discard_unless_used(self) -> None:
-        """Deletes the run if nothing was logged or saved, so that a mistake found at start-up leaves nothing behind."""
+        """Deletes the run if nothing was logged or saved, so a mistake found at start-up leaves no directory."""
         if not self._metrics.exists() and not any(self.checkpoints.iterdir()):
             shutil.rmtree(self.path, ignore_errors=True)
 
     def checkpoint(self, which: str) -> Path:
-        """The checkpoint that `which` stands for: "last", "best" or a path.
+        """Returns the directory of a checkpoint.
+
+        Args:
+            which: "last", "best" or the path of a checkpoint's directory.
 
         Raises:
             UserError: If there is no such checkpoint.
@@ -136,18 +144,18 @@ class RunDirectory:
 
         Args:
             metrics: Values by name, such as "meta/kl".
-            iteration: The iteration they belong to.
-            env_steps: Environment steps so far, TensorBoard's x-axis.
+            iteration: Index of the iteration, from 0.
+            env_steps: Number of environment steps so far, TensorBoard's x-axis.
 
         Raises:
-            RunFailure: If they cannot be written.
+            RunFailure: If the files cannot be written.
         """
         nonfinite = [name for name, value in metrics.items() if not math.isfinite(value)]
         line: dict[str, Any] = {"iteration": iteration, "env_steps": env_steps}
         line |= {name: None if name in nonfinite else float(value) for name, value in metrics.items()}
         if nonfinite:
             line["nonfinite"] = nonfinite
-        with _writing(self._metrics) as path:
+        with _convert_write_errors(self._metrics) as path:
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             writer = self._writer(env_steps)
@@ -156,59 +164,67 @@ class RunDirectory:
             writer.flush()
 
     def keep_evidence(self, iteration: int, divergences: Sequence[Divergence]) -> int:
-        """Writes the first few simulations that diverged to `divergences/`; returns how many there were in all.
+        """Writes evidence of diverged simulations to `divergences/`, of the first 10 of the run only.
+
+        Args:
+            iteration: Index of the iteration, from 0.
+            divergences: Simulations that diverged in it.
+
+        Returns:
+            Number of `divergences`, those without evidence included.
 
         Raises:
-            RunFailure: If they cannot be written.
+            RunFailure: If a file cannot be written.
         """
         room = max(0, _MAX_EVIDENCE - sum(1 for _ in self.divergences.glob("*.npz")))
         for number, divergence in enumerate(divergences[:room]):
-            with _writing(self.divergences / f"{iteration:06d}-{number}.npz") as path:
+            with _convert_write_errors(self.divergences / f"{iteration:06d}-{number}.npz") as path:
                 path.parent.mkdir(exist_ok=True)
                 divergence.save(path)
         return len(divergences)
 
     def rewind(self, iteration: int) -> None:
-        """Forgets what was logged from `iteration` on, so that a resumed run logs it anew; also a line cut short.
+        """Deletes the metrics logged from `iteration` on, which a resumed run logs again, and a line cut short.
 
         Raises:
             RunFailure: If the metrics cannot be written.
         """
         if not self._metrics.exists():
             return
-        with _writing(self._metrics) as path:
+        with _convert_write_errors(self._metrics) as path:
             lines = path.read_bytes().splitlines(keepends=True)
-            kept = list(takewhile(lambda line: _is_before(line, iteration), lines))
+            kept = list(takewhile(lambda line: _is_logged_before(line, iteration), lines))
             write_atomically(path, b"".join(kept))
 
     def save_evaluation(self, name: str, evaluation: Mapping[str, Any]) -> Path:
         """Writes or replaces `evaluations/<name>.json`.
 
         Raises:
-            RunFailure: If it cannot be written.
+            RunFailure: If the file cannot be written.
         """
-        with _writing(self.evaluations / f"{name}.json") as path:
+        with _convert_write_errors(self.evaluations / f"{name}.json") as path:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, _to_json(evaluation))
         return path
 
     def close(self) -> None:
-        """Ends logging."""
+        """Closes the log."""
         if self._tensorboard is not None:
             self._tensorboard.close()
             self._tensorboard = None
 
     def _writer(self, env_steps: int) -> SummaryWriter:
         if self._tensorboard is None:
-            from torch.utils.tensorboard import SummaryWriter  # takes a second, which not every command needs
+            from torch.utils.tensorboard import SummaryWriter  # here, as the import takes a second
 
-            # purge_step hides what an interrupted run logged behind the checkpoint that it was resumed from
+            # purge_step hides metrics that the interrupted run logged after the checkpoint it resumes from.
             self._tensorboard = SummaryWriter(str(self.path), purge_step=env_steps)
         return self._tensorboard
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[Path]:
+def _convert_write_errors(path: Path) -> Iterator[Path]:
+    """Turns an `OSError` while writing to `path` into a `RunFailure`."""
     try:
         yield path
     except OSError as error:
@@ -220,14 +236,14 @@ def _to_json(value: Mapping[str, Any]) -> bytes:
 
 
 def _read_format(path: Path) -> int:
-    """Returns the format of a run's directory; 1 where its file does not say, as in the first runs."""
+    """Returns the format of a run's directory; 1 if its file names none, as in the first runs."""
     try:
         return int(json.loads(path.read_bytes())["run_format"])
     except (OSError, ValueError, KeyError, TypeError):
         return 1
 
 
-def _is_before(line: bytes, iteration: int) -> bool:
+def _is_logged_before(line: bytes, iteration: int) -> bool:
     if not line.endswith(b"\n"):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Independent random streams from one seed, each addressed by a key: none depends on how much another drew."""
+"""Independent random streams from one seed, each addressed by a key; none depends on the draws of another."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """The first number of a key: what the randomness is for."""
+    """First number of a key: purpose of the randomness."""
 
     INITIALIZATION = 0
     TASKS = 1
@@ -18,20 +18,21 @@ class Stream(IntEnum):
 
 
 def derive_seeds(seed: int, *key: int, count: int) -> list[int]:
-    """Seeds that depend on nothing but `seed` and `key`, unrelated between keys.
+    """Derives seeds that depend on `seed` and `key` only and are independent between keys.
 
     Args:
-        seed: The seed of the whole run, not negative.
-        key: Which stream, such as (iteration, phase), each in [0, 2**32). (1,) and (1, 0) are different streams.
-        count: How many seeds to derive; fewer are a prefix of more.
+        seed: Seed of the whole run, not negative.
+        key: Numbers of the stream, such as (iteration, phase), each in [0, 2**32). (1,) and (1, 0) differ.
+        count: Number of seeds; a smaller number gives a prefix of the same seeds.
 
     Returns:
         Python integers in [0, 2**31), which suit NumPy, Gymnasium and PyTorch alike.
     """
+    # w_1, w_2, ... = SeedSequence(seed, key), 32-bit words;  s_i = floor(w_i / 2), in [0, 2^31)
     state = np.random.SeedSequence(seed, spawn_key=key).generate_state(count)
     return [int(word) >> 1 for word in state]
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:
-    """A NumPy generator for the stream `key` of `seed`; see `derive_seeds`."""
+    """Makes a NumPy generator for the stream `key` of `seed`; see `derive_seeds`."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

@@ -1,4 +1,4 @@
-"""Base of every configuration model, and types of its numbers."""
+"""Base class of every configuration model, and types of their numbers."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class StrictModel(BaseModel):
-    """Frozen model without unknown fields or type conversion; the docstring under a field is its help text.
+    """Frozen model without unknown fields or type conversion; the docstring below a field is its help text.
 
     An integer is not read from "3", 3.0 or true; a float is finite and may be written as an integer; a tuple may be
     written as a list, since YAML and JSON have no tuples.
@@ -29,8 +29,9 @@ class StrictModel(BaseModel):
         if not isinstance(data, dict):
             return data
         for name in data:
-            if name not in cls.model_fields:  # pydantic's own error would not suggest the nearest field
-                field = repr(str(name))[1:-1]  # a line break in it would make two lines of the message
+            # Checked here, since pydantic's own error does not suggest the nearest field.
+            if name not in cls.model_fields:
+                field = repr(str(name))[1:-1]  # escapes line breaks, to keep the message on one line
                 context = {"field": field, "problem": str(unknown("field", field, cls.model_fields))}
                 raise PydanticCustomError("unknown_field", "{problem}", context)
         return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}

@@ -1,4 +1,4 @@
-"""The outer loop as an object: sample tasks, collect, update, measure, keep, an iteration at a time."""
+"""Outer loop as an object; each iteration draws tasks, collects, updates, logs, and evaluates and saves when due."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ from metarl_envs.parallel import available_cores
 
 _log = logging.getLogger(__name__)
 _MAX_DIVERGENCE_RATE = 0.001
-"""Of the steps of an iteration; a run whose simulation diverges more often stops."""
+"""Largest share of an iteration's steps in which the simulation may diverge; above it the run stops."""
 
 
 class TrainedIteration(NamedTuple):
     """One meta-iteration of a training run."""
 
     iteration: int
-    """Iterations done, this one included."""
+    """Number of iterations done, this one included."""
     env_steps: int
-    """Environment steps so far."""
+    """Number of environment steps so far."""
     metrics: dict[str, float]
-    """As logged, by name; docs/metrics.md explains them."""
+    """Logged metrics by name; docs/metrics.md explains them."""
 
 
 class Training(Iterator[TrainedIteration]):
-    """A training run, which one iterates over; every item is a meta-iteration, logged and kept.
+    """Training run as an iterator: every item is one meta-iteration, whose metrics are logged.
 
         with Training.start(config, Path("runs/mine")) as training:
             for iteration in training:
                 if iteration.metrics["rollout/success_rate"] > 0.9:
                     training.stop()
 
-    Everything random derives from the seed and the iteration, and checkpoints are taken between iterations, so an
-    interrupted and resumed run equals an uninterrupted one, bit for bit on the CPU. It installs no signal handlers and
-    may run in any thread; the number of PyTorch's threads and its global seed are set for the whole process.
+    All randomness derives from the seed and the iteration, and checkpoints are written between iterations. A resumed
+    run therefore equals an uninterrupted one, bit for bit on the CPU. Training installs no signal handlers and runs in
+    any thread; it sets the number of PyTorch's threads and PyTorch's global seed for the whole process.
 
     Args:
-        run: Where everything is kept.
-        resume: Go on from the run's last checkpoint rather than start.
+        run: Directory of the run.
+        resume: True to continue from the run's last checkpoint.
 
     Raises:
         UserError: If settings contradict each other, or the checkpoint does not belong to these tasks.
@@ -74,7 +74,7 @@ class Training(Iterator[TrainedIteration]):
         self.distribution = config.tasks.build()
         self._held_out = select_tasks(self.distribution.test_tasks, config.evaluation.tasks_per_name)
         self.algorithm = config.algorithm.build(self.distribution, resolve_device(config.device))
-        self._draw_tasks(Stream.SAMPLING, 0)  # a meta-batch that is too large is told of before all else
+        self._draw_tasks(Stream.SAMPLING, 0)  # raises early if the meta-batch is too large
         env_counts = self._split_environments()
         self.iteration, self.env_steps = 0, 0
         self._score: float | None = None
@@ -84,9 +84,9 @@ class Training(Iterator[TrainedIteration]):
             self._score = manifest.score
         run.rewind(self.iteration)
         self._saved = self.iteration if resume else None
-        """Iterations done at the last checkpoint."""
+        """Number of iterations done at the last checkpoint; None before the first."""
         self._stopping = False
-        with ExitStack() as resources:  # closed again if one of them cannot be made
+        with ExitStack() as resources:  # closes all of them if one cannot be made
             resources.enter_context(closing(run))
             test_envs = min(self.algorithm.num_envs, len(self._held_out))
             self._test_env = resources.enter_context(closing(self.distribution.make_env(test_envs)))
@@ -97,12 +97,16 @@ class Training(Iterator[TrainedIteration]):
 
     @classmethod
     def start(cls, config: RunConfig, path: str | Path) -> Training:
-        """Starts a run in a new directory; nothing is left of it if the settings turn out not to fit together.
+        """Starts a run in a new directory, which is removed if the settings contradict each other.
+
+        Args:
+            config: Configuration of the run.
+            path: Directory of the run, which must not exist.
 
         Raises:
             UserError: If the directory exists or cannot be made, or settings contradict each other.
         """
-        resolve_device(config.device)  # before there is a directory
+        resolve_device(config.device)  # raises before the directory is made
         run = RunDirectory.create(Path(path), config)
         try:
             return cls(run)
@@ -115,8 +119,8 @@ class Training(Iterator[TrainedIteration]):
         """Continues a run after its last checkpoint.
 
         Args:
-            path: The run's directory.
-            iterations: New number of iterations in all; None leaves it.
+            path: Directory of the run.
+            iterations: New total number of iterations; None keeps the configured one.
 
         Raises:
             UserError: If there is no run or no checkpoint, or the checkpoint is damaged.
@@ -130,11 +134,11 @@ class Training(Iterator[TrainedIteration]):
         return self
 
     def __next__(self) -> TrainedIteration:
-        """Trains for one iteration, evaluates and saves when it is time to.
+        """Trains for one iteration; evaluates and saves when due.
 
         Raises:
-            StopIteration: When all iterations are done, or `stop` was called; then there is a checkpoint.
-            RunFailure: If the run cannot go on; what was checkpointed stays.
+            StopIteration: When all iterations are done, or after `stop`; the last iteration has a checkpoint then.
+            RunFailure: If the run cannot go on; its checkpoints stay.
         """
         if self._stopping or self.iteration >= self.config.iterations:
             if self._stopping and self._saved != self.iteration and self.iteration > 0:
@@ -149,17 +153,17 @@ class Training(Iterator[TrainedIteration]):
         return TrainedIteration(self.iteration, self.env_steps, metrics)
 
     def stop(self) -> None:
-        """Ends the iterations after the one under way, with a checkpoint; safe to call from anywhere."""
+        """Ends training after the current iteration, with a checkpoint; any thread or signal handler may call it."""
         self._stopping = True
 
     def save(self) -> Path:
         """Writes a checkpoint and returns its directory.
 
-        Its score, which picks the best, is the return on *training* tasks: held-out ones must not choose the policy
-        that is then measured on them.
+        Its score, which picks the best checkpoint, is the return on *training* tasks after adaptation: held-out tasks
+        must not choose the policy that is then evaluated on them.
 
         Raises:
-            CheckpointError: If it cannot be written; those before stay.
+            CheckpointError: If it cannot be written; earlier checkpoints stay.
         """
         manifest = checkpoints.Manifest(
             iteration=self.iteration,
@@ -179,7 +183,7 @@ class Training(Iterator[TrainedIteration]):
         return self.algorithm.make_agent(derive_seeds(self.config.seed, Stream.EVALUATION, self.iteration, count=1)[0])
 
     def evaluate(self) -> Evaluation:
-        """Measures the current parameters on held-out tasks, as the configuration's `evaluation` says."""
+        """Evaluates the current parameters on held-out tasks by the configuration's `evaluation`."""
         return evaluate(
             self.agent(),
             self.distribution,
@@ -191,7 +195,7 @@ class Training(Iterator[TrainedIteration]):
         )
 
     def close(self) -> None:
-        """Ends logging and closes the environments."""
+        """Closes the log and the environments."""
         self._resources.close()
 
     def __enter__(self) -> Training:
@@ -203,7 +207,7 @@ class Training(Iterator[TrainedIteration]):
         self.close()
 
     def _train_one_iteration(self) -> dict[str, float]:
-        """Draws tasks, collects and updates; returns the metrics."""
+        """Draws tasks, collects, updates and returns the metrics."""
         began, device = time.perf_counter(), self.algorithm.device
         started = seconds_now(device)
         sampler = self._sampler(Stream.SAMPLING, self.iteration)
@@ -216,6 +220,7 @@ class Training(Iterator[TrainedIteration]):
             _log.warning("updates skipped as a number in them was not finite: %d", result.skipped_updates)
         metrics = common_metrics(result)
         metrics["time/sampling_seconds"] = sampler.seconds
+        # update = iteration up to here - sampling
         metrics["time/update_seconds"] = seconds_now(device) - started - sampler.seconds
         metrics["env/divergences"] = float(self.run.keep_evidence(self.iteration, sampler.divergences))
         _check_simulation(sampler)
@@ -227,7 +232,7 @@ class Training(Iterator[TrainedIteration]):
         return metrics
 
     def _split_environments(self) -> list[int]:
-        """Returns how many environments each vector has: one has all, or each of two those of half of the tasks."""
+        """Returns the number of environments of each vector: one with all, or two with half of the tasks each."""
         tasks = self.algorithm.meta_batch
         if not self.config.double_buffered:
             return [self.algorithm.num_envs]
@@ -235,11 +240,12 @@ class Training(Iterator[TrainedIteration]):
             raise UserError(
                 "double_buffered: algorithm.meta_batch is 1, and one task cannot be halved; set it to False"
             )
+        # With n environments per task: ceil(tasks / 2) n and floor(tasks / 2) n
         envs_per_task = self.algorithm.num_envs // tasks
         return [(tasks - tasks // 2) * envs_per_task, tasks // 2 * envs_per_task]
 
     def _sampler(self, stream: Stream, iteration: int) -> Sampler:
-        """Makes a sampler for a meta-batch drawn anew, tasks of one name side by side: that costs less."""
+        """Draws a meta-batch and makes its sampler; tasks of one name are side by side, which costs less."""
         tasks = sorted(self._draw_tasks(stream, iteration), key=lambda task: task.name)
         envs: Sequence[TaskVectorEnv] = self._envs
         return Sampler(envs, tasks, (self.config.seed, stream, iteration), self.algorithm.device)
@@ -253,7 +259,12 @@ class Training(Iterator[TrainedIteration]):
 
 
 def common_metrics(result: IterationResult) -> dict[str, float]:
-    """Returns the metrics that every algorithm logs, and its own; docs/metrics.md explains the former."""
+    """Returns the metrics common to all algorithms and the algorithm's own; docs/metrics.md explains them.
+
+    Args:
+        result: Outcome of a meta-iteration.
+    """
+    # adaptation gain = return after adaptation - return before
     before, after = result.before, result.after
     return {
         "meta/pre_adapt_return": before.episode_return,
@@ -283,12 +294,12 @@ def _check_simulation(sampler: Sampler) -> None:
 
 
 def _is_due(iteration: int, every: int, iterations: int) -> bool:
-    """Returns true if something done every so many iterations (0: never), and after the last one, is due."""
+    """Returns true if `iteration` is a multiple of `every`, or the last one; false if `every` is 0."""
     return every > 0 and (iteration % every == 0 or iteration == iterations)
 
 
 def _evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Returns means for each number of adaptation episodes, and for each name after the most of them."""
+    """Returns mean success and return for each k, and mean success of each task name for the largest k."""
     metrics = {}
     for summary in evaluation.overall:
         metrics[f"eval/success_rate/test/{summary.k}_episodes"] = summary.success.mean

@@ -1,4 +1,4 @@
-"""Versions of the software that a result was made with."""
+"""Versions of the software that produced a result."""
 
 import platform
 import subprocess
@@ -11,8 +11,8 @@ _PACKAGES = ("metarl-suite", "torch", "numpy", "gymnasium", "mujoco", "metaworld
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that affect results, the platform, and metarl's commit.
 
-    Packages that are not installed are left out, and so is the commit where metarl is not run from a checkout. A commit
-    ends in "-dirty" if files differ from it.
+    Packages that are not installed are left out, and the commit if metarl does not run from a checkout. A commit ends
+    in "-dirty" if files differ from it.
     """
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
@@ -34,7 +34,8 @@ def package_version(package: str) -> str | None:
 
 
 def _commit(root: Path) -> str | None:
-    # git would search upwards, and find the repository of a project that contains a copy of metarl.
+    """Returns the commit of the checkout at `root`; None if there is no checkout or no git."""
+    # git searches upwards and would find the repository of a project that contains a copy of metarl.
     if not (root / ".git").exists():
         return None
     command = [

@@ -1,4 +1,4 @@
-"""Between a policy's action vectors and the actions of an environment."""
+"""Conversion between a policy's action vectors and the actions of an environment."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ import numpy.typing as npt
 def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[Any]:
     """Converts a policy's action vectors `(env, action)` to actions of the environment.
 
-    A policy's actions are in units of the action space: -1 is its lower bound and 1 its upper bound, and what is beyond
-    is clipped (as rllab's normalised environments, which the published hyperparameters are for). Of one-hot rows the
-    index is taken.
+    Action vectors are in units of the action space: -1 is its lower bound and 1 its upper bound, and values beyond are
+    clipped, as in rllab's normalised environments, which the published hyperparameters are for. One-hot rows become
+    integers.
+
+    Args:
+        actions: `(env, action)`, in units of the action space, or one-hot where actions are discrete.
+        space: Action space of a single environment.
+
+    Returns:
+        `(env, action)` in the environment's units, or `(env,)` integers where actions are discrete.
     """
     return make_to_environment(space)(actions)
 
@@ -23,7 +30,7 @@ def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces
 def make_to_environment(
     space: gym.spaces.Box | gym.spaces.Discrete,
 ) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
-    """Returns `to_environment` for one space, for callers that convert in every step."""
+    """Makes `to_environment` for one space, for callers that convert in every step."""
     if isinstance(space, gym.spaces.Discrete):
         start = int(space.start)
         return lambda actions: np.asarray(actions.argmax(-1) + start)
@@ -34,16 +41,19 @@ def make_to_environment(
 
 
 def to_vectors(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Discrete) -> npt.NDArray[np.float32]:
-    """Inverts `to_environment`: returns float vectors `(env, action)`, discrete actions one-hot."""
+    """Inverts `to_environment` without clipping: returns float vectors `(env, action)`, discrete actions one-hot."""
     if isinstance(space, gym.spaces.Discrete):
+        # row of the identity matrix: one-hot
         return np.asarray(np.eye(int(space.n), dtype=np.float32)[actions - int(space.start)])
     middle, half = middle_and_half(space)
+    # a = (a_env - middle) / half
     return np.asarray((actions - middle) / half, dtype=np.float32)
 
 
 def middle_and_half(space: gym.spaces.Box) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Returns what a policy's 0 stands for, and how far its 1 is from it; 0 and 1 where the box has no bounds."""
+    """Returns middle and half width of a box, `(action,)` each, in its units; 0 and 1 in dimensions without bounds."""
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     bounded = np.isfinite(low) & np.isfinite(high)
     low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+    # middle = (low + high) / 2,  half = (high - low) / 2
     return (low + high) / 2, (high - low) / 2

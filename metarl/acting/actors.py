@@ -1,4 +1,4 @@
-"""Who acts while training episodes are sampled: policies, and random actions."""
+"""Actors of training episodes: policies, and random actions."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from metarl.policies.inputs import PolicyInput
 
 
 class PreviousStep(NamedTuple):
-    """What a policy is shown of the step before, by environment."""
+    """Inputs of a policy from the previous step of each environment."""
 
     actions: Float[Tensor, "env action"]
-    """Action vectors as drawn, not clipped, on the policy's device; zero at the start of a trial."""
+    """Action vectors as drawn, before clipping, on the policy's device; zero at the start of a trial."""
     rewards: npt.NDArray[np.float64]
     """`(env,)`, in the environment's units; zero at the start of a trial."""
     episode_start: BoolArray
-    """`(env,)`, true if the step before ended an episode, and at the start of a trial."""
+    """`(env,)`, true where the previous step ended an episode, and at the start of a trial."""
 
     @staticmethod
     def none(num_envs: int, action_size: int, device: torch.device) -> PreviousStep:
-        """Returns what stands for the step before the first one of a trial."""
+        """Returns the stand-in for a previous step at the start of a trial: zeros, and `episode_start` true."""
         nothing = torch.zeros(num_envs, action_size, device=device)
         return PreviousStep(nothing, np.zeros(num_envs), np.ones(num_envs, np.bool_))
 
     @staticmethod
     def of(actions: Float[Tensor, "env action"], timestep: TimestepLike) -> PreviousStep:
-        """Returns what the next step is shown of this one."""
+        """Returns the inputs for the next step from this one's action vectors and outcome."""
         return PreviousStep(actions, timestep.reward, timestep.terminated | timestep.truncated)
 
 
 class InputTransfer:
-    """Moves a policy's inputs to its device, all that is new in a step in one transfer.
+    """Moves a policy's inputs to its device, with all new numbers of a step in one transfer.
 
     Args:
-        observation_size: Length of an observation.
-        device: The policy's device.
+        observation_size: Number of elements of an observation.
+        device: Device of the policy.
     """
 
     def __init__(self, observation_size: int, device: torch.device) -> None:
@@ -53,23 +53,31 @@ class InputTransfer:
         self._buffer = torch.empty(0, observation_size + 2)
 
     def __call__(self, observations: Array, previous: PreviousStep) -> PolicyInput:
-        """Returns the inputs; the buffer is free again once the action that they lead to is there."""
+        """Returns the inputs on the device, by way of a buffer that every call reuses.
+
+        On a GPU the copy is asynchronous: call again only once the action chosen from the inputs is on the CPU.
+
+        Args:
+            observations: `(env, obs)`, in the environment's units.
+            previous: Previous step of each environment.
+        """
         if len(self._buffer) != len(observations):
             size = self._buffer.shape[1]
             self._buffer = torch.empty(len(observations), size, pin_memory=self._device.type == "cuda")
         buffer = self._buffer.numpy()
+        # row of the buffer: observation, previous reward, episode_start
         buffer[:, :-2], buffer[:, -2], buffer[:, -1] = observations, previous.rewards, previous.episode_start
         here = self._buffer.to(self._device, non_blocking=True, copy=True)
         return PolicyInput(here[:, :-2], previous.actions, here[:, -2], here[:, -1] != 0)
 
 
 class PolicyActor(ABC):
-    """Acts by a network and remembers the step before.
+    """Actor that chooses actions by a network and keeps the previous step as its input.
 
     Args:
-        space: The action space of a single environment.
-        device: Where the network lives.
-        generator: Source of the noise of actions.
+        space: Action space of a single environment.
+        device: Device of the network.
+        generator: Generator of the actions' noise.
     """
 
     def __init__(
@@ -83,7 +91,7 @@ class PolicyActor(ABC):
 
     @abstractmethod
     def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
-        """Chooses action vectors and returns the parameters of the distributions they were drawn from as well."""
+        """Draws action vectors; returns them and the parameters of their distributions."""
 
     def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         """See `Actor`."""
@@ -103,11 +111,11 @@ class PolicyActor(ABC):
 
 
 class RandomActor(PolicyActor):
-    """Draws actions uniformly from a bounded action space; the parameters of the distribution are reported as zero.
+    """Actor that draws actions uniformly from a bounded action space; its distribution parameters are all zero.
 
     Args:
-        space: The action space of a single environment.
-        generator: Source of the actions.
+        space: Action space of a single environment.
+        generator: Generator of the actions.
     """
 
     def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete, generator: torch.Generator) -> None:
@@ -121,4 +129,5 @@ class RandomActor(PolicyActor):
         if isinstance(self._space, gym.spaces.Discrete):
             choices = torch.randint(int(self._space.n), (count,), generator=self.generator)
             return torch.nn.functional.one_hot(choices, int(self._space.n)).float(), nothing
+        # a = 2 u - 1 with u ~ U[0, 1): uniform over the box, in units of the action space
         return 2 * torch.rand((count, self._space.shape[0]), generator=self.generator) - 1, nothing

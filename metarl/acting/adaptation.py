@@ -1,4 +1,4 @@
-"""How an agent adapts to the tasks of a vector of environments by playing, and acts in them afterwards."""
+"""Adaptation of an agent to the tasks of a vector of environments by playing, and acting once adapted."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class ExploringAgent:
     """Actor of an agent's adaptation episodes.
 
     Args:
-        agent: Chooses exploration actions and is told of each step.
+        agent: Agent whose `adapt_action` chooses actions and whose `step` gets each step.
     """
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
     def init(self) -> None:
-        """Has the agent forget everything about earlier tasks."""
+        """Makes the agent forget everything about earlier tasks."""
         self._agent.init()
 
     def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
@@ -34,10 +34,10 @@ class ExploringAgent:
 
 
 class AdaptedAgent:
-    """Actor of an agent's evaluation episodes, before each of which the agent is reset.
+    """Actor of an agent's evaluation episodes; resets the agent before each.
 
     Args:
-        agent: Acts as adapted and is told of each step.
+        agent: Agent whose `eval_action` chooses actions and whose `step` gets each step.
         num_envs: Number of environments.
     """
 
@@ -58,15 +58,16 @@ class AdaptedAgent:
 
 
 def adapt_by_playing(agent: Agent, episodes: int, play_episodes: Callable[[int, int], object]) -> None:
-    """Lets an agent start anew and adapt: the episodes are spread over its adaptation steps, the first getting more.
+    """Adapts an agent from the start, with episodes spread evenly over its adaptation steps, more to the first steps.
 
     Args:
-        agent: What adapts.
-        episodes: Episodes to play in each environment, in all; with 0 the agent is to adapt all the same, once.
-        play_episodes: `play_episodes(step, count)` plays `count` episodes with an `ExploringAgent`; adaptation steps
-            count from 0, and those without episodes are left out.
+        agent: Agent to adapt; forgets everything first.
+        episodes: Total number of episodes to play in each environment; with 0, `adapt` is called once without any.
+        play_episodes: `play_episodes(step, count)` plays `count` episodes with an `ExploringAgent`; `step` is the
+            index of the adaptation step, from 0. Steps without episodes are left out.
     """
     agent.init()
+    # With K episodes and N steps: step i plays floor(K / N) episodes, and one more if i < K mod N.
     each, extra = divmod(episodes, agent.adaptation_steps)
     for step in range(agent.adaptation_steps):
         count = each + (step < extra)

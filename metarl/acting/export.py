@@ -1,4 +1,4 @@
-"""Policies as ONNX files, which run on a robot without PyTorch or metarl."""
+"""Export of policies to ONNX files, which run on a robot without PyTorch or metarl."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from metarl_envs.errors import UserError
 
 
 class EnvironmentActions(nn.Module):
-    """`metarl.acting.sampler.to_environment` as a module in float32: action vectors as the environment takes them.
+    """Module in float32 that computes `metarl.acting.actions.to_environment`.
 
     Args:
-        space: The action space of a single environment.
+        space: Action space of a single environment.
     """
 
     middle: Tensor
@@ -47,30 +47,35 @@ class EnvironmentActions(nn.Module):
                 self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
 
     def forward(self, actions: Float[Tensor, "*b action"]) -> Tensor:
-        """Clipped actions in the environment's units, or the choices, int64, where actions are discrete."""
+        """Returns clipped actions in the environment's units, or int64 choices where actions are discrete."""
         if self._start is not None:
             return actions.argmax(-1) + self._start
+        # a_env = clip(middle + scale * a, low, high)
         return (self.middle + self.scale * actions).clamp(self.low, self.high)
 
 
 class Exportable(NamedTuple):
-    """A policy that acts in one step, and what is to be known of it."""
+    """Module of a policy that acts in one step, with the names and metadata of its file."""
 
     module: nn.Module
-    """Takes the inputs in their order, `forward(*inputs)`, and returns a tuple of the outputs."""
+    """Module whose `forward(*inputs)` takes the inputs in their order and returns a tuple of the outputs."""
     inputs: dict[str, Tensor]
-    """Examples of the inputs, with a leading axis `batch` of 2: a 1 would be taken for a constant."""
+    """Examples of the inputs by name, with a leading axis `batch` of 2, as the exporter takes a 1 for a constant."""
     outputs: list[str]
-    """Names of the outputs; they have the leading axis `batch` too."""
+    """Names of the outputs, which have the leading axis `batch` too."""
     metadata: dict[str, str]
-    """Kept in the file."""
+    """Metadata of the file, by name."""
 
 
 def write_onnx(path: Path, policy: Exportable) -> None:
-    """Writes a policy as an ONNX file, whole or not at all; the length of `batch` stays free.
+    """Writes a policy as an ONNX file, whole or not at all; the length of the axis `batch` stays free.
+
+    Args:
+        path: Path of the file to write or replace, in a folder that exists.
+        policy: Policy to export.
 
     Raises:
-        UserError: If the packages that this takes are not installed, or there is no such folder.
+        UserError: If onnx or onnxscript is not installed, `path` is a directory, or its folder does not exist.
         RunFailure: If the file cannot be written.
     """
     _check_installed()
@@ -89,7 +94,7 @@ def write_onnx(path: Path, policy: Exportable) -> None:
         )
         assert program is not None
         for node in program.model.graph.all_nodes():
-            node.metadata_props.clear()  # the paths of our source files
+            node.metadata_props.clear()  # they hold the paths of our source files
         program.model.metadata_props.update(
             policy.metadata, metarl_version=package_version("metarl-suite") or "unknown"
         )
@@ -101,7 +106,7 @@ def write_onnx(path: Path, policy: Exportable) -> None:
 
 
 def describe_space(name: str, space: gym.spaces.Box | gym.spaces.Discrete) -> str:
-    """What a file tells of an observation or action, as JSON: its name and its bounds, null where there are none."""
+    """Returns an observation's or action's name and bounds as JSON, with null for a bound that is infinite."""
     if isinstance(space, gym.spaces.Discrete):
         return json.dumps({"name": name, "low": int(space.start), "high": int(space.start + space.n) - 1})
     return json.dumps({"name": name, "low": _bounds(space.low), "high": _bounds(space.high)})
@@ -123,7 +128,7 @@ def _check_installed() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps PyTorch's exporter from telling of its own affairs, such as that torchvision is not installed."""
+    """Silences the exporter's own warnings, such as that torchvision is not installed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

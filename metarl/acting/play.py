@@ -1,4 +1,4 @@
-"""The play loop: steps vectors of environments with who acts in them, for sampling, evaluation and viewing alike."""
+"""Play loop: steps vectors of environments with their actors, for sampling, evaluation and viewing alike."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from metarl_envs.core import TaskVectorEnv
 
 @runtime_checkable
 class Actor(Protocol):
-    """Chooses actions for all environments of a vector at once, and is told what they led to."""
+    """Chooses actions for all environments of a vector at once, and receives their outcome."""
 
     def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
-        """Chooses actions.
+        """Chooses the next actions.
 
         Args:
             observations: `(env, obs)`, in the environment's units.
 
         Returns:
-            Actions as the environment takes them, `(env, action)` or `(env,)` where discrete, and any arrays
-            `(env, ...)` to be handed back to `step` and to whoever listens.
+            Actions in the environment's units, `(env, action)`, or `(env,)` integers where discrete; and auxiliary
+            arrays `(env, ...)` by name, which the timestep carries.
         """
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
-        """Takes in what the last actions led to.
+        """Receives the outcome of the last actions.
 
         Args:
-            timestep: The step of all environments.
-            valid: `(env,)`, false where an environment has played its episodes and only waits for others; None is true
+            timestep: Step of all environments.
+            valid: `(env,)`, false where an environment has played its episodes and waits for others; None is true
                 everywhere.
         """
 
 
 class VectorPlay:
-    """One vector of environments and who acts in it, until each environment has played its episodes.
+    """One vector of environments and its actor, until each environment has played its episodes.
 
     Args:
-        env: The environments, their tasks set; reset here.
-        actor: Chooses the actions, of these environments alone.
-        episodes: Episodes of each environment.
-        seeds: One per environment.
+        env: Environments with their tasks set; the constructor resets them.
+        actor: Actor of these environments, and of no others.
+        episodes: Number of episodes of each environment.
+        seeds: Seed of each environment.
     """
 
     def __init__(self, env: TaskVectorEnv, actor: Actor, episodes: int, seeds: Sequence[int]) -> None:
@@ -54,16 +54,20 @@ class VectorPlay:
 
     @property
     def done(self) -> bool:
-        """Returns true once all environments have played their episodes."""
+        """True once all environments have played their episodes."""
         return bool((self._played >= self._episodes).all())
 
     def send(self) -> None:
-        """Chooses actions and lets the environments begin their step."""
+        """Chooses actions and starts the environments' step."""
         self._actions, self._auxiliary = self._actor.act(self._observations)
         self._env.send(self._actions)
 
     def receive(self, vector: int = 0) -> Step:
-        """Waits for the step that `send` began, and tells the actor of it."""
+        """Waits for the step that `send` started, and passes it to the actor.
+
+        Args:
+            vector: Index that the step carries.
+        """
         following, rewards, terminated, truncated, infos = self._env.receive()
         seen = self._observations
         # SAME_STEP autoreset: where an episode ended, this is the first observation of the next one.
@@ -85,16 +89,17 @@ class VectorPlay:
 
 
 def play(vectors: Sequence[VectorPlay]) -> Iterator[Step]:
-    """Plays until every environment has played its episodes; what is kept of the steps is up to the caller.
+    """Plays until every environment has played its episodes; the caller records what it needs of the steps.
 
-    With several vectors the actors of one choose while the environments of another step (double buffering). A vector's
-    next step begins only when the caller asks for more, so that what it draws or reads belongs to the step in hand.
+    With several vectors, the actor of one chooses while the environments of another step (double buffering). A vector's
+    next step starts only when the caller asks for the next item, so a caller that renders or reads the environments
+    sees the state after the step it holds.
 
     Args:
-        vectors: The vectors, each reset and ready.
+        vectors: Vectors to play, none of them sent.
 
     Yields:
-        Each step of each vector.
+        Steps of all vectors, in turn.
     """
     for vector in vectors:
         vector.send()

@@ -1,4 +1,4 @@
-"""Samples the training episodes of one meta-iteration."""
+"""Sampling of the training episodes of one meta-iteration."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from metarl_envs.divergence import Divergence
 from metarl_envs.errors import UserError
 
 MakeActor = Callable[[slice, torch.Generator], Actor]
-"""Makes an actor for the environments of some of the tasks, with the source of its noise."""
+"""Makes the actor of one vector of environments, from the slice of its tasks and the generator of its noise."""
 
 
 class Sampler:
-    """Collects episodes for the tasks of one meta-iteration; everything drawn follows from the key.
+    """Collects episodes of the tasks of one meta-iteration; all random draws derive from the key.
 
-    The environments are split evenly among the tasks: with n for each, environments i*n to (i+1)*n - 1 play task i.
+    The environments are split evenly among the tasks: with n for each, environments i n to (i + 1) n - 1 play task i.
 
     Args:
-        envs: One vector of environments, or several: then the policy acts for one while the others step (double
-            buffering). Environments and tasks count through all of them.
-        tasks: The meta-batch.
-        key: The run's seed, and which stream of it to draw from.
-        device: Where policies live and trajectories are wanted.
+        envs: One vector of environments, or several, which are then played double-buffered: the policy acts in one
+            while the others step. Indices of environments and tasks run through all vectors.
+        tasks: Tasks of the meta-batch.
+        key: Seed of the run, followed by the key of a random stream; see `metarl.seeding.derive_seeds`.
+        device: Device of the policy, which trajectories are moved to.
 
     Raises:
         UserError: If the environments cannot be split evenly among the tasks.
@@ -42,7 +42,7 @@ class Sampler:
     ) -> None:
         began = seconds_now(device)
         self.tasks = tuple(tasks)
-        """The meta-batch."""
+        """Tasks of the meta-batch."""
         self._num_envs = sum(env.num_envs for env in envs)
         if self._num_envs % len(tasks) != 0:
             raise UserError(f"{self._num_envs} environments cannot be split evenly among {len(tasks)} tasks")
@@ -50,31 +50,32 @@ class Sampler:
         self._envs = envs
         ends = list(accumulate(env.num_envs // self._envs_per_task for env in envs))
         self._slices = [slice(*bounds) for bounds in pairwise([0, *ends])]
-        """The tasks of each vector."""
+        """Slice of `tasks` that each vector plays."""
         self._key = key
         self._collections = 0
         self._device = device
         self.steps = 0
-        """Environment steps collected so far."""
+        """Number of environment steps collected so far."""
         self.divergences: list[Divergence] = []
-        """Simulations that blew up so far; their last steps are not in the trajectories."""
+        """Simulations that diverged so far; the steps in which they did are not in the trajectories."""
         for env, which in zip(envs, self._slices, strict=True):
             env.set_tasks([task for task in self.tasks[which] for _ in range(self._envs_per_task)])
         self.seconds = seconds_now(device) - began
-        """Seconds spent on setting the tasks and on collecting so far."""
+        """Time spent on setting the tasks and on collecting so far, in seconds."""
 
     @one_torch_thread()
     def collect(self, make_actor: MakeActor, episodes: int) -> Trajectories:
-        """Plays `episodes` episodes of each task, in as many environments at once as each task has.
+        """Plays `episodes` episodes of each task, in all environments of the task at once.
 
         Args:
-            make_actor: Makes who acts in each vector of environments.
-            episodes: Episodes per task, a multiple of the environments per task.
+            make_actor: Makes the actor of each vector of environments.
+            episodes: Number of episodes per task, a multiple of the number of environments per task.
 
         Returns:
-            Trajectories with the axes `[task, episode, step]`; where a task has one environment, in the order played.
+            Trajectories with the axes `task episode step`; if a task has one environment, in the order played.
         """
         began = seconds_now(self._device)
+        # Each of a task's n environments plays episodes / n of them.
         episodes_per_env = episodes // self._envs_per_task
         vectors = self._reset(make_actor, episodes_per_env)
         buffers = [self._make_buffer(env, episodes_per_env) for env in self._envs]
@@ -91,7 +92,8 @@ class Sampler:
         return trajectories
 
     def _reset(self, make_actor: MakeActor, episodes: int) -> list[VectorPlay]:
-        """Resets all environments, each with a seed of its own, and makes the actors."""
+        """Resets all environments, each with its own seed, and makes the actors."""
+        # (env seeds, noise seed) = derive(key, number of the collection)
         *seeds, noise_seed = derive_seeds(*self._key, self._collections, count=self._num_envs + 1)
         self._collections += 1
         generator = torch.Generator().manual_seed(noise_seed)

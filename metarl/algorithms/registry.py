@@ -29,7 +29,7 @@ def register(name: str, config_class: type[AlgorithmConfig]) -> None:
     """Adds an algorithm, for as long as this process runs.
 
     Args:
-        name: What configurations call it: `algorithm.kind`.
+        name: Name of the algorithm in configurations, `algorithm.kind`.
         config_class: Its settings, which build it.
 
     Raises:

@@ -106,7 +106,7 @@ def train_in_terminal(run: RunDirectory, resume: bool) -> None:
     """Trains with progress on the terminal until all iterations are done, or a signal asks to stop.
 
     Args:
-        run: Where everything is kept.
+        run: Directory of the run.
         resume: Go on from the run's last checkpoint rather than start.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Configurations of training runs: models, and their way from and to YAML."""
+"""Configurations of training runs: models, reading from YAML and writing to it."""
 
 from metarl.config.files import dump_config as dump_config
 from metarl.config.files import load_config as load_config

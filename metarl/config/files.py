@@ -1,4 +1,4 @@
-"""Configurations as YAML, read with `safe_load`'s types only, and changed field by field from a command line."""
+"""Configurations as YAML, read with the types of `safe_load` only, and overrides of fields from a command line."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def override_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """A configuration with some fields changed.
+    """Returns a copy of a configuration with some fields changed.
 
     Args:
-        config: Where to start from.
-        overrides: Such as `["--algorithm.inner.lr", "0.1", "--seed=3"]`: dotted names, dashes for underscores, values
-            as in YAML; several values make a list.
+        config: Configuration to change.
+        overrides: Arguments such as `["--algorithm.inner.lr", "0.1", "--seed=3"]`: dotted names, with dashes or
+            underscores, and values as in YAML; several values make a list.
 
     Raises:
         UserError: If a field is unknown or a value is not valid for it.
@@ -59,7 +59,7 @@ def override_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, list[str]]:
-    """Splits `--name value ...` and `--name=value` into values by field name; a name given twice takes the last.
+    """Splits `--name value ...` and `--name=value` into values by field name; a repeated name keeps its last values.
 
     Raises:
         UserError: If a value comes before the first name, or a name has no value.
@@ -81,15 +81,15 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, list[str]]:
 
 
 def dump_config(config: RunConfig) -> str:
-    """The whole configuration as YAML that `load_config` reads back equal."""
-    # Characters beyond ASCII are escaped, as PyYAML does not read all of them back as it writes them.
+    """Returns the whole configuration as YAML; `load_config` reads back an equal one."""
+    # PyYAML escapes characters beyond ASCII here, since it does not read all of them back if they are not.
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
 def _assign(fields: dict[str, Any], name: str, values: list[Any]) -> None:
-    """Sets the field with a dotted name; an unknown last part is left to validation to complain about.
+    """Sets the field with a dotted name; validation reports an unknown last part.
 
-    Another `kind` of a section has other fields: they start from their defaults.
+    A change of a section's `kind` resets the section's other fields to their defaults.
     """
     *sections, last = name.replace("-", "_").split(".")
     for section in sections:
@@ -105,11 +105,11 @@ def _assign(fields: dict[str, Any], name: str, values: list[Any]) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `1e-4` as a number, which YAML 1.1 does not, and `None`, which help texts show, as null."""
+    """Loader that reads `1e-4` as a number, unlike YAML 1.1, and `None`, as in help texts, as null."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes strings that `_Loader` would not read as such."""
+    """Dumper that quotes strings which `_Loader` would read as another type."""
 
 
 for _class in (_Loader, _Dumper):
@@ -135,14 +135,14 @@ def _validate(fields: Any, where: str) -> RunConfig:
     except ValidationError as error:
         by_path: dict[str, list[ErrorDetails]] = {}
         for detail in error.errors(include_url=False):
-            by_path.setdefault(_path(fields, detail), []).append(detail)
+            by_path.setdefault(_error_path(fields, detail), []).append(detail)
         path, details = next(iter(by_path.items()))
         more = f" (and {len(by_path) - 1} more)" if len(by_path) > 1 else ""
         raise UserError(f"{where}: {path}: {_explain(details)}{more}") from None
 
 
-def _path(fields: Any, detail: ErrorDetails) -> str:
-    """Where an error is, dotted as the user writes it: pydantic's location without its names of union members."""
+def _error_path(fields: Any, detail: ErrorDetails) -> str:
+    """Returns an error's path, dotted as the user writes it: pydantic's location without names of union members."""
     path = []
     for key in detail["loc"]:
         with suppress(KeyError, IndexError, TypeError):
@@ -159,7 +159,7 @@ def _path(fields: Any, detail: ErrorDetails) -> str:
 
 
 def _explain(details: list[ErrorDetails]) -> str:
-    """What is wrong with one value; there are several details where each member of a union was tried."""
+    """Returns what is wrong with one value; a union gives one detail for each member tried."""
     detail = details[0]
     given, expected = detail["input"], " or ".join(each["msg"].removeprefix("Input should be ") for each in details)
     match detail["type"]:

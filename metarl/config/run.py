@@ -1,4 +1,4 @@
-"""The configuration of a training run: frozen models, typed end to end."""
+"""Configuration of a training run: frozen, strictly typed models."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class EvaluationConfig(StrictModel):
     adaptation_episodes: tuple[NonNegativeInt, ...] = Field(default=(0, 10), min_length=1)
     """Numbers of adaptation episodes after which the policy is evaluated."""
     episodes: PositiveInt = 1
-    """Evaluation episodes per goal."""
+    """Evaluation episodes per task and number of adaptation episodes."""
     tasks_per_name: PositiveInt | None = 10
     """Held-out tasks of each name; None takes all."""
 
 
 class CheckpointConfig(StrictModel):
-    """When checkpoints are written and which are kept."""
+    """Writing and deletion of checkpoints."""
 
     every: PositiveInt = 10
     """Iterations between checkpoints; the last iteration always has one."""
     keep_last: PositiveInt = 2
-    """Checkpoints kept, beside the best."""
+    """Number of latest checkpoints to keep, besides the best."""
 
 
 def _validate_algorithm(value: Any) -> AlgorithmConfig:
-    """Validates the settings of whichever algorithm is registered under their `kind`."""
+    """Validates the settings of an algorithm by the model registered under their `kind`."""
     if isinstance(value, AlgorithmConfig):
         return value
     if not isinstance(value, dict):
@@ -57,21 +57,21 @@ class RunConfig(StrictModel):
     """One training run."""
 
     seed: NonNegativeInt = 1
-    """What all randomness of the run is derived from."""
+    """Seed that all randomness of the run is derived from."""
     device: DeviceName = "auto"
-    """Where the learning happens; "auto" is CUDA where there is a device, else the CPU."""
+    """Device to learn on; "auto" is CUDA if there is such a device, else the CPU."""
     threads: PositiveInt | None = None
-    """Threads of PyTorch on the CPU; None is one per core."""
+    """Number of PyTorch's threads on the CPU; None is one per core."""
     double_buffered: bool = False
-    """Half of the tasks step while the policy acts on the other half. For where acting leaves the cores idle, as on a
-    GPU; where policy and simulation share a few cores, it is slower."""
+    """True to simulate one half of the tasks while the policy acts in the other half. Faster if acting leaves the cores
+    idle, as on a GPU; slower if policy and simulation share a few cores."""
     iterations: PositiveInt
-    """Meta-iterations (outer steps) to train for."""
+    """Number of meta-iterations (outer steps)."""
     tasks: TasksConfig
-    """What to train on."""
+    """Tasks to train on."""
     algorithm: Annotated[SerializeAsAny[AlgorithmConfig], PlainValidator(_validate_algorithm)]
-    """What to train with."""
+    """Algorithm to train with."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """Evaluation during training."""
+    """Evaluation on held-out tasks during training."""
     checkpoint: CheckpointConfig = CheckpointConfig()
-    """Checkpoints."""
+    """Writing and deletion of checkpoints."""

@@ -1,4 +1,4 @@
-"""Which tasks a run is about: a model for each family."""
+"""Settings of the tasks of a run: a model for each family."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class MetaWorldTasks(StrictModel):
     """Robot manipulation tasks of Meta-World."""
 
     kind: Literal["metaworld"] = "metaworld"
-    """Which family of tasks."""
+    """Family of tasks."""
     benchmark: Literal["ML1", "ML10", "ML25", "ML45", "custom"]
-    """Which of Meta-World's splits; "custom" takes the names in `train` and `test`."""
+    """Split of Meta-World; "custom" takes the names in `train` and `test`."""
     task: str | None = None
-    """The task of ML1, such as "reach-v3"; None for the others."""
+    """Name of ML1's task, such as "reach-v3"; None for other splits."""
     train: tuple[str, ...] = ()
     """Names of the training tasks of "custom"."""
     test: tuple[str, ...] = ()
@@ -28,17 +28,17 @@ class MetaWorldTasks(StrictModel):
     horizon: int = Field(default=500, ge=1, le=500)
     """Length of an episode in steps, at most Meta-World's 500."""
     seed: NonNegativeInt = 1
-    """What the goals are drawn from."""
+    """Seed that the goals are drawn from."""
     engine: Literal["native", "reference"] = "native"
-    """What steps the environments: the fast engine, or Meta-World's own classes for comparison."""
+    """Engine of the environments: the fast one, or Meta-World's own classes for comparison."""
     reward: Literal["v1", "v2"] = "v2"
     """Version of Meta-World's reward functions; "v1" needs the reference engine."""
 
     def build(self) -> TaskDistribution:
-        """The task distribution that these settings describe.
+        """Makes the task distribution of these settings.
 
         Raises:
-            UserError: If there is none such, an unknown task name for example.
+            UserError: If there is no such distribution, for an unknown task name for example.
         """
         from metarl_envs.metaworld import MetaWorld
 
@@ -49,18 +49,18 @@ class NavigationTasks(StrictModel):
     """Point navigation in the plane (Finn et al. 2017)."""
 
     kind: Literal["navigation"] = "navigation"
-    """Which family of tasks."""
+    """Family of tasks."""
     num_train_tasks: PositiveInt = 1000
-    """Goals to train on."""
+    """Number of goals to train on."""
     num_test_tasks: PositiveInt = 40
-    """Held-out goals."""
+    """Number of held-out goals."""
     horizon: PositiveInt = 100
     """Length of an episode in steps."""
     seed: NonNegativeInt = 1
-    """What the goals are drawn from."""
+    """Seed that the goals are drawn from."""
 
     def build(self) -> TaskDistribution:
-        """The task distribution that these settings describe."""
+        """Makes the task distribution of these settings."""
         from metarl_envs.navigation import Navigation
 
         return Navigation(**self.model_dump(exclude={"kind"}))
@@ -70,18 +70,18 @@ class BanditTasks(StrictModel):
     """Bernoulli bandits (Duan et al. 2016)."""
 
     kind: Literal["bandit"] = "bandit"
-    """Which family of tasks."""
+    """Family of tasks."""
     arms: int = Field(default=5, ge=2)
-    """Arms of each bandit."""
+    """Number of arms of each bandit."""
     num_train_tasks: PositiveInt = 10000
-    """Bandits to train on."""
+    """Number of bandits to train on."""
     num_test_tasks: PositiveInt = 500
-    """Held-out bandits."""
+    """Number of held-out bandits."""
     seed: NonNegativeInt = 1
-    """What the arms' probabilities are drawn from."""
+    """Seed that the arms' probabilities are drawn from."""
 
     def build(self) -> TaskDistribution:
-        """The task distribution that these settings describe."""
+        """Makes the task distribution of these settings."""
         from metarl_envs.bandit import Bandit
 
         return Bandit(**self.model_dump(exclude={"kind"}))
@@ -91,32 +91,32 @@ class TabularTasks(StrictModel):
     """Random tabular MDPs (Duan et al. 2016)."""
 
     kind: Literal["tabular"] = "tabular"
-    """Which family of tasks."""
+    """Family of tasks."""
     states: int = Field(default=10, ge=2)
-    """States of each MDP."""
+    """Number of states of each MDP."""
     actions: int = Field(default=5, ge=2)
-    """Actions of each MDP."""
+    """Number of actions of each MDP."""
     horizon: PositiveInt = 10
     """Length of an episode in steps."""
     num_train_tasks: PositiveInt = 10000
-    """MDPs to train on."""
+    """Number of MDPs to train on."""
     num_test_tasks: PositiveInt = 500
-    """Held-out MDPs."""
+    """Number of held-out MDPs."""
     seed: NonNegativeInt = 1
-    """What the MDPs are drawn from."""
+    """Seed that the MDPs are drawn from."""
 
     def build(self) -> TaskDistribution:
-        """The task distribution that these settings describe."""
+        """Makes the task distribution of these settings."""
         from metarl_envs.tabular import TabularMDP
 
         return TabularMDP(**self.model_dump(exclude={"kind"}))
 
 
 class LocomotionTasks(StrictModel):
-    """Running, walking and hopping robots of Gymnasium's, simulated by MuJoCo."""
+    """Running, walking and hopping robots of Gymnasium, simulated by MuJoCo."""
 
     kind: Literal["locomotion"] = "locomotion"
-    """Which family of tasks."""
+    """Family of tasks."""
     family: Literal[
         "HalfCheetahDir",
         "HalfCheetahVel",
@@ -127,18 +127,18 @@ class LocomotionTasks(StrictModel):
         "HopperRandParams",
         "Walker2dRandParams",
     ]
-    """Which robot, and what varies."""
+    """Robot, and quantity that varies between tasks."""
     num_train_tasks: PositiveInt | None = None
-    """Tasks to train on; None is 1000. HalfCheetahDir always has its two."""
+    """Number of tasks to train on; None is 1000. HalfCheetahDir always has its two."""
     num_test_tasks: PositiveInt | None = None
-    """Held-out tasks; None is 40. HalfCheetahDir has none: it is tested on what it is trained on."""
+    """Number of held-out tasks; None is 40. HalfCheetahDir has none: its test tasks are its training tasks."""
     horizon: PositiveInt | None = None
-    """Length of an episode in steps; None is the published one, 100 for the half-cheetah, 200 for the others."""
+    """Length of an episode in steps; None is the published one: 100 for the half-cheetah, 200 for the others."""
     seed: NonNegativeInt = 1
-    """What the tasks are drawn from."""
+    """Seed that the tasks are drawn from."""
 
     def build(self) -> TaskDistribution:
-        """The task distribution that these settings describe.
+        """Makes the task distribution of these settings.
 
         Raises:
             UserError: If a number of tasks is given for HalfCheetahDir.
@@ -152,14 +152,14 @@ class RegisteredTasks(StrictModel):
     """A family registered by `metarl_envs.registry.register` or by a plug-in."""
 
     kind: Literal["registered"] = "registered"
-    """Which family of tasks."""
+    """Family of tasks."""
     id: str
-    """The name it is registered under."""
+    """Name that the family is registered under."""
     options: dict[str, bool | int | float | str | None] = Field(default={})
     """Keyword arguments for its factory."""
 
     def build(self) -> TaskDistribution:
-        """The task distribution that these settings describe.
+        """Makes the task distribution of these settings.
 
         Raises:
             UserError: If the id is unknown or the factory does not take the options.

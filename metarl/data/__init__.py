@@ -1,1 +1,1 @@
-"""Records that pass between acting, learning and evaluation."""
+"""Records of steps and episodes, passed between acting, learning and evaluation."""

@@ -1,4 +1,4 @@
-"""Episodes that a user recorded, checked before an agent learns from them."""
+"""Episodes recorded by a user, and the checks before an agent adapts to them."""
 
 from __future__ import annotations
 
@@ -13,41 +13,44 @@ from metarl_envs.errors import UserError
 
 
 class Episode(NamedTuple):
-    """One recorded episode, in the environment's units; a plain tuple of the three arrays does as well."""
+    """One recorded episode, in the environment's units; a plain tuple of the three arrays is accepted too."""
 
     observations: npt.NDArray[Any]
-    """`(step, obs)`, what was seen before each action; the observation after the last one is not needed."""
+    """`(step, obs)`, observation before each action; the one after the last action is not needed."""
     actions: npt.NDArray[Any]
-    """`(step, action)`, or `(step,)` integers where actions are discrete."""
+    """`(step, action)` floats, or `(step,)` integers where actions are discrete."""
     rewards: npt.NDArray[Any]
-    """`(step,)`, what each action earned."""
+    """`(step,)`, reward of each action."""
 
 
 def check_episodes(
     episodes: Sequence[Episode | Sequence[Any]], observation_size: int, space: gym.spaces.Box | gym.spaces.Discrete
 ) -> list[Episode]:
-    """The episodes as arrays of the right shapes and types.
+    """Checks episodes and converts them to arrays: float64, discrete actions int64.
 
     Args:
-        episodes: What was recorded.
-        observation_size: Length of an observation.
-        space: The action space of a single environment.
+        episodes: Recorded episodes, at least one.
+        observation_size: Number of elements of an observation.
+        space: Action space of a single environment.
 
     Raises:
-        UserError: If there is none, or one has wrong shapes, numbers that are not finite or actions that do not exist.
+        UserError: If there is no episode, or one has wrong shapes, numbers that are not finite, or actions that do not
+            exist.
     """
     if len(episodes) == 0:
         raise UserError("there must be at least one episode to adapt on")
-    return [_check(f"episodes[{index}]", episode, observation_size, space) for index, episode in enumerate(episodes)]
+    return [
+        _check_episode(f"episodes[{index}]", episode, observation_size, space) for index, episode in enumerate(episodes)
+    ]
 
 
-def _check(
+def _check_episode(
     name: str, episode: Episode | Sequence[Any], observation_size: int, space: gym.spaces.Box | gym.spaces.Discrete
 ) -> Episode:
     if len(episode) != 3:
         raise UserError(f"{name} must be (observations, actions, rewards): got {len(episode)} items")
     names = [f"{name}.{field}" for field in Episode._fields]
-    observations, actions, rewards = (_numbers(*pair) for pair in zip(names, episode, strict=True))
+    observations, actions, rewards = (_finite_array(*pair) for pair in zip(names, episode, strict=True))
     steps = len(rewards) if rewards.ndim == 1 else 0
     if steps == 0:
         raise UserError(f"{names[2]} must have shape (step,), with a step at least: got {rewards.shape}")
@@ -63,7 +66,7 @@ def _check(
     return Episode(observations, actions, rewards)
 
 
-def _numbers(name: str, values: Any) -> npt.NDArray[Any]:
+def _finite_array(name: str, values: Any) -> npt.NDArray[Any]:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

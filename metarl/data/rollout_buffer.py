@@ -1,4 +1,4 @@
-"""Storage that turns the steps of a vector of environments into `Trajectories`."""
+"""Rollout buffer: collects the steps of a vector of environments into `Trajectories`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from metarl_envs.core import Task
 
 
 class RolloutBuffer:
-    """Records the first `episodes` episodes of each environment; what an environment does after them is ignored.
+    """Records the first `episodes` episodes of each environment and ignores later steps.
 
     Args:
-        num_envs: Environments that are stepped together.
-        episodes: Episodes to record of each.
-        horizon: Longest episode, in steps.
-        observation_size: Length of an observation.
-        distribution: The action distribution.
+        num_envs: Number of environments of the vector.
+        episodes: Number of episodes to record of each environment.
+        horizon: Length of the longest episode, in steps.
+        observation_size: Number of elements of an observation.
+        distribution: Action distribution of the policy.
     """
 
     def __init__(
@@ -43,13 +43,16 @@ class RolloutBuffer:
         self._step = np.zeros(num_envs, np.int64)
 
     def add(self, step: Step) -> None:
-        """Takes in one step of all environments; one in which the simulation diverged becomes padding.
+        """Records one step of all environments; a step in which the simulation diverged becomes padding.
 
-        Actors give the parameters of the distributions that their actions were drawn from: log-probabilities are
-        computed at the end, for all steps at once.
+        Log-probabilities are computed by `trajectories` for all steps at once, from the parameters of the action
+        distributions in `aux_policy_outputs`.
+
+        Args:
+            step: Step of the vector, with the auxiliary outputs `UNCLIPPED` and `PARAMETERS`.
 
         Raises:
-            RunFailure: If a number is not finite.
+            RunFailure: If an observation, action or reward is not finite.
         """
         timestep = step.timestep
         actions = timestep.aux_policy_outputs[UNCLIPPED]
@@ -78,11 +81,11 @@ class RolloutBuffer:
             self._step[ended] = 0
 
     def trajectories(self, num_tasks: int, tasks: Sequence[Task] = ()) -> Trajectories:
-        """Returns the record by task: environment i plays task i // (num_envs / num_tasks).
+        """Returns the recorded trajectories by task; environment i plays task i // (num_envs / num_tasks).
 
         Args:
-            num_tasks: Number of tasks.
-            tasks: The tasks, if they are known.
+            num_tasks: Number of tasks, a divisor of the number of environments.
+            tasks: Task of each row; empty if unknown.
         """
 
         def by_task(array: Array) -> Tensor:

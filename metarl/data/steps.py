@@ -1,4 +1,4 @@
-"""One step of a vector of environments, as it is told to who acts, and as the play loop hands it to who listens."""
+"""Records of one step of a vector of environments: `Timestep` for actors, `Step` from the play loop."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
 
 UNCLIPPED = "unclipped_action"
-"""Auxiliary output of acting: the action vector as drawn, which learning needs where the environment clips it."""
+"""Auxiliary output of acting: the action vector as drawn, before the environment clips it; learning needs it."""
 PARAMETERS = "action_parameters"
-"""Auxiliary output of acting: the parameters of the distribution that the action was drawn from."""
+"""Auxiliary output of acting: the parameters of the action distribution."""
 
 
 class Timestep(NamedTuple):
     """One step of all environments; the fields are those of `metaworld.evaluation.Timestep`."""
 
     observation: npt.NDArray[np.float64]
-    """`(env, obs)`, what the agent saw before acting."""
+    """`(env, obs)`, observation before the action, in the environment's units."""
     action: npt.NDArray[np.float64] | npt.NDArray[np.int64]
     """`(env, action)`, or `(env,)` integers where actions are discrete."""
     reward: npt.NDArray[np.float64]
-    """`(env,)`"""
+    """`(env,)`, in the environment's units."""
     terminated: npt.NDArray[np.bool_]
-    """`(env,)`"""
+    """`(env,)`, true where an episode ended in a terminal state."""
     truncated: npt.NDArray[np.bool_]
-    """`(env,)`"""
+    """`(env,)`, true where an episode was cut, by the horizon for example."""
     aux_policy_outputs: dict[str, npt.NDArray[Any]]
-    """Arrays `(env, ...)` that were returned beside the action."""
+    """Arrays `(env, ...)` by name, returned by the actor with the action."""
 
 
 @runtime_checkable
 class TimestepLike(Protocol):
-    """Any record with the fields of `Timestep`: Meta-World's evaluator has a class of its own."""
+    """Any record with the fields of `Timestep`, such as that of Meta-World's evaluator."""
 
     @property
     def observation(self) -> npt.NDArray[Any]:
@@ -66,26 +66,26 @@ class TimestepLike(Protocol):
 
 
 class Step(NamedTuple):
-    """One step of a vector of environments, as the play loop hands it to its listener."""
+    """One step of a vector of environments, as the play loop yields it."""
 
     vector: int
-    """Index of the vector."""
+    """Index of the vector among those played together."""
     timestep: Timestep
-    """Observations acted on, actions, rewards and ends."""
+    """Observations, actions, rewards and ends of episodes."""
     valid: BoolArray
-    """`(env,)`, false where an environment has played its episodes and only waits for others."""
+    """`(env,)`, false where an environment has played its episodes and waits for others."""
     episode: npt.NDArray[np.int64]
     """`(env,)`, index of the episode that the step belongs to."""
     success: BoolArray
     """`(env,)`, true where the task was solved in this step."""
     final_observations: Array | None
-    """`(env, obs)`, the observation that an episode ended with, where one ended; None if none did."""
+    """`(env, obs)`, last observation of the episodes that ended in this step; None if none ended."""
     diverged: BoolArray
-    """`(env,)`, true where the simulation blew up in this step; nothing is to be learned from it."""
+    """`(env,)`, true where the simulation diverged in this step, which learning must leave out."""
     divergences: Sequence[Divergence]
-    """Evidence of the simulations that blew up."""
+    """Evidence of the simulations that diverged."""
 
     @property
     def ended(self) -> BoolArray:
-        """`(env,)`, true where the step is the last of its episode."""
+        """`(env,)`, true where the step is the last of its episode: terminated or truncated."""
         return self.timestep.terminated | self.timestep.truncated

@@ -14,31 +14,31 @@ from metarl_envs.core import Task
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Episodes of several tasks; steps behind an episode's end are padding, `valid` being false and all else zero.
+    """Episodes of several tasks, padded to one length: `valid` is false in padding and all other fields are zero.
 
-    Discrete actions are stored one-hot, so that `actions` is always a float tensor.
+    Discrete actions are stored one-hot, so `actions` is always a float tensor.
     """
 
     observations: Float[Tensor, "task episode step obs"]
-    """What the policy saw before acting, in the environment's units."""
+    """Observation before each action, in the environment's units."""
     actions: Float[Tensor, "task episode step action"]
-    """What the policy did."""
+    """Action vectors as drawn from the policy, in units of the action space: -1 is its lower bound, 1 its upper."""
     rewards: Float[Tensor, "task episode step"]
     """Reward of each step, in the environment's units."""
     log_probs: Float[Tensor, "task episode step"]
-    """Log-probability of each action under the policy that took it."""
+    """Log-probability of each action, in nats, under the policy that drew it."""
     successes: Bool[Tensor, "task episode step"]
-    """Whether the task was solved in this step."""
+    """True where the task was solved in this step."""
     terminated: Bool[Tensor, "task episode step"]
     """True at the last step of an episode that reached a terminal state."""
     truncated: Bool[Tensor, "task episode step"]
     """True at the last step of an episode that was cut, by the horizon for example."""
     valid: Bool[Tensor, "task episode step"]
-    """False for padding."""
+    """False in padding."""
     final_observations: Float[Tensor, "task episode obs"]
-    """The observation after the last step of each episode."""
+    """Observation after the last step of each episode, in the environment's units."""
     tasks: tuple[Task, ...] = ()
-    """The task of each row; empty where whoever recorded was not told, as an agent is not."""
+    """Task of each row; empty if unknown, as in the episodes that an agent records."""
 
     def __post_init__(self) -> None:
         assert len(self.tasks) in (0, len(self.rewards)), "rows and tasks do not match"
@@ -50,24 +50,24 @@ class Trajectories:
 
     @property
     def solved(self) -> Bool[Tensor, "task episode"]:
-        """Whether the task was solved at any step of the episode, which is Meta-World's definition of success."""
+        """True where the task was solved at any step of the episode, Meta-World's definition of success."""
         return self.successes.any(-1)
 
     @property
     def num_steps(self) -> int:
-        """Environment steps in the record, padding excluded."""
+        """Number of environment steps, padding excluded."""
         return int(self.valid.sum())
 
     @staticmethod
     def cat(parts: Sequence[Trajectories]) -> Trajectories:
-        """Concatenates records along the axis `task`."""
+        """Concatenates trajectories along the axis `task`."""
         if len(parts) == 1:
             return parts[0]
         tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in TENSORS}
         return Trajectories(**tensors, tasks=tuple(task for part in parts for task in part.tasks))
 
     def to(self, device: torch.device) -> Trajectories:
-        """Copies the record to a device; returns itself if it is there already."""
+        """Returns the trajectories on a device; tensors that are there already are not copied."""
         return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
 
 

@@ -1,4 +1,4 @@
-"""Evaluates a run's checkpoint: from the run directory to a table on the terminal and a file beside the run."""
+"""Evaluation of a run's checkpoint: prints a table and writes a JSON file into the run's directory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,27 +29,27 @@ def evaluate_run(
     seed: int = 1,
     control: str | None = None,
 ) -> Path:
-    """Evaluates a checkpoint, prints what was found and keeps it in the run's `evaluations/`.
+    """Evaluates a checkpoint, prints the result and writes it to a file in the run's `evaluations/`.
 
-    The file is named after the checkpoint's environment steps and all the settings here, so that only the same
-    evaluation made again replaces it.
+    The file's name holds the checkpoint's environment steps and all settings below, so only a repetition of the same
+    evaluation replaces it.
 
     Args:
-        run: The run that the checkpoint belongs to.
-        checkpoint: The checkpoint's directory.
-        adaptation_episodes: The numbers of adaptation episodes to try.
-        episodes: Evaluation episodes per task and number of adaptation episodes.
-        tasks_per_name: How many tasks of each name; None takes all.
-        split: Whether to play held-out or training tasks.
-        seed: What the environments' seeds are derived from; it seeds the agent's exploration too.
-        control: One of `CONTROLS`, to play with a control made of the agent instead.
+        run: Run that the checkpoint belongs to.
+        checkpoint: Directory of the checkpoint.
+        adaptation_episodes: Numbers k of adaptation episodes, each evaluated independently.
+        episodes: Number of evaluation episodes per task and k.
+        tasks_per_name: Number of tasks of each name; None takes all.
+        split: Split of the tasks to play: "test" (held-out tasks) or "train".
+        seed: Seed of the agent's exploration; the environments' seeds are derived from it too.
+        control: Name in `CONTROLS` of a control to evaluate instead of the agent; None evaluates the agent.
 
     Returns:
-        The file.
+        Path of the file.
 
     Raises:
-        UserError: If a setting is out of range, the checkpoint is damaged or of another task family, or there is no
-            recurrent state to hold.
+        UserError: If a setting is out of range, the checkpoint is damaged or of another task family, or the control is
+            unknown or does not apply to the agent.
         RunFailure: If a return is not finite or the file cannot be written.
     """
     distribution = run.config.tasks.build()

@@ -1,4 +1,4 @@
-"""Controls: agents that lack something on purpose, so that the difference tells what it is worth."""
+"""Controls: agents that lack one capability on purpose, to measure its worth by comparison."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from metarl_envs.errors import UserError, unknown
 
 
 class HeldState:
-    """A policy whose state stays at its initial value; the step before remains an input.
+    """Policy whose recurrent state stays at its initial value; the previous step remains an input.
 
     Args:
-        policy: The policy.
+        policy: Policy with a recurrent state.
     """
 
     def __init__(self, policy: StatefulPolicy) -> None:
@@ -37,10 +37,12 @@ class HeldState:
 
 
 def hold_state(agent: TrainedAgent) -> TrainedAgent:
-    """Returns an RL² agent that remembers nothing but the step before: what it lacks is the state's worth.
+    """Returns a copy of an RL² agent whose recurrent state is held; the previous step remains an input.
+
+    The agent's return minus that of the copy is the worth of the state.
 
     Raises:
-        UserError: If the agent is not of RL².
+        UserError: If the agent is not an RL² agent.
     """
     if not isinstance(agent, RL2Agent):
         raise UserError("this policy has no recurrent state to hold: only those of RL² have one")
@@ -51,14 +53,18 @@ def hold_state(agent: TrainedAgent) -> TrainedAgent:
 
 
 CONTROLS: dict[str, Callable[[TrainedAgent], TrainedAgent]] = {"state-held": hold_state}
-"""What makes a control of an agent, by name."""
+"""Functions that make a control of an agent, by name."""
 
 
 def make_control(name: str, agent: TrainedAgent) -> TrainedAgent:
-    """Returns the control of an agent that a name stands for.
+    """Makes a control of an agent.
+
+    Args:
+        name: Name of the control in `CONTROLS`.
+        agent: Agent to take the capability from; remains unchanged.
 
     Raises:
-        UserError: If there is no such control, or none of such an agent.
+        UserError: If no control has this name, or it does not apply to this agent.
     """
     if name not in CONTROLS:
         raise unknown("control", name, CONTROLS)

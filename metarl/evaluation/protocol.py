@@ -1,4 +1,4 @@
-"""How adaptation is measured: the same number of episodes on every task, before and after adapting to it."""
+"""Evaluation protocol: the same number of episodes on every task, before and after adaptation to it."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
 
 ADAPTATION_EPISODES = (0, 1, 3, 10)
-"""How many adaptation episodes are tried, where nothing else is said."""
+"""Default numbers k of adaptation episodes."""
 
 
 def evaluate(
@@ -36,28 +36,29 @@ def evaluate(
     num_envs: int = 50,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measures what an agent achieves on each task after k episodes of adaptation to it, for each k independently.
+    """Measures an agent's returns and successes on each task after k adaptation episodes, for each k independently.
 
-    Unlike `metaworld.evaluation`, which takes the first few episodes that *end* among all tasks of a name, the number
-    of episodes is fixed per task and none is cut at success, so that quick successes cannot crowd out failures. An
-    environment's seed depends on the task's place in `tasks`, on k and on the round, not on how tasks are batched.
+    The number of episodes per task is fixed and no episode is cut at success, so quick successes cannot crowd out
+    failures; `metaworld.evaluation` takes the first few episodes that *end* among all tasks of a name instead. The seed
+    of an environment depends on the task's index in `tasks`, on k and on the adaptation step, not on the batching of
+    tasks.
 
     Args:
-        agent: What adapts; told of every step.
-        distribution: The family that the tasks belong to.
-        tasks: The tasks to play, usually held-out ones.
-        adaptation_episodes: The numbers k to try.
-        episodes: Evaluation episodes per task and k.
-        seed: What everything here is derived from; the agent's own randomness is its own.
-        env: Where to play, left with other tasks; without it an environment is made and closed again.
-        num_envs: How many tasks are played at a time, at most, where no `env` is given.
-        progress: Where to show how many episodes have been played.
+        agent: Agent to evaluate; its `step` gets every step.
+        distribution: Family that the tasks belong to.
+        tasks: Tasks to play, usually held-out ones.
+        adaptation_episodes: Numbers k of adaptation episodes.
+        episodes: Number of evaluation episodes per task and k.
+        seed: Seed that the environments' seeds and the bootstrap are derived from; the agent draws from its own.
+        env: Environments to play in, whose tasks are replaced; None makes environments and closes them at the end.
+        num_envs: Largest number of tasks played at a time if `env` is None.
+        progress: Display that gets a bar with the number of episodes played; None shows none.
 
     Raises:
-        UserError: If there is no task, or a number is out of range or given twice.
+        UserError: If there is no task, a number is out of range, or a k is given twice.
         RunFailure: If a return is not a finite number.
     """
-    ks = _check(tasks, adaptation_episodes, episodes, seed, num_envs)
+    ks = _check_settings(tasks, adaptation_episodes, episodes, seed, num_envs)
     if env is None:
         batches = math.ceil(len(tasks) / num_envs)
         with closing(distribution.make_env(math.ceil(len(tasks) / batches))) as own:
@@ -84,7 +85,7 @@ def evaluate(
     )
 
 
-def _check(
+def _check_settings(
     tasks: Sequence[Task], adaptation_episodes: Sequence[int], episodes: int, seed: int, num_envs: int
 ) -> tuple[int, ...]:
     ks = tuple(sorted(adaptation_episodes))
@@ -112,7 +113,7 @@ class _Outcome(NamedTuple):
 
 @dataclass
 class _Protocol:
-    """The parts that stay the same while tasks and numbers of adaptation episodes change."""
+    """Plays tasks with one agent, in one vector of environments, from one seed."""
 
     agent: Agent
     env: TaskVectorEnv
@@ -122,13 +123,13 @@ class _Protocol:
     divergences: int = 0
 
     def play(self, tasks: Sequence[Task], ks: tuple[int, ...]) -> _Outcome:
-        """Outcomes `(k, task, episode)`, as many tasks at a time as there are environments."""
+        """Returns outcomes `(k, task, episode)`; plays as many tasks at a time as there are environments."""
         count = self.env.num_envs
         starts = range(0, len(tasks), count)
         bar = self._add_bar(len(starts) * count * sum(k + self.episodes for k in ks))
         outcome = _Outcome.zeros(len(ks), len(tasks), self.episodes)
         for start in starts:
-            # The last batch is filled up with tasks from the front, whose outcomes are dropped.
+            # The last batch is filled up with the first tasks; their second outcomes are dropped.
             batch = [index % len(tasks) for index in range(start, start + count)]
             self.env.set_tasks([tasks[index] for index in batch])
             for row, k in enumerate(ks):
@@ -137,6 +138,8 @@ class _Protocol:
         return outcome
 
     def _adapt_and_play(self, batch: list[int], k: int, bar: TaskID | None) -> _Outcome:
+        # seed of an environment = derive(seed, k, phase, task index),
+        # with phase 0 for the evaluation episodes and 1 + i for adaptation step i = 0, 1, ...
         def seeds(phase: int) -> list[int]:
             return [derive_seeds(self.seed, Stream.EVALUATION, k, phase, index, count=1)[0] for index in batch]
 
@@ -148,11 +151,13 @@ class _Protocol:
 
     @one_torch_thread()
     def _play_episodes(self, actor: Actor, count: int, seeds: list[int], bar: TaskID | None) -> _Outcome:
-        """Plays `count` episodes in every environment; what one does while it only waits for others is not counted."""
+        """Plays `count` episodes in every environment; steps after an environment's last episode do not count."""
         outcome = _Outcome.zeros(self.env.num_envs, count)
         for step in play([VectorPlay(self.env, actor, count, seeds)]):
             envs = np.flatnonzero(step.valid)
             at = (envs, step.episode[envs])
+            # With r_t the reward and s_t the success of step t = 1..T:
+            # return = sum_t r_t,  success = max_t s_t,  success_last = s_T
             outcome.returns[at] += step.timestep.reward[envs]
             outcome.success[at] |= step.success[envs]
             outcome.success_last[at] = step.success[envs]

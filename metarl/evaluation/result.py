@@ -1,4 +1,4 @@
-"""What an evaluation found: every episode's outcome, and the summaries made of them."""
+"""Result of an evaluation: the outcome of every episode, and summaries with confidence intervals."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,10 +23,10 @@ _DESCRIPTION = (
 
 @dataclass(frozen=True)
 class Summary:
-    """What `k` adaptation episodes amount to, for one name or over all of them."""
+    """Performance after `k` adaptation episodes, for one task name or over all names."""
 
     k: int
-    """Adaptation episodes."""
+    """Number of adaptation episodes."""
     success: Interval
     """Share of episodes in which the task was solved at any step."""
     success_last: Interval
@@ -34,12 +34,12 @@ class Summary:
     returns: Interval
     """Undiscounted return of an episode."""
     success_gain: Interval | None
-    """`success` minus that without adaptation, paired by task; None for k = 0 or where k = 0 was not played."""
+    """`success` minus `success` at k = 0, paired by task; None for k = 0 or where k = 0 was not played."""
     return_gain: Interval | None
-    """The same for `returns`."""
+    """`returns` minus `returns` at k = 0, paired by task; None likewise."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary as JSON types; gains are absent where there are none."""
+        """Returns the summary as JSON types; gains that are None are left out."""
         intervals = {
             "success": self.success,
             "success_last": self.success_last,
@@ -52,56 +52,58 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured, in full: the outcome of every evaluation episode."""
+    """Result of an evaluation in full: the outcome of every evaluation episode."""
 
     distribution: str
     """Name of the task distribution."""
     held_out: bool
-    """Whether all tasks are from the distribution's test split."""
+    """True if all tasks are test tasks of the distribution and none is a training task as well."""
     horizon: int
     """Steps after which an episode is truncated."""
     task_names: tuple[str, ...]
-    """The name of each task."""
+    """Name of each task."""
     task_ids: tuple[str, ...]
-    """The identifier of each task."""
+    """Identifier of each task."""
     adaptation_episodes: tuple[int, ...]
-    """The numbers k of adaptation episodes, ascending."""
+    """Numbers k of adaptation episodes, ascending."""
     adaptation_steps: int
-    """Over how many rounds the agent's adaptation episodes were spread."""
+    """Number of the agent's adaptation steps, over which the adaptation episodes were spread."""
     seed: int
-    """What every environment's seed and the bootstrap were derived from."""
+    """Seed that the environments' seeds and the bootstrap were derived from."""
     success: Bool[np.ndarray, "k task episode"]
-    """Whether the task was solved at any step of the episode."""
+    """True where the task was solved at any step of the episode."""
     success_last: Bool[np.ndarray, "k task episode"]
-    """Whether the task was solved at the episode's last step."""
+    """True where the task was solved at the episode's last step."""
     returns: Float[np.ndarray, "k task episode"]
     """Undiscounted return of the full episode."""
     divergences: int = 0
-    """Episodes, of adaptation too, that ended early because the simulation diverged."""
+    """Number of episodes, adaptation episodes included, that ended early because the simulation diverged."""
 
     @property
     def episodes(self) -> int:
-        """Evaluation episodes per task and k."""
+        """Number of evaluation episodes per task and k."""
         return int(self.returns.shape[-1])
 
     @property
     def per_name(self) -> dict[str, list[Summary]]:
-        """One summary for each k, for each name in order of first appearance."""
+        """Summaries by task name, one for each k; names in order of first appearance."""
         return self._summaries[0]
 
     @property
     def overall(self) -> list[Summary]:
-        """One summary for each k, over all names; each name weighs the same."""
+        """Summaries over all task names, one for each k; each name weighs the same."""
         return self._summaries[1]
 
     @cached_property
     def _summaries(self) -> tuple[dict[str, list[Summary]], list[Summary]]:
+        # x[k, task] = 1/E sum_e y[k, task, e], for y = success, success_last and return of E episodes
         measured = [array.mean(axis=-1) for array in (self.success, self.success_last, self.returns)]
         per_task = np.concatenate([*measured, self._gains(measured[0]), self._gains(measured[2])]).T
         per_name, overall = stratified_bootstrap(per_task, self.task_names, generator(self.seed, Stream.EVALUATION))
         return {name: self._summarise(row) for name, row in per_name.items()}, self._summarise(overall)
 
     def _gains(self, values: Float[np.ndarray, "k task"]) -> Float[np.ndarray, "k task"]:
+        # gain[k, task] = x[k, task] - x[0, task]; zero, and never shown, where k = 0 was not played
         has_baseline = self.adaptation_episodes[0] == 0
         return values - values[0] if has_baseline else np.zeros_like(values)
 
@@ -123,7 +125,7 @@ class Evaluation:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON types: the protocol, the summaries with intervals, and each episode's outcome per task."""
+        """Returns everything as JSON types: protocol, summaries with intervals, and each episode's outcome per task."""
         return {
             "protocol": {
                 "description": _DESCRIPTION,

@@ -1,4 +1,4 @@
-"""An evaluation as a table and plain sentences for an 80-column terminal, with or without colour."""
+"""Tables and plain sentences of an evaluation for an 80-column terminal, with or without colour."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ _MOST_NAMES_IN_FULL = 10
 
 
 def evaluation_table(evaluation: Evaluation) -> RenderableType:
-    """What an evaluation found, ready to print: per name where there are several, overall, and what adaptation gained.
+    """Renders an evaluation: results by name if there are several, results over all names, and gains of adaptation.
 
     With more than 10 names, the table per name shows only the smallest and the largest number of adaptation episodes.
     """
@@ -29,7 +29,7 @@ def evaluation_table(evaluation: Evaluation) -> RenderableType:
 
 
 def conclusions(evaluation: Evaluation) -> list[str]:
-    """What the most adaptation episodes gained over none, in plain sentences; none where k = 0 was not played."""
+    """Returns plain sentences on the gain of the largest k over k = 0; empty if k = 0 was not played."""
     summary = evaluation.overall[-1]
     if summary.return_gain is None or summary.success_gain is None:
         return []
@@ -47,11 +47,11 @@ def conclusions(evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _effect(what: str, gain: Interval, decimals: int, unit: str) -> str:
+def _effect(quantity: str, gain: Interval, decimals: int, unit: str) -> str:
     verb = "raises" if gain.mean > 0 else "changes"
     verdict = "excludes zero" if gain.excludes_zero else "does not exclude zero"
     mean, low, high = (f"{value:+z.{decimals}f}" for value in gain)
-    return f"{verb} {what} by {mean}{unit} ({LEVEL:.0%} interval {low} to {high}): {verdict}"
+    return f"{verb} {quantity} by {mean}{unit} ({LEVEL:.0%} interval {low} to {high}): {verdict}"
 
 
 def _heading(evaluation: Evaluation) -> str:
@@ -101,6 +101,6 @@ def _interval(interval: Interval, decimals: int, sign: str = "") -> str:
 
 
 def _decimals(intervals: list[Interval]) -> int:
-    """Digits behind the point, so that the largest number has three or more significant ones."""
+    """Returns the number of decimals that shows the largest value with three significant digits, at most 2."""
     largest = max(abs(value) for interval in intervals for value in interval)
     return 0 if largest >= 100 else 1 if largest >= 10 else 2

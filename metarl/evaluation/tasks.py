@@ -1,4 +1,4 @@
-"""Which tasks are evaluated."""
+"""Selection of the tasks to evaluate."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from metarl_envs.errors import UserError
 
 
 def select_tasks(tasks: Sequence[Task], tasks_per_name: int | None) -> list[Task]:
-    """The first few tasks of each name, in the order given; nothing is drawn.
+    """Selects the first tasks of each name, in the order given; draws nothing at random.
 
     Args:
-        tasks: Where to choose from.
-        tasks_per_name: How many of each name; None takes all.
+        tasks: Tasks to select from.
+        tasks_per_name: Number of tasks of each name; None takes all.
 
     Raises:
-        UserError: If it is below 1, or a name has fewer tasks.
+        UserError: If `tasks_per_name` is below 1, or a name has fewer tasks.
     """
     if tasks_per_name is None:
         return list(tasks)

@@ -1,1 +1,1 @@
-"""Watching: videos of held-out tasks before and after adaptation, and MuJoCo's viewer."""
+"""Viewing of held-out tasks before and after adaptation: videos, and MuJoCo's viewer."""

@@ -1,4 +1,4 @@
-"""What `metarl watch` does: films held-out tasks before and after adaptation, or shows one in MuJoCo's viewer."""
+"""Command `metarl watch`: films held-out tasks before and after adaptation, or shows one in MuJoCo's viewer."""
 
 import re
 import sys
@@ -30,18 +30,18 @@ def watch_run(
     """Films held-out tasks before and after adaptation into the run's `videos/`, or shows one of them on the screen.
 
     Args:
-        run: The run that the checkpoint belongs to.
-        checkpoint: The checkpoint's directory.
-        num_tasks: How many tasks to film, of as many names as possible; all of them where there are fewer.
-        adaptation_episodes: How many episodes the agent may adapt on.
-        live: Whether to open MuJoCo's viewer on the first of them instead.
+        run: Run that the checkpoint belongs to.
+        checkpoint: Directory of the checkpoint.
+        num_tasks: Number of tasks to film, of as many names as possible; all tasks if there are fewer.
+        adaptation_episodes: Number of adaptation episodes, at least 1.
+        live: True to open MuJoCo's viewer on the first of these tasks instead.
 
     Returns:
-        The videos, named after the checkpoint's environment steps and the task; none where `live`.
+        Paths of the videos, named after the checkpoint's environment steps and the task; empty if `live`.
 
     Raises:
         UserError: If a number is out of range, the family cannot be drawn, the checkpoint is damaged or of another
-            family, or there is nothing to draw with.
+            family, or MuJoCo finds neither an OpenGL backend nor, if `live`, a display.
         RunFailure: If a video cannot be written.
     """
     if adaptation_episodes < 1:
@@ -66,26 +66,27 @@ def film(path: Path, agent: Agent, distribution: TaskDistribution, task: Task, e
     """Writes a video of one task, before adaptation on the left and after it on the right.
 
     Args:
-        path: The mp4 file to write; its folder is made when missing.
-        agent: Starts anew on both sides.
-        distribution: Makes the environment.
-        task: What is played.
-        episodes: How many episodes the agent may adapt on.
-        seed: What the environment's seeds are derived from.
+        path: Path of the mp4 file to write; its folder is made if missing.
+        agent: Agent to film; forgets everything before each side.
+        distribution: Family of the task, which makes the environment.
+        task: Task to play.
+        episodes: Number of adaptation episodes.
+        seed: Seed that the environment's seeds are derived from.
 
     Raises:
-        UserError: If MuJoCo is to draw and cannot, or the family cannot be drawn.
+        UserError: If MuJoCo finds no OpenGL backend, or the family cannot be drawn.
     """
-    # One environment, one OpenGL context at a time: MuJoCo's frames get mixed up where several are open.
+    # One environment, hence one OpenGL context, at a time: MuJoCo mixes up the frames of several open contexts.
     with closing(distribution.make_env(1, render_mode="rgb_array")) as env:
-        if "mujoco" in sys.modules:  # otherwise there is nothing to choose; the choice counts from the first frame on
+        # Only MuJoCo needs a backend, and reads the choice at the first frame.
+        if "mujoco" in sys.modules:
             choose_backend()
-        before = list(_captioned(agent, env, task, 0, seed))
-        write_video(path, side_by_side(before, _captioned(agent, env, task, episodes, seed)))
+        before = list(_captioned_frames(agent, env, task, 0, seed))
+        write_video(path, side_by_side(before, _captioned_frames(agent, env, task, episodes, seed)))
 
 
-def _captioned(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, seed: int) -> Iterator[Frame]:
-    """Pictures of one evaluation episode after `episodes` adaptation episodes."""
+def _captioned_frames(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, seed: int) -> Iterator[Frame]:
+    """Yields frames of one evaluation episode after `episodes` adaptation episodes."""
     stride = frame_stride(env.horizon)
     for moment in adapt_and_play(agent, env, task, episodes, seed):
         if not moment.over:
@@ -96,7 +97,11 @@ def _captioned(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, seed
 
 
 def pick_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
-    """The first `count` tasks, one of each name in turn, so that a few show as many names as possible.
+    """Picks `count` tasks, one of each name in turn, so that few tasks show as many names as possible.
+
+    Args:
+        tasks: Tasks to pick from; the first of each name come first.
+        count: Number of tasks; all tasks if there are fewer.
 
     Raises:
         UserError: If `count` is below 1.

@@ -1,4 +1,4 @@
-"""Chooses how MuJoCo draws without a screen, by trying."""
+"""Choice of the OpenGL backend that MuJoCo draws with on a machine without a screen, by trial."""
 
 import os
 import subprocess
@@ -9,10 +9,10 @@ from functools import cache
 from metarl_envs.errors import UserError, unknown
 
 HEADLESS_BACKENDS = ("egl", "osmesa")
-"""What draws without a display, fastest first."""
+"""Backends that draw without a display, fastest first."""
 
 PACKAGES = "apt-get install libegl1 libgl1-mesa-dri libopengl0"
-"""Gives Debian and its relatives both."""
+"""Command that installs both on Debian and its relatives."""
 
 _PROBE = """
 import mujoco
@@ -27,16 +27,16 @@ with mujoco.Renderer(model, 16, 16) as renderer:
 
 
 def choose_backend() -> str | None:
-    """Picks an OpenGL backend that works here and sets `MUJOCO_GL` and `PYOPENGL_PLATFORM` to it.
+    """Chooses an OpenGL backend that works on this machine and sets `MUJOCO_GL` and `PYOPENGL_PLATFORM` to it.
 
-    A `MUJOCO_GL` that is already set is kept, provided that it works; otherwise EGL is tried, then OSMesa. Gymnasium
-    reads the variable at the first frame, so it is enough to call this before that.
+    If `MUJOCO_GL` is set, only that backend is tried; otherwise EGL, then OSMesa. Gymnasium reads the variable at the
+    first frame: call this function before.
 
     Returns:
-        "egl", "osmesa" or "glfw"; None on systems other than Linux, where MuJoCo needs no choice.
+        Name of the backend: "egl", "osmesa" or "glfw"; None on systems other than Linux, where MuJoCo needs no choice.
 
     Raises:
-        UserError: If none works, or the one that `MUJOCO_GL` asks for does not.
+        UserError: If no backend works, or the one that `MUJOCO_GL` names does not exist or does not work.
     """
     if sys.platform != "linux":
         return None
@@ -54,8 +54,8 @@ def choose_backend() -> str | None:
 
 @cache
 def can_draw(backend: str) -> bool:
-    """Whether MuJoCo draws a red ball with this backend; tried in another process, as failing leaves traces."""
-    with tempfile.TemporaryDirectory() as folder:  # where MuJoCo may drop its log
+    """Returns true if MuJoCo draws a red ball with this backend; tries in another process, as failures leave traces."""
+    with tempfile.TemporaryDirectory() as folder:  # MuJoCo may write its log there
         try:
             probe = subprocess.run(  # noqa: S603  (our own interpreter and text)
                 [sys.executable, "-c", _PROBE],
@@ -71,5 +71,5 @@ def can_draw(backend: str) -> bool:
 
 
 def _variables(backend: str) -> dict[str, str]:
-    """What the environment must say for MuJoCo and PyOpenGL to agree on the backend; GLFW is none of PyOpenGL's."""
+    """Returns environment variables that make MuJoCo and PyOpenGL use one backend; PyOpenGL has no GLFW platform."""
     return {"MUJOCO_GL": backend} | ({} if backend == "glfw" else {"PYOPENGL_PLATFORM": backend})

@@ -1,4 +1,4 @@
-"""Plays a held-out task in MuJoCo's own viewer, in real time, where there is a display."""
+"""Playback of a held-out task in MuJoCo's own viewer, in real time; needs a display."""
 
 import threading
 import time
@@ -20,29 +20,30 @@ _SECONDS_TO_CLOSE = 10.0
 
 @runtime_checkable
 class MujocoBacked(Protocol):
-    """What an environment must offer to be opened in MuJoCo's viewer."""
+    """Environment that can be opened in MuJoCo's viewer."""
 
     def mujoco_handles(self) -> tuple[Any, Any]:
-        """The `mujoco.MjModel` and `mujoco.MjData` of the only sub-environment, after a task is set and reset to."""
+        """Returns `mujoco.MjModel` and `mujoco.MjData` of the only sub-environment, once a task is set and reset to."""
 
     def arrange_viewer(self, viewer: Any) -> None:
-        """Points the viewer to the scene and marks what else is to be seen, such as a hidden goal."""
+        """Points the viewer's camera at the scene and adds marks, such as one at a hidden goal."""
 
 
 def play_live(agent: Agent, distribution: TaskDistribution, task: Task, adaptation_episodes: int, seed: int) -> None:
     """Shows the task before and after adaptation, over and over, until the window is closed or Ctrl-C is pressed.
 
     Args:
-        agent: Adapts to the task anew in every round.
-        distribution: Makes the environment.
-        task: What is played.
-        adaptation_episodes: How many episodes the agent may adapt on.
-        seed: What the environment's seeds are derived from.
+        agent: Agent to show; adapts to the task anew in every round.
+        distribution: Family of the task, which makes the environment.
+        task: Task to play.
+        adaptation_episodes: Number of adaptation episodes.
+        seed: Seed that the environment's seeds are derived from.
 
     Raises:
-        UserError: If the family is not simulated by MuJoCo, or there is no display.
+        UserError: If MuJoCo does not simulate the family, or there is no display.
     """
-    with closing(distribution.make_env(1, render_mode="rgb_array")) as env:  # this mode simulates in our own process
+    # The viewer needs the simulation in this process, and render_mode="rgb_array" puts it here.
+    with closing(distribution.make_env(1, render_mode="rgb_array")) as env:
         if not isinstance(env, MujocoBacked):
             raise UserError(f"{distribution.name} cannot be opened in MuJoCo's viewer; without --live it is filmed")
         if not has_display():
@@ -61,8 +62,8 @@ def play_live(agent: Agent, distribution: TaskDistribution, task: Task, adaptati
 
 @contextmanager
 def _window(model: Any, data: Any) -> Iterator[Any]:
-    """Opens MuJoCo's viewer, and waits for its thread when it is closed: without its model, that would crash."""
-    from mujoco.viewer import launch_passive  # loads GLFW, which nothing else needs
+    """Opens MuJoCo's viewer; at the end waits for its thread, which would crash once the model is freed."""
+    from mujoco.viewer import launch_passive  # here, as it loads GLFW
 
     others = set(threading.enumerate())
     try:
@@ -74,17 +75,17 @@ def _window(model: Any, data: Any) -> Iterator[Any]:
 
 
 def follow(viewer: Any, data: Any, moments: Iterable[Moment]) -> Moment:
-    """Shows each moment when its time has come, and returns the last one played.
+    """Shows an episode's moments in real time and returns the last one played.
 
     Args:
-        viewer: The handle that `mujoco.viewer.launch_passive` gave.
-        data: The `mujoco.MjData` that the moments change.
-        moments: An episode; given up when the window is closed.
+        viewer: Handle from `mujoco.viewer.launch_passive`.
+        data: `mujoco.MjData` that each moment changes; its `time`, in seconds, sets the pace.
+        moments: Moments of one episode; playing stops when the window is closed.
     """
     for moment in moments:
         if moment.over or not viewer.is_running():
             break
-        if moment.step == 0:  # what came before was adaptation, at full speed
+        if moment.step == 0:  # the clock starts here, since adaptation episodes run at full speed
             start = time.monotonic() - data.time
         time.sleep(max(0.0, start + data.time - time.monotonic()))
         viewer.sync()
@@ -92,10 +93,10 @@ def follow(viewer: Any, data: Any, moments: Iterable[Moment]) -> Moment:
 
 
 def has_display() -> bool:
-    """Whether a window can be opened."""
+    """Returns true if a window can be opened."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # GLFW warns where it fails
+        warnings.simplefilter("ignore")  # GLFW warns if it fails
         found = bool(glfw.init())
     if found:
-        glfw.terminate()  # the viewer's thread begins afresh
+        glfw.terminate()  # the viewer's thread initialises GLFW itself
     return found

@@ -1,4 +1,4 @@
-"""Plays one held-out task with an agent, moment by moment, for whoever shows it."""
+"""Play of one held-out task, moment by moment, for videos and the viewer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from metarl_envs.core import Task, TaskVectorEnv
 
 @dataclass(frozen=True)
 class Moment:
-    """How an episode stands."""
+    """State of an episode in play."""
 
     step: int
-    """Steps played."""
+    """Number of steps played."""
     episode_return: float
-    """The sum of rewards so far."""
+    """Undiscounted sum of the rewards so far."""
     solved_at: int | None
-    """The first step in which the task was solved."""
+    """First step, counted from 1, in which the task was solved; None if it is not solved."""
     over: bool = False
-    """Whether the episode has ended. The environment has then already begun the next one, so it is not to be drawn."""
+    """True after the last step. The environment has begun the next episode by then and must not be drawn."""
 
     def after(self, step: Step) -> "Moment":
-        """Returns how the episode stands after another step of the only environment."""
+        """Returns the moment after one more step of the only environment."""
         number = self.step + 1
         solved_at = number if self.solved_at is None and step.success[0] else self.solved_at
         episode_return = self.episode_return + float(step.timestep.reward[0])
@@ -37,31 +37,32 @@ class Moment:
 
 
 def phase(adaptation_episodes: int) -> str:
-    """What an episode played after so many adaptation episodes is called."""
+    """Returns the words for an episode after so many adaptation episodes, such as "before adaptation"."""
     if adaptation_episodes == 0:
         return "before adaptation"
     return f"after {adaptation_episodes} adaptation episode{'s' if adaptation_episodes > 1 else ''}"
 
 
 def adapt_and_play(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, seed: int) -> Iterator[Moment]:
-    """Adapts to a task, as `metarl.evaluation.evaluate` lets it, then plays one episode.
+    """Adapts an agent to a task as `metarl.evaluation.evaluate` does, then plays one episode.
 
     Args:
-        agent: Starts anew.
-        env: A single environment.
-        task: What is played.
-        episodes: Adaptation episodes, spread over the agent's adaptation steps; 0 for the policy before adaptation.
-        seed: What the environment's seeds are derived from. The last episode's does not depend on `episodes`, so that
-            episodes before and after adaptation start alike.
+        agent: Agent to play with; forgets everything first.
+        env: Vector of a single environment.
+        task: Task to play.
+        episodes: Number of adaptation episodes, spread over the agent's adaptation steps; 0 plays the policy before
+            adaptation.
+        seed: Seed that the environment's seeds are derived from. The last episode's seed does not depend on `episodes`,
+            so episodes before and after adaptation start alike.
 
     Yields:
-        The start of the episode after adaptation, then the moment after each of its steps.
+        Moment at the start of the episode after adaptation, then the moment after each step.
     """
     evaluation_seed, *round_seeds = derive_seeds(seed, Stream.EVALUATION, count=1 + agent.adaptation_steps)
 
     def play_episodes(step: int, count: int) -> None:
         for _ in play([VectorPlay(env, ExploringAgent(agent), count, [round_seeds[step]])]):
-            pass  # nobody watches the agent adapt
+            pass  # adaptation episodes are not shown
 
     env.set_tasks([task])
     adapt_by_playing(agent, episodes, play_episodes)

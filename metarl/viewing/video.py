@@ -1,4 +1,4 @@
-"""Draws two episodes side by side, captioned, and writes them as a video that plays in browsers."""
+"""Videos of two captioned episodes side by side, in a format that browsers play."""
 
 import os
 import subprocess
@@ -17,13 +17,14 @@ from metarl.errors import RunFailure
 from metarl.viewing.playing import Moment
 
 Frame = npt.NDArray[np.uint8]
-"""A picture `(height, width, 3)`, red, green and blue, the first row on top."""
+"""Picture `(height, width, 3)`, red, green and blue in 0..255, first row on top."""
 
 FRAMES_PER_SECOND = 25
+"""Frame rate of videos."""
 EPISODE_SECONDS = 10
-"""About how long a long episode takes in a video; a short one is shown step by step."""
+"""Approximate duration of a long episode in a video, in seconds; short episodes are shown step by step."""
 CLOSING_SECONDS = 1
-"""How long the last picture stays."""
+"""Duration of the last picture, in seconds."""
 
 BACKGROUND = (24, 26, 31)
 TEXT = (236, 236, 236)
@@ -36,22 +37,23 @@ _BLOCK = 16  # H.264 divides pictures into blocks of 16 pixels
 
 
 def frame_stride(horizon: int) -> int:
-    """Every how many steps an episode of `horizon` steps is shown, to last about `EPISODE_SECONDS`."""
+    """Returns the number of steps per frame by which an episode of `horizon` steps lasts about `EPISODE_SECONDS`."""
+    # stride = max(1, horizon / (seconds * frames per second))
     return max(1, round(horizon / (EPISODE_SECONDS * FRAMES_PER_SECOND)))
 
 
 def caption(frame: Frame, title: str, phase: str, moment: Moment, horizon: int) -> Frame:
-    """Puts three lines above a picture: what is played, before or after adaptation, and how it goes.
+    """Adds three lines above a picture: the task, the phase of adaptation, and the state of the episode.
 
     Args:
-        frame: What the environment drew, `(height, width, 3)`; a small one is enlarged to be worth reading.
-        title: The name of the task.
-        phase: Such as "after 10 adaptation episodes".
-        moment: The step, the return so far and whether the task is solved.
-        horizon: Steps per episode.
+        frame: Picture from the environment; enlarged by a whole factor if narrower than 240 pixels.
+        title: Name of the task.
+        phase: Phase of adaptation, such as "after 10 adaptation episodes".
+        moment: State of the episode: step, return so far, and step of the first success.
+        horizon: Number of steps per episode.
 
     Returns:
-        The picture under a band that is a fifth as high as the picture is wide.
+        Picture under a band of text, whose height is a fifth of the width.
     """
     scale = -(-_LEAST_WIDTH // frame.shape[1])
     frame = frame.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -77,10 +79,14 @@ def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def side_by_side(left: Iterable[Frame], right: Iterable[Frame]) -> Iterator[Frame]:
-    """Joins two streams of pictures of one size; the one that ends first keeps its last picture.
+    """Joins two streams of pictures of one size; the stream that ends first keeps its last picture.
+
+    Args:
+        left: Pictures for the left side.
+        right: Pictures for the right side.
 
     Yields:
-        Pictures with `left` to the left of `right`, the sides padded to multiples of 16 pixels.
+        Pictures of both, with height and width padded to multiples of 16 pixels.
     """
     canvas: Frame | None = None
     for pair in zip_longest(left, right):
@@ -97,32 +103,32 @@ def side_by_side(left: Iterable[Frame], right: Iterable[Frame]) -> Iterator[Fram
 
 
 def _blank(height: int, width: int) -> Frame:
-    """A picture of at least this size, in background colour."""
+    """Returns a picture in background colour, its sides rounded up to multiples of the block size."""
     height, width = (-(-side // _BLOCK) * _BLOCK for side in (height, width))
     return np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
 
 
 def write_video(path: Path, frames: Iterable[Frame]) -> None:
-    """Encodes pictures as they come, H.264 in mp4; `path` appears when the video is complete.
+    """Encodes a stream of pictures as H.264 in mp4; `path` appears once the video is complete.
 
     Args:
-        path: Where to write, in a folder that is made when missing; a file of that name is replaced.
-        frames: At least one, all of one size, sides divisible by 16.
+        path: Path of the file to write or replace; its folder is made if missing.
+        frames: Pictures, at least one, all of one size with sides divisible by 16.
 
     Raises:
-        RunFailure: If it cannot be written, for want of disk space for example.
+        RunFailure: If the video cannot be written, on a full disk for example.
     """
     frames = iter(frames)
     last = next(frames)
     unfinished = path.with_name(f".{path.name}.unfinished")
-    # The encoder is run here and not by imageio's writer, which does not notice when the encoder fails at the end.
-    encode = _encode(unfinished, last)
+    # A process of our own, since imageio's writer does not notice an encoder that fails at the end.
+    encode = _encode_command(unfinished, last)
     try:
         path.parent.mkdir(exist_ok=True)
         with subprocess.Popen(encode, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:  # noqa: S603
             assert encoder.stdin is not None
             assert encoder.stderr is not None
-            with suppress(BrokenPipeError):  # then the encoder has ended, and says why
+            with suppress(BrokenPipeError):  # then the encoder has ended and printed the reason
                 encoder.stdin.write(last.tobytes())
                 for last in frames:
                     encoder.stdin.write(last.tobytes())
@@ -142,8 +148,8 @@ def write_video(path: Path, frames: Iterable[Frame]) -> None:
             unfinished.unlink()
 
 
-def _encode(path: Path, frame: Frame) -> list[str]:
-    """The command that encodes raw pictures like `frame` from its standard input."""
+def _encode_command(path: Path, frame: Frame) -> list[str]:
+    """Returns the command that encodes raw pictures of the size of `frame` from its standard input."""
     height, width, _ = frame.shape
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FRAMES_PER_SECOND), "-i", "-"]
     # Faststart puts the index first, so that a browser can begin before it has the whole file.

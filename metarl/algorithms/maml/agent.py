@@ -1,4 +1,4 @@
-"""MAML outside of training: adapts by gradient steps on the episodes it has played."""
+"""Agent of the MAML family, for use outside of training: adapts by gradient steps on its own episodes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 class MAMLAgent(TrainedAgent):
     """Explores by sampling actions, adapts by gradient steps, and acts by the mean action of the adapted policies.
 
-    Every environment is a task with a policy of its own. See `metarl.acting.agents.Agent`.
+    Every environment is a task with its own policy. See `metarl.acting.agents.Agent`.
 
     Args:
-        maml: The trained algorithm.
-        seed: Seeds the exploration.
+        maml: Trained algorithm.
+        seed: Seed of the exploration.
     """
 
     def __init__(self, maml: MAML, seed: int) -> None:
@@ -61,14 +61,14 @@ class MAMLAgent(TrainedAgent):
         return to_environment(self._act(observations, explore=False), self.action_space)
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
-        """See `Agent`; what happens in evaluation episodes is not learned from."""
+        """See `Agent`; steps of evaluation episodes are ignored."""
         if self._exploring:
             self._steps.append(timestep)
 
     def adapt(self) -> None:
-        """One gradient step on the episodes told since the last, as many as every environment has completed.
+        """Takes one inner step on the episodes since the last one, as many as every environment has completed.
 
-        An episode that is still running counts if it is all there is.
+        Without a completed episode, the step uses the episode in progress; without any step, nothing changes.
         """
         if not self._steps:
             return
@@ -77,26 +77,27 @@ class MAMLAgent(TrainedAgent):
         self._steps = []
 
     def _record(self, steps: Sequence[TimestepLike]) -> Trajectories:
+        # min over environments of completed episodes, at least 1
         ended = np.stack([step.terminated | step.truncated for step in steps])
         episodes = max(1, int(ended.sum(0).min()))
         num_envs, observation_size = steps[0].observation.shape
         horizon = _longest_episode(ended)
         distribution = self._maml.distribution
         buffer = RolloutBuffer(num_envs, episodes, horizon, observation_size, distribution)
-        parameters = np.zeros((num_envs, distribution.parameter_size))  # not known, and not needed to adapt
+        parameters = np.zeros((num_envs, distribution.parameter_size))  # unknown, and not needed to adapt
         nothing = np.zeros(num_envs, np.bool_)
         played = np.zeros(num_envs, np.int64)
-        for told in steps:
-            unclipped = told.aux_policy_outputs.get(UNCLIPPED)
-            vectors = to_vectors(told.action, self.action_space) if unclipped is None else unclipped
+        for seen in steps:
+            unclipped = seen.aux_policy_outputs.get(UNCLIPPED)
+            vectors = to_vectors(seen.action, self.action_space) if unclipped is None else unclipped
             auxiliary = {UNCLIPPED: vectors, PARAMETERS: parameters}
-            timestep = Timestep(told.observation, told.action, told.reward, told.terminated, told.truncated, auxiliary)
-            buffer.add(Step(0, timestep, played < episodes, played.copy(), nothing, told.observation, nothing, ()))
-            played += told.terminated | told.truncated
+            timestep = Timestep(seen.observation, seen.action, seen.reward, seen.terminated, seen.truncated, auxiliary)
+            buffer.add(Step(0, timestep, played < episodes, played.copy(), nothing, seen.observation, nothing, ()))
+            played += seen.terminated | seen.truncated
         return buffer.trajectories(num_envs)
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
-        """See `Agent`; policies without memory have nothing to reset."""
+        """See `Agent`; does nothing, as feed-forward policies have no memory."""
 
     @property
     def num_envs(self) -> int | None:
@@ -132,7 +133,7 @@ class MAMLAgent(TrainedAgent):
 
 
 class _MeanAction(nn.Module):
-    """What `eval_action` does, for the policy of one task."""
+    """Module that computes `eval_action` with the policy of one task."""
 
     def __init__(self, policy: nn.Module, distribution: ActionDistribution, to_environment: nn.Module) -> None:
         super().__init__()
@@ -146,7 +147,8 @@ class _MeanAction(nn.Module):
 
 
 def _longest_episode(ended: npt.NDArray[np.bool_]) -> int:
-    """Steps of the longest episode, a last one that is still running included, from flags `(step, env)`."""
+    """Returns the number of steps of the longest episode, one in progress included, from flags `(step, env)`."""
+    # n_t = 1 + n_{t-1}, or 1 after a step that ended an episode;  longest = max over t and env of n_t
     longest = running = np.zeros(ended.shape[1], np.int64)
     for flags in ended:
         running = running + 1

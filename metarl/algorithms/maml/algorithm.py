@@ -1,4 +1,4 @@
-"""The MAML family (Finn et al. 2017): an inner rule, an outer rule, all tasks of a meta-batch in one computation."""
+"""MAML family (Finn et al. 2017): an inner rule, an outer rule, all tasks of a meta-batch in one computation."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from metarl.policies.inputs import PolicyInput
 from metarl.policies.mlp import MLPPolicy
 
 _LARGEST_KEPT = 2**23
-"""Bytes, see `keep_freed_memory`; with more, holes: training on ML1 took 1.5 GB instead of 1.1."""
+"""Argument of `keep_freed_memory`, in bytes; a larger one leaves holes: training on ML1 took 1.5 GB instead of 1.1."""
 _log = logging.getLogger(__name__)
 
 
 class MAML:
-    """Learns initial parameters from which a few gradient steps on a new task's episodes lead far.
+    """Learns initial parameters that a few gradient steps on a new task's episodes improve most.
 
     Args:
-        config: The settings.
-        observation_space: Of a single environment.
-        action_space: Of a single environment.
-        device: Where to learn and act.
-        policy: The policy to meta-train; None makes an `MLPPolicy` by the settings.
+        config: Settings.
+        observation_space: Observation space of a single environment.
+        action_space: Action space of a single environment.
+        device: Device to learn and act on.
+        policy: Policy to meta-train; None makes an `MLPPolicy` by the settings.
 
     Raises:
-        UserError: If settings do not go together; see `check_combination`.
+        UserError: If settings contradict each other; see `check_combination`.
     """
 
     def __init__(
@@ -81,16 +81,16 @@ class MAML:
 
     @property
     def parameters(self) -> Parameters:
-        """The policy's initial parameters, by name, outside of any graph."""
+        """Initial parameters of the policy by name, detached."""
         return {name: parameter.detach() for name, parameter in self.policy.named_parameters()}
 
     @property
     def meta_parameters(self) -> Parameters:
-        """All that the outer rule learns, theta: the initial parameters and any step sizes; see `InnerRule`."""
+        """Meta-parameters theta that the outer rule learns: initial parameters and any step sizes; see `InnerRule`."""
         return self.parameters | self.step_sizes
 
     def warm_up(self, sampler: Sampler) -> None:
-        """Takes the statistics that observations are standardised with; called once, before the first iteration."""
+        """Takes the statistics of the observation normaliser from random actions; called once, before training."""
         if self.config.normalize_observations:
             trajectories = sampler.collect(
                 lambda _, noise: RandomActor(self.action_space, noise), self.config.parallel_episodes
@@ -98,20 +98,27 @@ class MAML:
             self.policy.normalizer.update(trajectories.observations, trajectories.valid)
 
     def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> IterationResult:
-        """Collects, adapts, collects again and takes the outer step (algorithm 3); draws nothing from `generator`.
+        """Collects, adapts, collects again and takes the outer step (Finn et al. 2017, algorithm 3).
+
+        Args:
+            sampler: Sampler of a meta-batch.
+            generator: Not drawn from.
 
         Raises:
-            RunFailure: If several outer steps in a row came out not finite.
+            RunFailure: If five outer steps in a row are not finite.
         """
         keep_freed_memory(_LARGEST_KEPT)
+        # phi_i = theta for each task i of the meta-batch
         adapted = self.replicate(self.parameters, self.config.meta_batch)
         records: list[Trajectories] = []
         supports: list[Batch] = []
         for _ in range(self.config.inner.steps):
-            records.append(self._play(sampler, adapted))
+            # Support trajectories D_i ~ pi(phi_i), then phi_i <- phi_i - alpha * grad L(phi_i; D_i)
+            records.append(self._collect(sampler, adapted))
             supports.append(self.make_batch(records[-1]))
             adapted = self.adapt(adapted, supports[-1])
-        records.append(self._play(sampler, adapted))
+        # Query trajectories D'_i ~ pi(phi_i), then the outer step on 1/N sum_i L(phi_i(theta); D'_i)
+        records.append(self._collect(sampler, adapted))
         metrics = _signal_metrics(supports)
         metrics |= self._update(self._meta_objective(adapted, supports, records[-1]))
         metrics |= self.baseline.fit(records)
@@ -122,21 +129,22 @@ class MAML:
         return IterationResult(before, after, self.guard.skipped, metrics)
 
     def make_batch(self, trajectories: Trajectories) -> Batch:
-        """Samples with advantages over the baseline."""
+        """Makes samples of trajectories, with advantages over the baseline."""
         values = self.baseline.values(trajectories)
         return make_batch(trajectories, values, self.config.discount, self.config.gae_lambda)
 
     def adapt(self, adapted: Parameters, batch: Batch) -> Parameters:
-        """One inner step of all tasks at once, on samples of the policies to be adapted.
+        """Takes one inner step of all tasks at once, on samples of the policies to adapt.
 
         Args:
-            adapted: The policies' parameters, with a leading axis `task`.
-            batch: Their samples.
+            adapted: Parameters phi of the policies, with a leading axis `task`.
+            batch: Samples of these policies.
 
         Returns:
-            The parameters after the step; those before it for a task whose step is not finite.
+            Parameters phi' after the step, unchanged for a task whose step is not finite.
         """
         stepped = self.inner.adapt(adapted, self.meta_parameters, batch)
+        # finite_i: all entries of task i's phi' are finite
         finite = torch.stack([torch.isfinite(value.flatten(1)).all(1) for value in stepped.values()]).all(0)
         if finite.all():
             return stepped
@@ -146,28 +154,33 @@ class MAML:
         }
 
     def replicate(self, parameters: Parameters, tasks: int) -> Parameters:
-        """The same parameters for each task, with a leading axis `task`."""
+        """Expands parameters by a leading axis `task`, without copies."""
         return {name: value.expand(tasks, *value.shape) for name, value in parameters.items()}
 
     def outputs(
         self, adapted: Parameters, observations: Float[Tensor, "task sample obs"]
     ) -> Float[Tensor, "task sample p"]:
-        """Distribution parameters of each task's own policy; parameters have a leading axis `task`."""
+        """Computes the distribution parameters of each task's own policy.
+
+        Args:
+            adapted: Parameters of the policies, with a leading axis `task`.
+            observations: `(task, sample, obs)`, in the environment's units.
+        """
         return self.inner.derivatives.forward(adapted, observations).outputs
 
     def make_agent(self, seed: int) -> MAMLAgent:
-        """An agent that adapts by this algorithm's inner steps and acts by the mean action once adapted."""
+        """Makes an agent that adapts by inner steps and then acts by the mean action; `seed` seeds its exploration."""
         return MAMLAgent(self, seed)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """State of the policy with its normaliser, learned step sizes, outer rule, baseline and guard."""
+        """Returns the state of policy, observation normaliser, learned step sizes, outer rule, baseline and guard."""
         state = self.policy.state_dict() | self.step_sizes
         state |= {f"outer.{name}": value for name, value in self.outer.state_dict().items()}
         state |= {f"baseline.{name}": value for name, value in self.baseline.state_dict().items()}
         return state | self.guard.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores a state that `state_dict` returned."""
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -178,7 +191,7 @@ class MAML:
         self.baseline.load_state_dict(part("baseline."))
         self.guard.load_state_dict(state)
 
-    def _play(self, sampler: Sampler, adapted: Parameters) -> Trajectories:
+    def _collect(self, sampler: Sampler, adapted: Parameters) -> Trajectories:
         def make_actor(tasks: slice, noise: torch.Generator) -> AdaptedActor:
             return AdaptedActor(self, {name: value[tasks] for name, value in adapted.items()}, noise)
 
@@ -202,7 +215,7 @@ class MAML:
         )
 
     def _update(self, objective: MetaObjective) -> dict[str, float]:
-        """Takes the outer step, or none if it is not finite."""
+        """Takes the outer step, or skips it if it is not finite; returns its metrics, none if skipped."""
         self.guard.start_iteration()
         try:
             theta, metrics = self.outer.step(objective)
@@ -217,12 +230,12 @@ class MAML:
 
 
 class AdaptedActor(PolicyActor):
-    """Acts with a policy of its own for each task.
+    """Actor with one policy for each task.
 
     Args:
-        maml: The algorithm whose policy it is.
-        adapted: The policies' parameters, with a leading axis `task`.
-        noise: Source of the noise of actions.
+        maml: Algorithm of the policies.
+        adapted: Parameters of the policies, with a leading axis `task`.
+        noise: Generator of the actions' noise.
     """
 
     def __init__(self, maml: MAML, adapted: Parameters, noise: torch.Generator) -> None:
@@ -233,13 +246,14 @@ class AdaptedActor(PolicyActor):
 
     def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
         """See `PolicyActor`."""
+        # Environments i n to (i + 1) n - 1 play task i: [env, obs] -> [task, n, obs]
         observations = inputs.observations.reshape(self._tasks, -1, inputs.observations.shape[-1])
         outputs = self._maml.outputs(self._adapted, observations).flatten(0, 1)
         return self._maml.distribution.sample(outputs, self.generator), outputs
 
 
 def _signal_metrics(supports: list[Batch]) -> dict[str, float]:
-    """How many tasks had nothing to adapt to: support advantages that are all zero, as with a constant reward."""
+    """Counts tasks without a learning signal: all support advantages are zero, as with a constant reward."""
     flat = torch.stack([(batch.advantages == 0).all(1) for batch in supports]).all(0)
     if flat.all():
         _log.warning("no task's support episodes differ in reward: nothing to adapt to in this iteration")

@@ -1,4 +1,4 @@
-"""RL² outside of training: adapts by playing."""
+"""Agent of RL², for use outside of training: adapts by its recurrent state as it plays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from metarl_envs.errors import UserError
 
 @runtime_checkable
 class StatefulPolicy(Protocol):
-    """A policy with a memory, a step at a time; `metarl.policies.recurrent.RecurrentPolicy` is one."""
+    """Recurrent policy that acts step by step, such as `metarl.policies.recurrent.RecurrentPolicy`."""
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """Returns the state at the start of a trial."""
@@ -35,19 +35,19 @@ class StatefulPolicy(Protocol):
     def step(
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch p"], Float[Tensor, "batch state"]]:
-        """Returns distribution parameters and the next state, for inputs with the leading axis `batch`."""
+        """Returns distribution parameters and the next state for inputs with the leading axis `batch`."""
 
 
 class Memory(NamedTuple):
-    """All that an RL² agent remembers of each environment, with the leading axis `env`."""
+    """Memory of an RL² agent for each environment, with the leading axis `env`."""
 
     state: Float[Tensor, "env state"]
-    """The policy's state."""
+    """Recurrent state of the policy."""
     previous: PreviousStep
-    """The step before."""
+    """Previous step, an input of the policy."""
 
     def where(self, mask: BoolArray, other: Memory) -> Memory:
-        """Returns this memory for the environments in the mask `(env,)`, another one for the rest."""
+        """Returns this memory where the mask `(env,)` is true, another one elsewhere."""
         (state, (actions, *rest)), (other_state, (other_actions, *other_rest)) = self, other
         rows = torch.as_tensor(mask, device=state.device).unsqueeze(1)
         chosen = (np.where(mask, mine, others) for mine, others in zip(rest, other_rest, strict=True))
@@ -58,13 +58,13 @@ class Memory(NamedTuple):
 class RL2Agent(TrainedAgent):
     """Explores by sampling actions, remembers across episodes, and acts by the likeliest action once adapted.
 
-    Every evaluation episode starts from the memory that adaptation ended with. See `metarl.acting.agents.Agent`.
+    Every evaluation episode starts from the memory at the end of adaptation. See `metarl.acting.agents.Agent`.
 
     Args:
-        policy: The recurrent policy.
-        distribution: Its action distribution.
-        action_space: Of a single environment.
-        seed: Seeds the exploration.
+        policy: Recurrent policy.
+        distribution: Action distribution of the policy.
+        action_space: Action space of a single environment.
+        seed: Seed of the exploration.
     """
 
     adaptation_steps = 1
@@ -88,7 +88,7 @@ class RL2Agent(TrainedAgent):
     def init(self) -> None:
         """See `Agent`."""
         self._memory: Memory | None = None
-        self._before_action: Memory | None = None  # while an action has been taken whose outcome is not known
+        self._before_action: Memory | None = None  # set between an action and its outcome
         self._adapted: Memory | None = None
 
     def adapt_action(
@@ -102,7 +102,7 @@ class RL2Agent(TrainedAgent):
         return self._act(observations, explore=False)
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
-        """See `Agent`; where a step is not valid, the memory stays what it was before the action."""
+        """See `Agent`; where a step is not valid, restores the memory before the action."""
         assert self._memory is not None
         assert self._before_action is not None
         previous = PreviousStep.of(self._memory.previous.actions, timestep)
@@ -116,7 +116,7 @@ class RL2Agent(TrainedAgent):
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
         """See `Agent`."""
-        adapted = self._adapted or self._fresh(len(env_mask))
+        adapted = self._adapted or self._initial_memory(len(env_mask))
         starting = adapted.previous._replace(episode_start=np.ones_like(env_mask))
         self._memory = adapted._replace(previous=starting).where(env_mask, self._memory or adapted)
         if env_mask.all():
@@ -130,22 +130,22 @@ class RL2Agent(TrainedAgent):
         *,
         explore: bool = False,
     ) -> npt.NDArray[Any]:
-        """One step of a single environment, which goes on learning: the memory lasts over episodes, until `init`.
+        """Chooses the action of a single environment; the memory lasts across episodes, so the agent keeps adapting.
 
-        `reset` takes it back to what the last `adapt` kept, or to nothing.
+        `init` empties the memory; `reset` restores the one kept by the last `adapt`, or an empty one.
 
         Args:
-            observation: `(obs,)`.
-            reward: What the action before earned, be it in this episode or at the end of the one before; of no account
-                after `init` or `reset`.
-            episode_start: Whether an episode begins with this observation; always so after `init` or `reset`.
-            explore: Whether to sample the action, as in training, rather than take the likeliest.
+            observation: `(obs,)`, in the environment's units.
+            reward: Reward of the previous action, which may have ended the episode before; ignored after `init` or
+                `reset`.
+            episode_start: True if an episode starts with this observation; always true after `init` or `reset`.
+            explore: True to sample the action, as in training; false to take the likeliest.
 
         Returns:
-            The action `(action,)`, or an integer `()` where actions are discrete.
+            Action `(action,)` in the environment's units, or an integer `()` where actions are discrete.
 
         Raises:
-            UserError: If the agent is used with several environments, or the numbers are not what they should be.
+            UserError: If the agent acts in several environments, or a number is not finite or of wrong shape.
         """
         self._check_single("act")
         if np.shape(observation) != (self.observation_size,):
@@ -153,10 +153,10 @@ class RL2Agent(TrainedAgent):
         if not (np.isfinite(observation).all() and math.isfinite(float(reward))):
             raise UserError("observation and reward must be finite numbers")
         if self._memory is not None and self._before_action is not None:
-            told = self._memory.previous._replace(
+            previous = self._memory.previous._replace(
                 rewards=np.array([float(reward)]), episode_start=np.array([bool(episode_start)])
             )
-            self._memory = self._memory._replace(previous=told)
+            self._memory = self._memory._replace(previous=previous)
         return np.asarray(self._act(np.asarray(observation, dtype=np.float64)[None], explore=explore)[0])
 
     @property
@@ -174,7 +174,7 @@ class RL2Agent(TrainedAgent):
     def _exportable(self, env: int) -> Exportable:
         if not isinstance(self.policy, RecurrentPolicy):
             raise UserError("an agent whose state is held is a control for evaluations, not for export")
-        memory = self._adapted or self._fresh(self.num_envs or 1)
+        memory = self._adapted or self._initial_memory(self.num_envs or 1)
         initial = {
             "previous_action": memory.previous.actions[env : env + 1].cpu(),
             "previous_reward": torch.as_tensor(memory.previous.rewards[env : env + 1], dtype=torch.float32),
@@ -183,7 +183,7 @@ class RL2Agent(TrainedAgent):
         }
         policy = deepcopy(self.policy).cpu()
         return Exportable(
-            _Step(policy, self._distribution, EnvironmentActions(self.action_space)),
+            _GreedyStep(policy, self._distribution, EnvironmentActions(self.action_space)),
             {"observation": torch.zeros(2, self.observation_size)}
             | {name: torch.cat([tensor, tensor]) for name, tensor in initial.items()},
             ["action", "next_previous_action", "next_state"],
@@ -196,22 +196,22 @@ class RL2Agent(TrainedAgent):
 
     @torch.no_grad()
     def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
-        memory = self._memory or self._fresh(len(observations))
+        memory = self._memory or self._initial_memory(len(observations))
         inputs = self._transfer(observations, memory.previous)
         outputs, state = self.policy.step(inputs, memory.state)
         actions = self._distribution.sample(outputs, self._generator) if explore else self._distribution.mode(outputs)
         self._before_action = memory
-        none = PreviousStep.none(len(observations), 0, self._device)  # until it is known what came of the action
+        none = PreviousStep.none(len(observations), 0, self._device)  # until `step` brings the outcome
         self._memory = Memory(state, none._replace(actions=actions, episode_start=~none.episode_start))
         return to_environment(actions.cpu().numpy(), self.action_space)
 
-    def _fresh(self, num_envs: int) -> Memory:
+    def _initial_memory(self, num_envs: int) -> Memory:
         previous = PreviousStep.none(num_envs, self._distribution.action_size, self._device)
         return Memory(self.policy.initial_state(num_envs), previous)
 
 
-class _Step(nn.Module):
-    """Does what `eval_action` does, with the memory going in and coming out."""
+class _GreedyStep(nn.Module):
+    """Module that computes `eval_action`, with the memory as input and output."""
 
     def __init__(self, policy: RecurrentPolicy, distribution: ActionDistribution, to_environment: nn.Module) -> None:
         super().__init__()

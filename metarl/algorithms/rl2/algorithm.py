@@ -31,20 +31,20 @@ from metarl_envs.errors import UserError
 
 _logger = logging.getLogger(__name__)
 _LARGEST_KEPT = 2**25
-"""Bytes, see `keep_freed_memory`; all parts of a minibatch are alike, and so are their tensors."""
+"""Argument of `keep_freed_memory`, in bytes; tensors of the same sizes recur with each part of a minibatch."""
 
 
 class RL2:
-    """Learns a recurrent policy that learns: its state lasts for a trial, several episodes of one task.
+    """Learns a recurrent policy whose state adapts to a task over a trial, several episodes of the task.
 
     Args:
-        config: The settings.
-        observation_space: Of a single environment.
-        action_space: Of a single environment.
-        device: Where to learn and act.
+        config: Settings.
+        observation_space: Observation space of a single environment.
+        action_space: Action space of a single environment.
+        device: Device to learn and act on.
 
     Raises:
-        UserError: If there are more minibatches than trials, these not being cut into chunks.
+        UserError: If there are more minibatches than trials and trials are not cut into chunks.
     """
 
     def __init__(
@@ -86,18 +86,23 @@ class RL2:
             self.outer = TRPO(self.network, self.distribution, config.outer, baseline, self.guard)
 
     def warm_up(self, sampler: Sampler) -> None:
-        """Takes first statistics of observations and rewards from random actions; called once, before training."""
+        """Collects random episodes for the normalisers' first statistics; called once, before training."""
         self._update_normalizers(sampler.collect(lambda _, noise: RandomActor(self.action_space, noise), 1))
 
     def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> IterationResult:
         """Plays one trial of each task and takes the outer step on them.
 
-        The first episode of a trial comes before adaptation, the last one after it.
+        The first episode of a trial counts as before adaptation, the last one as after it.
+
+        Args:
+            sampler: Sampler of a meta-batch, with one environment per task.
+            generator: Generator that minibatches are drawn from.
 
         Raises:
-            RunFailure: If updates go wrong one after the other, or the device's memory does not hold one that could be
-                made in smaller parts.
-            torch.OutOfMemoryError: If it does not hold what cannot.
+            RunFailure: If five updates in a row are not finite, or an update does not fit into the device's memory and
+                a smaller `steps_at_once` would take less.
+            torch.OutOfMemoryError: If an iteration does not fit into the device's memory and no setting of
+                `steps_at_once` would help.
         """
         keep_freed_memory(_LARGEST_KEPT)
         actors: list[RecurrentActor] = []
@@ -107,9 +112,10 @@ class RL2:
             return actors[-1]
 
         trajectories = sampler.collect(make_actor, self.config.episodes)
-        states = None if sampler.divergences else chunk_states(actors)  # steps that diverged are not in the trials
+        states = None if sampler.divergences else chunk_states(actors)  # trials leave out diverged steps
         metrics = self._learn_or_advise(trajectories, generator, states)
         self._update_normalizers(trajectories)
+        # Trial return: sum of a trial's episode returns, averaged over tasks
         metrics["meta/trial_return"] = trajectories.returns.mean(0).sum().item()
         first, last = (EpisodeMeans.of(trajectories, which) for which in (slice(0, 1), slice(-1, None)))
         return IterationResult(first, last, self.guard.skipped, metrics)
@@ -117,7 +123,7 @@ class RL2:
     def _learn_or_advise(
         self, trajectories: Trajectories, generator: torch.Generator, states: Float[Tensor, "row state"] | None
     ) -> dict[str, float]:
-        """Learns from trials; if memory runs out, tells which setting takes less."""
+        """Learns from trials; if memory runs out, raises with a setting that takes less."""
         try:
             return self.learn(make_trials(trajectories), generator, states)
         except torch.OutOfMemoryError:
@@ -133,16 +139,19 @@ class RL2:
     def learn(
         self, trials: Trials, generator: torch.Generator, states: Float[Tensor, "row state"] | None = None
     ) -> dict[str, float]:
-        """Advantages over the baseline, and the outer step.
+        """Computes advantages over the baseline and takes the outer step.
 
         Args:
-            trials: What was played.
-            generator: What minibatches are drawn from.
-            states: States that the chunks of the trials started from, in the order of `losses.cut_into_chunks`; None
+            trials: Whole trials of the meta-batch.
+            generator: Generator that minibatches are drawn from.
+            states: States that the chunks of the trials start from, in the row order of `losses.cut_into_chunks`; None
                 recomputes them.
 
+        Returns:
+            Metrics of the update, by their logged names.
+
         Raises:
-            RunFailure: If updates were not finite several times in a row.
+            RunFailure: If five updates in a row are not finite.
         """
         config, time = self.config, trials.valid.shape[1]
         chunk = min(config.chunk or time, time)
@@ -160,21 +169,21 @@ class RL2:
         return metrics
 
     def make_actor(self, tasks: slice, noise: torch.Generator) -> RecurrentActor:
-        """Makes who plays a trial of each of some tasks; see `metarl.acting.sampler.MakeActor`."""
+        """Makes the actor of one trial of each task in the slice; see `metarl.acting.sampler.MakeActor`."""
         return RecurrentActor(self, tasks.stop - tasks.start, noise)
 
     def make_agent(self, seed: int) -> RL2Agent:
-        """An agent that adapts by its state; it acts greedily once adapted."""
+        """Makes an agent that adapts by its state and acts greedily once adapted; `seed` seeds its exploration."""
         return RL2Agent(self.policy, self.distribution, self.action_space, seed)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The network with its normalisers, the optimiser's moments, and how many updates were skipped in a row."""
+        """Returns the state of network with normalisers and optimiser, and the number of updates skipped in a row."""
         state = dict(self.network.state_dict())
         state |= {f"optimizer.{name}": tensor for name, tensor in self.outer.state_dict().items()}
         return state | self.guard.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores a state that `state_dict` returned."""
         prefix, guard = "optimizer.", self.guard.state_dict().keys()
         network = {name: x for name, x in state.items() if name not in guard and not name.startswith(prefix)}
         self.network.load_state_dict(network)
@@ -184,7 +193,7 @@ class RL2:
         )
 
     def _values(self, trials: Trials, standard: Float[Tensor, "task time"] | None) -> Float[Tensor, "task time"]:
-        """The baseline along trials, from the critic's values in standard units if there is one."""
+        """Returns the baseline V_t along trials in the environment's units; `standard` are a critic's own values."""
         if isinstance(self.config.baseline, RL2LinearBaselineConfig):
             return linear_values(trials, self.config.discount, self.config.baseline.per_task)
         assert self.network.critic is not None
@@ -198,23 +207,24 @@ class RL2:
             self.policy.reward_normalizer.update(trajectories.rewards.unsqueeze(-1), trajectories.valid)
 
     def _steps_at_once(self, trajectories: Trajectories) -> tuple[int, int]:
-        """Steps that go through the network at once, and a setting for half of that at the most; 0 if there is none."""
+        """Returns the steps per pass through the network and a setting for at most half of them, 0 if there is none."""
         if not isinstance(self.config.outer, RL2PPOConfig):
             return 0, 0
         trial = trajectories.valid[0].numel()
         time = min(self.config.chunk or trial, trial)
+        # rows of a minibatch = ceil(meta_batch * ceil(trial / chunk) / minibatches)
         minibatch = -(-self.config.meta_batch * -(-trial // time) // self.config.outer.minibatches)
         rows = min(rows_at_once(self.config.outer, time, self.device), minibatch)
         return rows * time, rows // 2 * time
 
 
 class RecurrentActor(PolicyActor):
-    """Acts through one trial of each task, starting from the initial state.
+    """Actor of one trial of each task, from the policy's initial state.
 
     Args:
-        rl2: The algorithm whose policy it is.
-        num_envs: Environments, one per task.
-        noise: Source of the noise of actions.
+        rl2: Algorithm of the policy.
+        num_envs: Number of environments, one per task.
+        noise: Generator of the actions' noise.
     """
 
     def __init__(self, rl2: RL2, num_envs: int, noise: torch.Generator) -> None:
@@ -226,7 +236,7 @@ class RecurrentActor(PolicyActor):
 
     @property
     def chunk_states(self) -> Float[Tensor, "env chunk state"]:
-        """The states that the chunks played so far started from."""
+        """States that the chunks played so far start from."""
         return torch.stack(self._chunk_states, dim=1)
 
     def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
@@ -240,37 +250,38 @@ class RecurrentActor(PolicyActor):
 
 
 def chunk_states(actors: Sequence[RecurrentActor]) -> Float[Tensor, "row state"]:
-    """Returns the states that chunks started from, in the order of `losses.cut`.
+    """Returns the states that chunks start from, in the row order of `losses.cut_into_chunks`.
 
     Args:
-        actors: Who acted in each vector of environments.
+        actors: Actor of each vector of environments.
     """
     played = [actor.chunk_states for actor in actors]
-    most = max(states.shape[1] for states in played)  # where episodes end early, some vectors are done before others
+    # Vectors whose episodes end early have fewer chunks: their states are padded with zeros.
+    most = max(states.shape[1] for states in played)
     padded = [torch.nn.functional.pad(states, (0, 0, 0, most - states.shape[1])) for states in played]
     return torch.cat(padded).flatten(0, 1)
 
 
 def check_trial(config: RL2Config, horizon: int) -> None:
-    """Holds the settings against the length of a trial.
+    """Checks the settings against the length of a trial; warns if a transformer's memory is shorter.
 
     Args:
-        config: The settings.
-        horizon: Steps per episode.
+        config: Settings.
+        horizon: Number of steps per episode.
 
     Raises:
         UserError: If chunks are longer than a trial.
     """
     trial = config.episodes * horizon
-    said = f"the {trial} steps of a trial ({config.episodes} episodes of {horizon})"
+    length = f"the {trial} steps of a trial ({config.episodes} episodes of {horizon})"
     if config.chunk is not None and config.chunk > trial:
-        raise UserError(f"algorithm.chunk: {config.chunk} is more than {said}; take {trial} or less, or None")
+        raise UserError(f"algorithm.chunk: {config.chunk} is more than {length}; take {trial} or less, or None")
     if isinstance(config.core, TransformerConfig) and config.core.memory < trial:
         _logger.warning(
             "algorithm.core.memory: a layer remembers %d steps, fewer than %s; take %d or more, or it forgets what came"
             " before",
             config.core.memory,
-            said,
+            length,
             trial,
         )
 
