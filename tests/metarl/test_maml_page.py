@@ -2,6 +2,9 @@
 
 import importlib
 import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,8 +25,13 @@ SMALL += ["--tasks.horizon", "4", "--tasks.num-test-tasks", "2", "--iterations",
 
 
 @pytest.fixture
-def parse(tmp_path):
-    return lambda settings: parse_algorithm(settings, tmp_path)
+def parse(tmp_path: Path) -> Callable[[dict[str, Any]], MAMLConfig]:
+    def parse_maml(settings: dict[str, Any]) -> MAMLConfig:
+        config = parse_algorithm(settings, tmp_path)
+        assert isinstance(config, MAMLConfig)
+        return config
+
+    return parse_maml
 
 
 def test_the_defaults_are_all_of_them(parse) -> None:
@@ -46,7 +54,9 @@ def test_every_setting_in_the_text_is_one(parse) -> None:
 def test_every_command_is_one() -> None:
     assert len(PAGE.commands()) == 2
     for path, overrides in PAGE.commands():
-        check_combination(load_config(path, overrides).algorithm)
+        algorithm = load_config(path, overrides).algorithm
+        assert isinstance(algorithm, MAMLConfig)
+        check_combination(algorithm)
 
 
 def test_what_the_page_calls_refused_is_refused(parse) -> None:
@@ -84,7 +94,7 @@ def test_the_program_with_another_network_runs(capsys: pytest.CaptureFixture[str
 
 
 @pytest.fixture
-def my_rules(tmp_path, monkeypatch):
+def my_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The page's outer rule, saved as the page says."""
     (tmp_path / "my_rules.py").write_text(PAGE.blocks("python")[1])
     monkeypatch.syspath_prepend(tmp_path)

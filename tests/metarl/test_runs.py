@@ -1,7 +1,9 @@
 import errno
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Never
 
 import pytest
 import torch
@@ -22,17 +24,17 @@ CONFIG = RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig()
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> Iterator[RunDirectory]:
     run = RunDirectory.create(tmp_path / "runs" / "a", CONFIG)
     yield run
     run.close()
 
 
-def logged(run):
+def logged(run: RunDirectory) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
 
 
-def save_checkpoint(run, env_steps, score=None):
+def save_checkpoint(run: RunDirectory, env_steps: int, score: float | None = None) -> Path:
     manifest = Manifest(iteration=1, env_steps=env_steps, config={}, task_fingerprint="f", versions={}, score=score)
     return checkpoints.save(run.checkpoints, {"a": torch.zeros(1)}, manifest)
 
@@ -69,10 +71,10 @@ def test_a_parent_that_cannot_be_written(tmp_path) -> None:
 
 @pytest.mark.parametrize("fail_at", range(1, 9))
 def test_nothing_is_left_of_a_run_that_could_not_be_made(tmp_path, monkeypatch, fail_at) -> None:
-    calls = []
+    calls: list[Callable[..., Any]] = []
 
-    def failing(function):
-        def call(*args, **kwargs):
+    def failing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
             calls.append(function)
             if len(calls) == fail_at:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -188,7 +190,7 @@ def test_evaluations_are_written_whole(run, monkeypatch) -> None:
     assert json.loads(path.read_text()) == {"success": 0.5}
     run.save_evaluation("last", {"success": 0.75})
 
-    def full(*args):
+    def full(*args: Any) -> Never:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
@@ -208,7 +210,7 @@ def test_a_failed_replacement_leaves_the_old_file(tmp_path, monkeypatch) -> None
     path = tmp_path / "file"
     write_atomically(path, b"old")
 
-    def refuse(*args):
+    def refuse(*args: Any) -> Never:
         raise OSError(errno.EIO, "broken")
 
     monkeypatch.setattr(os, "replace", refuse)
