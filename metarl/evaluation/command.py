@@ -78,12 +78,16 @@ def evaluate_run(
     }
     name = _file_name(evaluation, manifest, split, tasks_per_name, control)
     path = run.save_evaluation(name, origin | evaluation.to_dict())
+    _print(evaluation, control, path)
+    return path
+
+
+def _print(evaluation: Evaluation, control: str | None, path: Path) -> None:
     console = Console()
     if control is not None:
         console.print(f"Control: {control}.")
     console.print(evaluation_table(evaluation))
     console.print(f"Evaluation: {path}", soft_wrap=True, markup=False, highlight=False)
-    return path
 
 
 def _file_name(
