@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import Progress
@@ -68,10 +68,7 @@ def evaluate_run(
             seed=seed,
             progress=progress,
         )
-    origin = {
-        "checkpoint": {"path": str(checkpoint), "iteration": manifest.iteration, "env_steps": manifest.env_steps},
-        "task_fingerprint": distribution.fingerprint,
-        "versions": versions(),
+    origin = _describe_checkpoint(checkpoint, manifest) | {
         "split": split,
         "tasks_per_name": tasks_per_name,
         "control": control,
@@ -80,6 +77,14 @@ def evaluate_run(
     path = run.save_evaluation(name, origin | evaluation.to_dict())
     _print(evaluation, control, path)
     return path
+
+
+def _describe_checkpoint(checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "checkpoint": {"path": str(checkpoint), "iteration": manifest.iteration, "env_steps": manifest.env_steps},
+        "task_fingerprint": manifest.task_fingerprint,
+        "versions": versions(),
+    }
 
 
 def _print(evaluation: Evaluation, control: str | None, path: Path) -> None:
