@@ -30,7 +30,7 @@ class Agent(Protocol):
     """
 
     adaptation_steps: int
-    """How many rounds of episodes and `adapt` one adaptation consists of: MAML's inner steps, 1 for RL²."""
+    """Rounds of episodes and `adapt` in one adaptation: MAML's inner steps, 1 for RL²."""
 
     def init(self) -> None:
         """Forgets everything about earlier tasks."""
@@ -41,7 +41,7 @@ class Agent(Protocol):
         """Exploration actions for observations `(env, obs)`, and arrays `(env, ...)` to hand back to `step`."""
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
-        """Takes in what the last actions led to; `valid` is false where an environment only waits for others."""
+        """Receives the outcome of the last actions; `valid` is false where an environment only waits for others."""
 
     def adapt(self) -> None:
         """Adapts to the episodes told since the last `init` or `adapt`."""
@@ -54,7 +54,7 @@ class Agent(Protocol):
 
 
 class Origin(NamedTuple):
-    """Where an agent's parameters come from, which its exports tell."""
+    """Origin of an agent's parameters, written into its exports."""
 
     tasks: str
     """Name of the task distribution trained on."""
@@ -63,7 +63,7 @@ class Origin(NamedTuple):
     env_steps: int
     """Environment steps of training."""
     observation_space: gym.spaces.Box
-    """Of a single environment."""
+    """Space of a single environment."""
 
 
 class TrainedAgent(Agent):
@@ -74,11 +74,11 @@ class TrainedAgent(Agent):
     """
 
     action_space: gym.spaces.Box | gym.spaces.Discrete
-    """Of a single environment."""
+    """Space of a single environment."""
     observation_size: int
     """Length of an observation."""
     origin: Origin | None = None
-    """Where the parameters come from; None where that was not a checkpoint."""
+    """Origin of the parameters; None if they were not read from a checkpoint."""
 
     @property
     def num_envs(self) -> int | None:

@@ -35,9 +35,9 @@ class IterationResult(NamedTuple):
     """Outcome of a meta-iteration; docs/metrics.md lists the metrics that training makes of it."""
 
     before: EpisodeMeans
-    """Of the episodes played before any adaptation to their task."""
+    """Means over the episodes played before any adaptation to their task."""
     after: EpisodeMeans
-    """Of the last episodes, after all adaptation; their return picks the best checkpoint."""
+    """Means over the last episodes, after all adaptation; their return picks the best checkpoint."""
     skipped_updates: int
     """Updates left out because a loss, a gradient or a parameter was not finite."""
     metrics: dict[str, float]
@@ -49,7 +49,7 @@ class Algorithm(Protocol):
     """Learns to adapt, one meta-batch of tasks at a time."""
 
     device: torch.device
-    """Where it learns and acts."""
+    """Device of learning and acting."""
     meta_batch: int
     """Tasks per meta-iteration."""
     num_envs: int
@@ -83,7 +83,7 @@ class AlgorithmConfig(StrictModel, ABC):
     """Settings of an algorithm, and the way from them to the algorithm; see `metarl.algorithms.registry`."""
 
     kind: str
-    """Which algorithm: the name that it is registered under."""
+    """Name that the algorithm is registered under."""
     meta_batch: PositiveInt
     """Tasks per meta-iteration."""
 
