@@ -248,9 +248,10 @@ def test_vectors_without_episodes_to_play_are_not_stepped() -> None:
     distribution = Counting()
     env = distribution.make_env(3)
     env.set_tasks(distribution.train_tasks)
-    actor = RandomActor(distribution.action_space, torch.Generator())
-    assert list(play([VectorPlay(env, actor, 0, [1, 2, 3])])) == []
-    assert env.received == []
+    noise = torch.Generator().manual_seed(1)
+    before = noise.get_state()
+    assert list(play([VectorPlay(env, RandomActor(distribution.action_space, noise), 0, [1, 2, 3])])) == []
+    assert torch.equal(noise.get_state(), before)  # no action was drawn
 
 
 def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch) -> None:
