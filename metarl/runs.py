@@ -104,7 +104,8 @@ class RunDirectory:
             raise UserError(f"{path} is not a run: it has no {_CONFIG}")
         found = _read_format(path / _VERSIONS)
         if found != FORMAT:
-            raise UserError(f"run {path} has format {found}, but this metarl reads {FORMAT} only: train it anew")
+            remedy = "update metarl" if found > FORMAT else "train it anew"
+            raise UserError(f"run {path} has format {found}, but this metarl reads {FORMAT} only: {remedy}")
         return cls(path, load_config(path / _CONFIG))
 
     def set_config(self, config: RunConfig) -> None:
@@ -239,7 +240,7 @@ def _read_format(path: Path) -> int:
     """Returns the format of a run's directory; 1 if its file names none, as in the first runs."""
     try:
         return int(json.loads(path.read_bytes())["run_format"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, OverflowError, KeyError, TypeError):
         return 1
 
 

@@ -85,7 +85,7 @@ class Training(Iterator[TrainedIteration]):
         run.rewind(self.iteration)
         self._saved = self.iteration if resume else None
         """Number of iterations done at the last checkpoint; None before the first."""
-        self._stopping = False
+        self._stopping = self._closed = False
         with ExitStack() as resources:  # closes all of them if one cannot be made
             resources.enter_context(closing(run))
             test_envs = min(self.algorithm.num_envs, len(self._held_out))
@@ -123,10 +123,12 @@ class Training(Iterator[TrainedIteration]):
             iterations: New total number of iterations; None keeps the configured one.
 
         Raises:
-            UserError: If there is no run or no checkpoint, or the checkpoint is damaged.
+            UserError: If there is no run or no checkpoint, the checkpoint is damaged, or `iterations` is below 1.
         """
         run = RunDirectory.open(Path(path))
         if iterations is not None:
+            if iterations < 1:
+                raise UserError(f"iterations must be at least 1: got {iterations}")
             run.set_config(RunConfig.model_validate(run.config.model_dump() | {"iterations": iterations}))
         return cls(run, resume=True)
 
@@ -139,11 +141,13 @@ class Training(Iterator[TrainedIteration]):
         Raises:
             StopIteration: When all iterations are done, or after `stop`; the last iteration has a checkpoint then.
             RunFailure: If the run cannot go on; its checkpoints stay.
+            UserError: If the training is closed.
         """
         if self._stopping or self.iteration >= self.config.iterations:
             if self._stopping and self._saved != self.iteration and self.iteration > 0:
                 self.save()
             raise StopIteration
+        self._check_open()
         metrics = self._train_one_iteration()
         if _is_due(self.iteration, self.config.evaluation.every, self.config.iterations):
             metrics |= _evaluation_metrics(self.evaluate())
@@ -183,7 +187,12 @@ class Training(Iterator[TrainedIteration]):
         return self.algorithm.make_agent(derive_seeds(self.config.seed, Stream.EVALUATION, self.iteration, count=1)[0])
 
     def evaluate(self) -> Evaluation:
-        """Evaluates the current parameters on held-out tasks by the configuration's `evaluation`."""
+        """Evaluates the current parameters on held-out tasks by the configuration's `evaluation`.
+
+        Raises:
+            UserError: If the training is closed.
+        """
+        self._check_open()
         return evaluate(
             self.agent(),
             self.distribution,
@@ -196,6 +205,7 @@ class Training(Iterator[TrainedIteration]):
 
     def close(self) -> None:
         """Closes the log and the environments."""
+        self._closed = True
         self._resources.close()
 
     def __enter__(self) -> Training:
@@ -205,6 +215,10 @@ class Training(Iterator[TrainedIteration]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UserError("the training is closed: go on with Training.resume")
 
     def _train_one_iteration(self) -> dict[str, float]:
         """Draws tasks, collects, updates and returns the metrics."""

@@ -102,7 +102,8 @@ def play(vectors: Sequence[VectorPlay]) -> Iterator[Step]:
         Steps of all vectors, in turn.
     """
     for vector in vectors:
-        vector.send()
+        if not vector.done:
+            vector.send()
     while playing := [(index, vector) for index, vector in enumerate(vectors) if not vector.done]:
         for index, vector in playing:
             yield vector.receive(index)

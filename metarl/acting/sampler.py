@@ -73,7 +73,14 @@ class Sampler:
 
         Returns:
             Trajectories with the axes `task episode step`; if a task has one environment, in the order played.
+
+        Raises:
+            UserError: If `episodes` is not such a multiple, or below 1.
         """
+        if episodes < 1 or episodes % self._envs_per_task != 0:
+            raise UserError(
+                f"episodes must be a multiple of {self._envs_per_task}, the environments per task: got {episodes}"
+            )
         began = seconds_now(self._device)
         # Each of a task's n environments plays episodes / n of them.
         episodes_per_env = episodes // self._envs_per_task

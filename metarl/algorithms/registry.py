@@ -14,6 +14,8 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
 from typing import Any
 
+from pydantic_core import PydanticUndefined
+
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import RL2Config
@@ -33,11 +35,11 @@ def register(name: str, config_class: type[AlgorithmConfig]) -> None:
         config_class: Its settings, which build it.
 
     Raises:
-        UserError: If the name is taken, or the class is not one of settings.
+        UserError: If the name is taken, the class is not one of settings, or its `kind` has another name.
     """
     if name in _known():
         raise UserError(f"an algorithm named '{name}' is registered already")
-    _REGISTERED[name] = _checked(config_class, f"algorithm '{name}'")
+    _REGISTERED[name] = _checked(config_class, name, f"algorithm '{name}'")
 
 
 def names() -> list[str]:
@@ -51,6 +53,8 @@ def config_class(name: str) -> type[AlgorithmConfig]:
     Raises:
         UserError: If there is no algorithm of that name, several packages offer one, or the plug-in does not load.
     """
+    if name in _REGISTERED:
+        return _REGISTERED[name]
     known = _known()
     if name not in known:
         raise unknown("algorithm", name, known)
@@ -77,10 +81,13 @@ def _load(offered: list[EntryPoint]) -> type[AlgorithmConfig]:
     except Exception as error:  # a plug-in may fail in any way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{where} does not load: {reason}") from error
-    return _checked(loaded, where)
+    return _checked(loaded, plug_in.name, where)
 
 
-def _checked(loaded: Any, where: str) -> type[AlgorithmConfig]:
+def _checked(loaded: Any, name: str, where: str) -> type[AlgorithmConfig]:
     if not (isinstance(loaded, type) and issubclass(loaded, AlgorithmConfig)) or isabstract(loaded):
         raise UserError(f"{where} must be a subclass of metarl.algorithms.base.AlgorithmConfig that implements `build`")
+    kind = loaded.model_fields["kind"].default  # undefined if `kind` has no default
+    if kind not in (name, PydanticUndefined):
+        raise UserError(f"{where}: the default of `kind` must be '{name}' too, not '{kind}'")
     return loaded

@@ -39,6 +39,9 @@ class CheckpointConfig(StrictModel):
 def _validate_algorithm(value: Any) -> AlgorithmConfig:
     """Validates the settings of an algorithm by the model registered under their `kind`."""
     if isinstance(value, AlgorithmConfig):
+        # Settings of an unregistered class could not be read back from the run's config.yaml.
+        if registry.config_class(value.kind) is not type(value):
+            raise ValueError(f"{type(value).__name__} is not what is registered as '{value.kind}'")
         return value
     if not isinstance(value, dict):
         raise PydanticKnownError("model_type", {"class_name": "AlgorithmConfig"})

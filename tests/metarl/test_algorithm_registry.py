@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -10,6 +11,7 @@ from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.cli import main
+from metarl.config import RunConfig, dump_config, load_config
 from metarl_envs.errors import UserError
 
 SEARCHES = """
@@ -19,11 +21,22 @@ from metarl.algorithms.maml.config import MAMLConfig
 class Search(MAMLConfig):
     kind: Literal["search"] = "search"
 
+class Other(MAMLConfig):
+    kind: Literal["other"] = "other"
+
 class Unfinished:
     pass
 """
 
 Install = Callable[..., None]
+
+
+class Another(MAMLConfig):
+    kind: Literal["another"] = "another"  # type: ignore[assignment]
+
+
+class Further(Another):
+    more: int = 1
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +73,8 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_an_algorithm_is_registered_once() -> None:
-    registry.register("another", MAMLConfig)
-    assert registry.config_class("another") is MAMLConfig
+    registry.register("another", Another)
+    assert registry.config_class("another") is Another
     assert "another" in registry.names()
     for name in ("another", "rl2"):
         with pytest.raises(UserError, match=f"^an algorithm named '{name}' is registered already$"):
@@ -72,6 +85,28 @@ def test_only_settings_that_build_an_algorithm_are_registered() -> None:
     with pytest.raises(UserError, match=r"^algorithm 'mine' must be a subclass of .*AlgorithmConfig that implements"):
         registry.register("mine", AlgorithmConfig)  # type: ignore[type-abstract]
     assert "mine" not in registry.names()
+
+
+def test_a_name_other_than_that_of_the_settings_is_refused(install: Install) -> None:
+    install(serch="searches_for_tests:Search")
+    with pytest.raises(UserError, match=r"^algorithm 'mine': the default of `kind` must be 'mine' too, not 'another'$"):
+        registry.register("mine", Another)
+    with pytest.raises(UserError, match=r"^algorithm plug-in 'serch' .*: the default of `kind` must be 'serch' too"):
+        registry.config_class("serch")
+
+
+def test_settings_must_be_registered_so_that_a_run_can_be_opened_again(tmp_path: Path) -> None:
+    def make_config() -> RunConfig:
+        tasks = {"kind": "navigation"}
+        return RunConfig.model_validate({"iterations": 1, "tasks": tasks, "algorithm": Another(meta_batch=3)})
+
+    with pytest.raises(ValueError, match="unknown algorithm 'another'"):
+        make_config()
+    registry.register("another", Another)
+    with pytest.raises(ValueError, match="Further is not what is registered as 'another'"):
+        RunConfig.model_validate({"iterations": 1, "tasks": {"kind": "navigation"}, "algorithm": Further()})
+    (tmp_path / "config.yaml").write_text(dump_config(make_config()))
+    assert load_config(tmp_path / "config.yaml") == make_config()
 
 
 def test_plug_ins_are_found_by_their_entry_points(install: Install) -> None:
@@ -110,15 +145,15 @@ def test_a_broken_plug_in_hinders_nothing_but_itself(
 
 
 def test_a_name_that_several_packages_offer_is_refused_when_it_is_used(install: Install) -> None:
-    install("searches", search="searches_for_tests:Search", other="searches_for_tests:Search")
-    install("more_searches", search="broken_searches:Search", other="searches_for_tests:Search")
+    install("searches", search="searches_for_tests:Search", other="searches_for_tests:Other")
+    install("more_searches", search="broken_searches:Search", other="searches_for_tests:Other")
     with pytest.raises(UserError) as caught:
         registry.config_class("search")
     assert str(caught.value) == (
         "several packages offer an algorithm named 'search'"
         " (broken_searches:Search and searches_for_tests:Search): uninstall all but one"
     )
-    assert registry.config_class("other").__name__ == "Search"  # offered twice, but the same
+    assert registry.config_class("other").__name__ == "Other"  # offered twice, but the same
 
 
 def test_a_plug_in_does_not_replace_what_is_built_in(install: Install) -> None:

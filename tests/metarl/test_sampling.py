@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.actors import PolicyActor, RandomActor
+from metarl.acting.play import VectorPlay, play
 from metarl.acting.sampler import Sampler
 from metarl.data.steps import Array
 from metarl.data.trajectories import TENSORS, Trajectories
@@ -233,6 +234,24 @@ def test_environments_that_cannot_be_split_among_the_tasks_are_refused() -> None
     for envs in (2, 4):
         with pytest.raises(UserError, match=f"^{envs} environments cannot be split evenly among 3 tasks$"):
             Sampler([distribution.make_env(envs)], list(distribution.train_tasks), (7,), CPU)
+
+
+@pytest.mark.parametrize("episodes", [0, 1, 3])
+def test_episodes_that_cannot_be_split_among_the_environments_are_refused(episodes: int) -> None:
+    with pytest.raises(
+        UserError, match=f"^episodes must be a multiple of 2, the environments per task: got {episodes}$"
+    ):
+        collect(envs_per_task=2, episodes=episodes)
+
+
+def test_vectors_without_episodes_to_play_are_not_stepped() -> None:
+    distribution = Counting()
+    env = distribution.make_env(3)
+    env.set_tasks(distribution.train_tasks)
+    noise = torch.Generator().manual_seed(1)
+    before = noise.get_state()
+    assert list(play([VectorPlay(env, RandomActor(distribution.action_space, noise), 0, [1, 2, 3])])) == []
+    assert torch.equal(noise.get_state(), before)  # no action was drawn
 
 
 def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch) -> None:

@@ -21,6 +21,7 @@ from metarl.progress import StopSignal
 from metarl.runs import RunDirectory
 from metarl.training import Training
 from metarl_envs import registry
+from metarl_envs.errors import UserError
 
 PAGE = Page("train-from-python.md")
 SMALLER = ["--algorithm.meta-batch=2", "--algorithm.episodes=2", "--algorithm.parallel-episodes=2", "--threads=1"]
@@ -101,6 +102,22 @@ def test_a_break_and_close_leave_no_environments_open(made: list[CountingEnv], t
     training.close()
     assert all(env.closed for env in made)
     training.close()  # again does no harm
+
+
+def test_a_closed_training_says_so(made: list[CountingEnv], tmp_path: Path) -> None:
+    with Training.start(make_config(), tmp_path / "run") as training:
+        next(training)
+    for use in (training.__next__, training.evaluate):
+        with pytest.raises(UserError, match=r"^the training is closed: go on with Training.resume$"):
+            use()
+
+
+def test_resuming_for_no_iterations_is_refused(made: list[CountingEnv], tmp_path: Path) -> None:
+    with Training.start(make_config(), tmp_path / "run") as training:
+        training.save()
+    with pytest.raises(UserError, match=r"^iterations must be at least 1: got 0$"):
+        Training.resume(tmp_path / "run", iterations=0)
+    assert RunDirectory.open(tmp_path / "run").config.iterations == 4
 
 
 def test_a_training_that_cannot_begin_leaves_no_environments_open(
