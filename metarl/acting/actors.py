@@ -37,7 +37,9 @@ class PreviousStep(NamedTuple):
     @staticmethod
     def of(actions: Float[Tensor, "env action"], timestep: TimestepLike) -> PreviousStep:
         """Returns the inputs for the next step from this one's action vectors and outcome."""
-        return PreviousStep(actions, timestep.reward, timestep.terminated | timestep.truncated)
+        # a copy of the rewards: whoever steps the environments may write to that array again
+        rewards = np.array(timestep.reward, dtype=np.float64)
+        return PreviousStep(actions, rewards, timestep.terminated | timestep.truncated)
 
 
 class InputTransfer:

@@ -236,3 +236,16 @@ def test_without_a_recurrent_state_there_is_none_to_hold() -> None:
 def test_an_unknown_control_is_named() -> None:
     with pytest.raises(UserError, match="unknown control 'state-heldd'; did you mean 'state-held'"):
         make_control("state-heldd", make_algorithm("rl2").make_agent(seed=1))
+
+
+def test_what_an_agent_remembers_does_not_change_with_the_evaluators_arrays() -> None:
+    rl2 = make_algorithm("rl2")
+    observations, rewards, ended = np.ones((1, 2)), np.array([0.5]), np.array([False])
+    actions = []
+    for overwritten in (0.5, -70.0):
+        agent, told = rl2.make_agent(seed=1), rewards.copy()
+        chosen = agent.eval_action(observations)
+        agent.step(Timestep(observations, chosen, told, ended, ended, {}))
+        told[:] = overwritten
+        actions.append(agent.eval_action(observations))
+    assert np.array_equal(actions[0], actions[1])
