@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
         print("Task families:")
         width = max(map(len, families)) + 2
         for name, factory in families.items():
-            print(f"  {name:<{width}}{_summary(factory)}")
+            print(f"  {name:<{width}}{_summary(factory)}".rstrip())
         print(_listing("Meta-World's tasks, for ML1 and custom", TASK_NAMES))
         print("More about one: metarl tasks ID")
     elif arguments.id in families:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _describe_family(name: str, factory: Callable[..., TaskDistribution]) -> None:
     """Prints the options of a family and, if all have defaults, its tasks."""
     options = signature(factory, eval_str=True).parameters.values()
-    print(f"{name}: {_summary(factory)}")
+    print(f"{name}: {_summary(factory)}".removesuffix(": "))
     for option in options:
         print(f"  {option.name:<18}{'required' if option.default is option.empty else f'default {option.default}'}")
     if any(option.default is option.empty for option in options):

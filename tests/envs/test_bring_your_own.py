@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import yaml
 
+from metarl.config import load_config
 from metarl_envs import registry
 from metarl_envs.wrapped import WrappedDistribution
 
@@ -47,6 +48,14 @@ def test_the_pages_run_configuration_makes_the_family(module: Any) -> None:
     family = registry.make(settings["id"], **settings["options"])
     assert isinstance(family, WrappedDistribution)
     assert (len(family.train_tasks), len(family.test_tasks)) == (100, 40)
+
+
+def test_the_pages_run_configuration_is_complete(module: Any, tmp_path: Path) -> None:
+    path = tmp_path / "my-reacher.yaml"
+    path.write_text(blocks("yaml")[0])
+    config = load_config(str(path))
+    assert config.algorithm.kind == "maml"
+    assert config.tasks.kind == "registered"
 
 
 def play_alone(module: Any, target: list[float]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

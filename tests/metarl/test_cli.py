@@ -249,6 +249,16 @@ def test_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     assert "benchmark: ML1, task: reach-v3" in capsys.readouterr().out
 
 
+def test_a_family_without_a_docstring_leaves_no_colon_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("metarl_envs.registry.registered", lambda: {"mine": lambda arms: None})
+    assert main(["tasks", "mine"]) == 0
+    assert capsys.readouterr().out.startswith("mine\n  arms ")
+    assert main(["tasks"]) == 0
+    assert "\n  mine\n" in capsys.readouterr().out
+
+
 def test_help(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--help"], ["evaluate", "--help"], ["train", config, "--help"], ["train", "demo", "--help"]):
         with pytest.raises(SystemExit) as caught:
