@@ -21,8 +21,8 @@ setup: $(DRAWS) ## Install everything into .venv (the other targets do it when n
 
 demo: $(DRAWS) ## Train on Meta-World, measure on held-out tasks, film it: about 4 minutes on 2 cores
 	@run=runs/demo; n=2; while [ -e "$$run" ]; do run="runs/demo-$$n"; n=$$((n + 1)); done; set -e; \
-	echo "1/3 Meta-training with configs/demo.yaml into $$run"; \
-	.venv/bin/metarl train configs/demo.yaml --run "$$run"; \
+	echo "1/3 Meta-training with the preset demo into $$run"; \
+	.venv/bin/metarl train demo --run "$$run"; \
 	echo "2/3 Measuring on held-out tasks what a few episodes of adaptation change"; \
 	.venv/bin/metarl evaluate "$$run"; \
 	echo "3/3 Filming held-out tasks before and after adaptation"; \
