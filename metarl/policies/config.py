@@ -14,6 +14,9 @@ class GRUConfig(StrictModel):
     """Name of the core."""
     hidden_size: PositiveInt = 256
     """Units of the hidden vector."""
+    longest_memory: Annotated[int, Field(ge=2)] | None = None
+    """Steps T that units remember at the start of training: the bias of each keep gate is log U(1, T - 1) (Tallec &
+    Ollivier 2018, "Can recurrent neural networks warp time?"). None is zero: the memory halves with every step."""
 
 
 class LSTMConfig(StrictModel):

@@ -57,6 +57,30 @@ def randomize(module: M, scale: float = 0.5) -> M:
     return module
 
 
+def test_units_of_a_gru_start_with_memories_up_to_the_longest() -> None:
+    """A unit that is told nothing keeps the share u / (1 + u) of its value in a step, u being its memory in steps."""
+    torch.manual_seed(0)
+    core = make_core(3, GRUConfig(hidden_size=2000, longest_memory=100)).double()
+    for name, parameter in core.named_parameters():
+        if "weight" in name:
+            parameter.data.zero_()
+    _, state = core.sequence(torch.zeros(1, 10, 3, dtype=torch.float64), torch.ones(1, 2000, dtype=torch.float64))
+    kept = state[0] ** 0.1
+    memories = kept / (1 - kept)  # uniform from 1 to 99
+    assert 1 <= memories.min() < 1.5
+    assert 98.5 < memories.max() <= 99 + 1e-9
+    assert memories.mean().item() == pytest.approx(50, abs=3 * 98 / 12**0.5 / 2000**0.5)
+
+
+def test_gates_without_a_longest_memory_halve_it_with_every_step() -> None:
+    core = make_core(3, GRUConfig(hidden_size=4)).double()
+    for name, parameter in core.named_parameters():
+        if "weight" in name:
+            parameter.data.zero_()
+    _, state = core.sequence(torch.zeros(1, 3, 3, dtype=torch.float64), torch.ones(1, 4, dtype=torch.float64))
+    exactly(state, torch.full((1, 4), 0.125, dtype=torch.float64))
+
+
 def core_of(name: str, input_size: int = 3) -> Core:
     torch.manual_seed(0)
     return randomize(make_core(input_size, CORES[name]).double(), scale=0.1)

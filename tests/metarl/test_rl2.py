@@ -1,5 +1,6 @@
 """RL²: the inputs and the memory of the policy, and the samples that PPO learns from."""
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +17,7 @@ from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.algorithms.rl2.losses import (
     Samples,
+    Trials,
     cut_into_chunks,
     linear_values,
     make_samples,
@@ -28,6 +30,7 @@ from metarl.data.trajectories import Trajectories
 from metarl.policies.config import CoreConfig, GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.distributions import Gaussian
 from metarl.policies.inputs import PolicyInput
+from metarl_envs.core import Task
 
 CPU = torch.device("cpu")
 CORES: dict[str, CoreConfig] = {
@@ -134,6 +137,42 @@ def test_advantages_of_a_trial_equal_a_slow_reference(discount, gae_lambda) -> N
         np.testing.assert_allclose(samples.returns[task][valid], returns[task], rtol=1e-5, atol=1e-4)
         assert not samples.advantages[task][~valid].any()
         assert not samples.returns[task][~valid].any()
+
+
+def test_advantages_by_class_equal_those_of_each_class_alone() -> None:
+    """Classes of which one earns a hundredfold weigh the same; a class alone is standardised as a meta-batch is."""
+    trials = make_trials(play(make_rl2()))._replace(classes=torch.tensor([4, 1, 4]))
+    trials = trials._replace(rewards=trials.rewards * torch.tensor([[1.0], [100.0], [1.0]]))
+    values = torch.randn(trials.valid.shape, generator=torch.Generator().manual_seed(2))
+    together = make_samples(trials, values, 0.9, 0.8, by_class=True).advantages
+    for rows in ([1], [0, 2]):
+        alone = Trials(PolicyInput(*(x[rows] for x in trials.inputs)), *(x[rows] for x in trials[1:]))
+        expected = make_samples(alone, values[rows], 0.9, 0.8).advantages
+        assert torch.equal(together[rows], expected)
+        valid = trials.valid[rows]
+        assert together[rows][valid].mean().item() == pytest.approx(0, abs=1e-5)
+        assert together[rows][valid].std(correction=0).item() == pytest.approx(1, abs=1e-5)
+        assert not together[rows][~valid].any()
+    assert not torch.allclose(make_samples(trials, values, 0.9, 0.8).advantages, together, atol=0.1)
+
+
+def test_trials_know_the_classes_of_their_tasks() -> None:
+    trajectories = play(make_rl2())
+    assert make_trials(trajectories).classes.tolist() == [0, 0, 0]  # all of one name
+    tasks = tuple(Task(name, [1.0]) for name in ("push", "door", "push"))
+    assert make_trials(replace(trajectories, tasks=tasks)).classes.tolist() == [1, 0, 1]
+    assert make_trials(replace(trajectories, tasks=())).classes.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("advantage_scale", ["meta_batch", "class"])
+def test_the_setting_decides_what_advantages_are_standardised_over(advantage_scale: str) -> None:
+    rl2 = make_rl2(advantage_scale=advantage_scale)
+    seen = []
+    trials = make_trials(play(rl2))._replace(classes=torch.tensor([0, 1, 1]))
+    rl2.outer.update = lambda samples, *_: seen.append(samples) or {}  # type: ignore[method-assign, func-returns-value]
+    rl2.learn(trials, torch.Generator())
+    first = seen[0].advantages[0][trials.valid[0]]
+    assert (abs(first.mean().item()) < 1e-4) == (advantage_scale == "class")
 
 
 @pytest.mark.parametrize("per_task", [False, True])

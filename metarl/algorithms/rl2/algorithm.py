@@ -159,7 +159,8 @@ class RL2:
         if states is None or self.network.critic is not None:
             standard_values, states = values_and_chunk_states(self.network, trials.inputs, chunk)
         values = self._values(trials, standard_values)
-        samples = make_samples(trials, values, config.discount, config.gae_lambda)
+        by_class = config.advantage_scale == "class"
+        samples = make_samples(trials, values, config.discount, config.gae_lambda, by_class)
         if isinstance(config.baseline, RL2ValueBaselineConfig) and config.baseline.normalize_returns:
             assert self.network.critic is not None
             self.network.critic.update_statistics(samples.returns, samples.valid)

@@ -113,6 +113,9 @@ class RL2Config(AlgorithmConfig):
         RL2LinearBaselineConfig()
     )
     """Baseline that advantages are measured against."""
+    advantage_scale: Literal["meta_batch", "class"] = "meta_batch"
+    """Steps that advantages are standardised over: those of the whole meta-batch, or of each class of tasks by itself,
+    so that classes that earn much do not drown those that earn little yet."""
     chunk: PositiveInt | None = None
     """Steps that back-propagation goes back: trials are cut into chunks of this length, each of which starts from the
     state that the chunk before ended in. None goes back to the start of the trial."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metarl.data.trajectories import Trajectories
@@ -26,6 +26,8 @@ class Trials(NamedTuple):
     """Reward of each step, in the environment's units."""
     valid: Bool[Tensor, "task time"]
     """False for padding."""
+    classes: Int[Tensor, "task"]
+    """Index of each task's class, that is, of its name; all 0 where the tasks are not known."""
 
 
 class Samples(NamedTuple):
@@ -37,7 +39,7 @@ class Samples(NamedTuple):
     log_probs: Float[Tensor, "row time"]
     """Log-probability of each action under the policy that sampled it, log π_old(a_t | h_t), in nats."""
     advantages: Float[Tensor, "row time"]
-    """Advantage estimates Â_t, standardised over the meta-batch; zero in padding."""
+    """Advantage estimates Â_t, standardised over the meta-batch or each class; zero in padding."""
     returns: Float[Tensor, "row time"]
     """Discounted return from each step to the end of the trial, in the environment's units; zero in padding."""
     valid: Bool[Tensor, "row time"]
@@ -86,7 +88,9 @@ def make_trials(trajectories: Trajectories) -> Trials:
     inputs = PolicyInput(
         lay_out(trajectories.observations), _delay_one_step(actions), _delay_one_step(rewards), lay_out(starts)
     )
-    return Trials(inputs, actions, lay_out(trajectories.log_probs), rewards, lay_out(trajectories.valid))
+    names = [task.name for task in trajectories.tasks] or [""] * len(valid)
+    classes = torch.tensor([sorted(set(names)).index(name) for name in names], device=valid.device)
+    return Trials(inputs, actions, lay_out(trajectories.log_probs), rewards, lay_out(trajectories.valid), classes)
 
 
 def linear_values(trials: Trials, discount: float, per_task: bool) -> Float[Tensor, "task time"]:
@@ -105,8 +109,31 @@ def linear_values(trials: Trials, discount: float, per_task: bool) -> Float[Tens
     return linear_baseline(observations, returns, valid).squeeze(axis)
 
 
-def make_samples(trials: Trials, values: Float[Tensor, "task time"], discount: float, gae_lambda: float) -> Samples:
-    """Advantages over given values, standardised over the meta-batch, and the returns that values shall predict.
+def standardize_by_class(
+    advantages: Float[Tensor, "task time"], valid: Bool[Tensor, "task time"], classes: Int[Tensor, "task"]
+) -> Float[Tensor, "task time"]:
+    """Standardises advantages over the trials of each class; zero in padding.
+
+    Classes whose rewards are large, or already earned, then weigh no more in the gradient than those that earn little
+    yet (the scale per task of PopArt, Hessel et al. 2019, for advantages).
+
+    Args:
+        advantages: Advantage of each step.
+        valid: False in padding.
+        classes: Index of each trial's class.
+    """
+    result = torch.zeros_like(advantages)
+    for index in set(classes.tolist()):
+        rows = classes == index
+        # Â = (A - mean A) / std A over all steps of the class: hence the single leading entry
+        result[rows] = standardize(advantages[rows].unsqueeze(0), valid[rows].unsqueeze(0)).squeeze(0)
+    return result
+
+
+def make_samples(
+    trials: Trials, values: Float[Tensor, "task time"], discount: float, gae_lambda: float, by_class: bool = False
+) -> Samples:
+    """Advantages over given values, standardised, and the returns that values shall predict.
 
     A trial counts as one long episode: returns and advantages run across its episodes, and the value after its last
     step is zero. Values are fitted to discounted returns, not to lambda-returns: with the small lambdas of short trials
@@ -117,12 +144,13 @@ def make_samples(trials: Trials, values: Float[Tensor, "task time"], discount: f
         values: Value estimate of each step, in the environment's units.
         discount: Discount factor per step.
         gae_lambda: Lambda of generalised advantage estimation.
+        by_class: Standardise advantages over the trials of each class, rather than over the meta-batch.
     """
     valid = trials.valid
     # delta_t = r_t + discount V_{t+1} - V_t,  A_t = Σ_k (discount lambda)^k delta_{t+k},  V after the last step = 0
     advantages = gae(trials.rewards, values, valid, discount, gae_lambda)
-    # Â = (A - mean A) / std A over all steps of the meta-batch, not per task: hence the single leading entry
-    standardized = standardize(advantages.unsqueeze(0), valid.unsqueeze(0)).squeeze(0)
+    classes = trials.classes if by_class else torch.zeros_like(trials.classes)
+    standardized = standardize_by_class(advantages, valid, classes)
     # R_t = Σ_k discount^k r_{t+k}
     returns = discounted_returns(trials.rewards, valid, discount)
     return Samples(trials.inputs, trials.actions, trials.log_probs, standardized, returns, valid)

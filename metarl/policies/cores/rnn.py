@@ -31,6 +31,12 @@ class GRUCore(Core):
         self.output_size = config.hidden_size
         self.rnn = nn.GRU(input_size, config.hidden_size, batch_first=True)
         _initialize(self.rnn)
+        if config.longest_memory is not None:
+            # z = sigmoid(b) keeps the share u / (u + 1) of h in a step, which is a memory of about u = e^b steps.
+            # PyTorch orders the gates (r, z, n).
+            memories = 1 + (config.longest_memory - 2) * torch.rand(config.hidden_size)
+            keep = dict(self.rnn.named_parameters())["bias_ih_l0"].data[config.hidden_size : 2 * config.hidden_size]
+            keep.copy_(memories.log())
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """Zero vectors."""
