@@ -19,12 +19,13 @@ from pydantic_core import PydanticUndefined
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import RL2Config
+from metarl.algorithms.skills.config import SkillSearchConfig
 from metarl_envs.errors import UserError, unknown
 
 ENTRY_POINT_GROUP = "metarl.algorithms"
 """The group of entry points under which installed packages offer algorithms."""
 
-_REGISTERED: dict[str, type[AlgorithmConfig]] = {"maml": MAMLConfig, "rl2": RL2Config}
+_REGISTERED: dict[str, type[AlgorithmConfig]] = {"maml": MAMLConfig, "rl2": RL2Config, "skills": SkillSearchConfig}
 
 
 def register(name: str, config_class: type[AlgorithmConfig]) -> None:

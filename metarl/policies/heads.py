@@ -46,6 +46,10 @@ class LinearHead(nn.Module):
         parameters: Tensor = self.action(features)
         return parameters
 
+    def keep_floor(self) -> None:
+        """See `ActionHead.keep_floor`."""
+        self.action.keep_floor()
+
 
 class HypernetworkHead(nn.Module):
     """Network of one tanh layer on the current observation, whose weights the core's output generates.
@@ -92,6 +96,10 @@ class HypernetworkHead(nn.Module):
         units = torch.tanh(self.first(observations) + (weight @ observations.unsqueeze(-1)).squeeze(-1) + bias)
         output = self.action.linear(units) + (last_weight @ units.unsqueeze(-1)).squeeze(-1) + last_bias
         return self.action.with_std(output)
+
+    def keep_floor(self) -> None:
+        """See `ActionHead.keep_floor`."""
+        self.action.keep_floor()
 
 
 def make_head(

@@ -15,9 +15,16 @@ from metarl.acting.sampler import Sampler
 from metarl.algorithms.base import EpisodeMeans, IterationResult
 from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
-from metarl.algorithms.rl2.config import RL2Config, RL2LinearBaselineConfig, RL2PPOConfig, RL2ValueBaselineConfig
+from metarl.algorithms.rl2.config import (
+    RL2Config,
+    RL2LinearBaselineConfig,
+    RL2PPOConfig,
+    RL2PrivilegedBaselineConfig,
+    RL2ValueBaselineConfig,
+)
 from metarl.algorithms.rl2.losses import Trials, linear_values, make_samples, make_trials
 from metarl.algorithms.rl2.ppo import PPO, rows_at_once
+from metarl.algorithms.rl2.privileged import PrivilegedCritic
 from metarl.algorithms.rl2.trpo import TRPO
 from metarl.data.trajectories import Trajectories
 from metarl.devices import keep_freed_memory
@@ -27,6 +34,8 @@ from metarl.policies.config import TransformerConfig
 from metarl.policies.distributions import action_distribution
 from metarl.policies.inputs import PolicyInput
 from metarl.policies.recurrent import ActorCritic, Critic, RecurrentBody, RecurrentPolicy
+from metarl.returns import gae
+from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 
 _logger = logging.getLogger(__name__)
@@ -42,6 +51,7 @@ class RL2:
         observation_space: Observation space of a single environment.
         action_space: Action space of a single environment.
         device: Device to learn and act on.
+        tasks: Training tasks, which a privileged baseline is told apart; other settings do not need them.
 
     Raises:
         UserError: If there are more minibatches than trials and trials are not cut into chunks.
@@ -53,6 +63,7 @@ class RL2:
         observation_space: gym.spaces.Box,
         action_space: gym.spaces.Box | gym.spaces.Discrete,
         device: torch.device,
+        tasks: Sequence[Task] = (),
     ) -> None:
         _check_minibatches(config)
         self.config = config
@@ -61,16 +72,7 @@ class RL2:
         self.action_space = action_space
         self.distribution = action_distribution(action_space)
         observation_size = observation_space.shape[0]
-        self.policy = RecurrentPolicy(
-            observation_size,
-            self.distribution,
-            config.encoder,
-            config.core,
-            config.head,
-            config.observation_to_head,
-            config.init_std,
-            config.min_std,
-        )
+        self.policy = self._make_policy(observation_size)
         baseline = config.baseline if isinstance(config.baseline, RL2ValueBaselineConfig) else None
         critic = None
         if baseline is not None:
@@ -79,6 +81,9 @@ class RL2:
             critic = Critic(self.policy.body.output_size, observation_size, body)
         self.network = ActorCritic(self.policy, critic).to(device)
         self.guard = UpdateGuard("the step size under algorithm.outer")
+        self.privileged: PrivilegedCritic | None = None
+        if isinstance(config.baseline, RL2PrivilegedBaselineConfig):
+            self.privileged = PrivilegedCritic(observation_size, tasks, config.baseline, self.guard).to(device)
         self.outer: PPO | TRPO
         if isinstance(config.outer, RL2PPOConfig):
             self.outer = PPO(self.network, self.distribution, config.outer, baseline, self.guard)
@@ -108,7 +113,7 @@ class RL2:
         actors: list[RecurrentActor] = []
 
         def make_actor(tasks: slice, noise: torch.Generator) -> RecurrentActor:
-            actors.append(self.make_actor(tasks, noise))
+            actors.append(self._make_training_actor(sampler.tasks[tasks], noise))
             return actors[-1]
 
         trajectories = sampler.collect(make_actor, self.config.episodes)
@@ -125,7 +130,7 @@ class RL2:
     ) -> dict[str, float]:
         """Learns from trials; if memory runs out, raises with a setting that takes less."""
         try:
-            return self.learn(make_trials(trajectories), generator, states)
+            return self.learn(self._make_trials(trajectories), generator, states)
         except torch.OutOfMemoryError:
             steps, fewer = self._steps_at_once(trajectories)
             if fewer == 0:
@@ -166,12 +171,37 @@ class RL2:
             self.network.critic.update_statistics(samples.returns, samples.valid)
         self.guard.start_iteration()
         metrics = self.outer.update(samples, states, chunk, generator)
-        self.policy.head.action.keep_floor()
+        self.policy.head.keep_floor()
+        if self.privileged is not None:
+            # R^lambda_t = A_t + V_t (Sutton & Barto 2018, equation 12.9, with generalised advantages)
+            targets = values + gae(trials.rewards, values, trials.valid, config.discount, config.gae_lambda)
+            metrics["train/value_loss"] = self.privileged.fit(trials, targets, generator)
         return metrics
 
     def make_actor(self, tasks: slice, noise: torch.Generator) -> RecurrentActor:
         """Makes the actor of one trial of each task in the slice; see `metarl.acting.sampler.MakeActor`."""
         return RecurrentActor(self, tasks.stop - tasks.start, noise)
+
+    def _make_training_actor(self, tasks: Sequence[Task], noise: torch.Generator) -> RecurrentActor:
+        """Makes the actor of one trial of each of the tasks."""
+        return self.make_actor(slice(0, len(tasks)), noise)
+
+    def _make_trials(self, trajectories: Trajectories) -> Trials:
+        """Lays episodes out as trials, with the inputs of this policy."""
+        return make_trials(trajectories)
+
+    def _make_policy(self, observation_size: int) -> RecurrentPolicy:
+        config = self.config
+        return RecurrentPolicy(
+            observation_size,
+            self.distribution,
+            config.encoder,
+            config.core,
+            config.head,
+            config.observation_to_head,
+            config.init_std,
+            config.min_std,
+        )
 
     def make_agent(self, seed: int) -> RL2Agent:
         """Makes an agent that adapts by its state and acts greedily once adapted; `seed` seeds its exploration."""
@@ -181,22 +211,35 @@ class RL2:
         """Returns the state of network with normalisers and optimiser, and the number of updates skipped in a row."""
         state = dict(self.network.state_dict())
         state |= {f"optimizer.{name}": tensor for name, tensor in self.outer.state_dict().items()}
+        if self.privileged is not None:
+            state |= {f"privileged.{name}": tensor for name, tensor in self.privileged.state_dict().items()}
+            moments = self.privileged.optimizer.state_dict()
+            state |= {f"privileged_optimizer.{name}": tensor for name, tensor in moments.items()}
         return state | self.guard.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restores a state that `state_dict` returned."""
-        prefix, guard = "optimizer.", self.guard.state_dict().keys()
-        network = {name: x for name, x in state.items() if name not in guard and not name.startswith(prefix)}
-        self.network.load_state_dict(network)
+        guard = self.guard.state_dict().keys()
+        parts: dict[str, dict[str, Tensor]] = {"": {}, "optimizer": {}, "privileged": {}, "privileged_optimizer": {}}
+        for name, tensor in state.items():
+            part, _, rest = name.partition(".")
+            if part in parts:
+                parts[part][rest] = tensor
+            elif name not in guard:
+                parts[""][name] = tensor
+        self.network.load_state_dict(parts[""])
         self.guard.load_state_dict(state)
-        self.outer.load_state_dict(
-            {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
-        )
+        self.outer.load_state_dict(parts["optimizer"])
+        if self.privileged is not None:
+            self.privileged.load_state_dict(parts["privileged"])
+            self.privileged.optimizer.load_state_dict(parts["privileged_optimizer"])
 
     def _values(self, trials: Trials, standard: Float[Tensor, "task time"] | None) -> Float[Tensor, "task time"]:
         """Returns the baseline V_t along trials in the environment's units; `standard` are a critic's own values."""
         if isinstance(self.config.baseline, RL2LinearBaselineConfig):
             return linear_values(trials, self.config.discount, self.config.baseline.per_task)
+        if self.privileged is not None:
+            return self.privileged.values(trials)
         assert self.network.critic is not None
         assert standard is not None
         return torch.where(trials.valid, self.network.critic.to_returns(standard), 0.0)

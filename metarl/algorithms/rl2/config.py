@@ -79,6 +79,26 @@ class RL2ValueBaselineConfig(StrictModel):
     """With TRPO: Adam's step size; PPO uses its own."""
 
 
+class RL2PrivilegedBaselineConfig(StrictModel):
+    """Value network that sees the class and the parameters of each task, in training only; scaled for each class.
+
+    Acting never sees them: the policy has no such inputs.
+    """
+
+    kind: Literal["privileged"] = "privileged"
+    """Name of the baseline."""
+    hidden_sizes: tuple[PositiveInt, ...] = (256, 256)
+    """Units of each tanh layer, behind layer norm (Ba et al. 2016)."""
+    epochs: PositiveInt = 4
+    """Passes over each meta-batch."""
+    minibatches: PositiveInt = 8
+    """Minibatches of steps per epoch, a gradient step each."""
+    lr: Positive = 1e-3
+    """Adam's step size."""
+    max_grad_norm: Positive = 1.0
+    """Norm that longer gradients are scaled down to."""
+
+
 class RL2Config(AlgorithmConfig):
     """RL² (Duan et al. 2016): a recurrent policy whose state learns the task across the episodes of a trial."""
 
@@ -109,9 +129,9 @@ class RL2Config(AlgorithmConfig):
     """Standardise observations by running statistics."""
     normalize_reward_input: bool = True
     """Standardise the previous reward, an input of the policy, by running statistics; returns use unchanged rewards."""
-    baseline: Annotated[RL2LinearBaselineConfig | RL2ValueBaselineConfig, Field(discriminator="kind")] = (
-        RL2LinearBaselineConfig()
-    )
+    baseline: Annotated[
+        RL2LinearBaselineConfig | RL2ValueBaselineConfig | RL2PrivilegedBaselineConfig, Field(discriminator="kind")
+    ] = RL2LinearBaselineConfig()
     """Baseline that advantages are measured against."""
     advantage_scale: Literal["meta_batch", "class"] = "meta_batch"
     """Steps that advantages are standardised over: those of the whole meta-batch, or of each class of tasks by itself,
@@ -141,4 +161,6 @@ class RL2Config(AlgorithmConfig):
         from metarl.algorithms.rl2.algorithm import RL2, check_trial
 
         check_trial(self, distribution.horizon)
-        return RL2(self, distribution.observation_space, distribution.action_space, device)
+        return RL2(
+            self, distribution.observation_space, distribution.action_space, device, distribution.train_tasks
+        )

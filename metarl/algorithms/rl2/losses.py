@@ -12,6 +12,7 @@ from metarl.data.trajectories import Trajectories
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.inputs import PolicyInput
 from metarl.returns import discounted_returns, gae, linear_baseline, standardize
+from metarl_envs.core import Task
 
 
 class Trials(NamedTuple):
@@ -28,6 +29,8 @@ class Trials(NamedTuple):
     """False for padding."""
     classes: Int[Tensor, "task"]
     """Index of each task's class, that is, of its name; all 0 where the tasks are not known."""
+    tasks: tuple[Task, ...] = ()
+    """Task of each trial; empty if unknown. The policy does not see it."""
 
 
 class Samples(NamedTuple):
@@ -90,7 +93,8 @@ def make_trials(trajectories: Trajectories) -> Trials:
     )
     names = [task.name for task in trajectories.tasks] or [""] * len(valid)
     classes = torch.tensor([sorted(set(names)).index(name) for name in names], device=valid.device)
-    return Trials(inputs, actions, lay_out(trajectories.log_probs), rewards, lay_out(trajectories.valid), classes)
+    log_probs, valid = lay_out(trajectories.log_probs), lay_out(trajectories.valid)
+    return Trials(inputs, actions, log_probs, rewards, valid, classes, trajectories.tasks)
 
 
 def linear_values(trials: Trials, discount: float, per_task: bool) -> Float[Tensor, "task time"]:
