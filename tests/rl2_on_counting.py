@@ -51,7 +51,8 @@ def trials_of(rl2: RL2, key: tuple[int, ...] = (1, 2, 3)) -> Trials:
 
 def doubled(trials: Trials) -> Trials:
     inputs = PolicyInput(*(x.double() if x.is_floating_point() else x for x in trials.inputs))
-    return Trials(inputs, *(x.double() if x.is_floating_point() else x for x in trials[1:]))
+    changed = {name: getattr(trials, name).double() for name in ("actions", "log_probs", "rewards")}
+    return trials._replace(inputs=inputs, **changed)
 
 
 def longer(trajectories: Trajectories, steps: int = 3) -> Trajectories:

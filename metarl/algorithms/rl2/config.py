@@ -161,6 +161,4 @@ class RL2Config(AlgorithmConfig):
         from metarl.algorithms.rl2.algorithm import RL2, check_trial
 
         check_trial(self, distribution.horizon)
-        return RL2(
-            self, distribution.observation_space, distribution.action_space, device, distribution.train_tasks
-        )
+        return RL2(self, distribution.observation_space, distribution.action_space, device, distribution.train_tasks)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from copy import copy, deepcopy
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from metarl.acting.actors import InputTransfer
+from metarl.acting.export import Exportable
 from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.skills.policy import SkillPolicy
 from metarl.algorithms.skills.search import Search
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl.policies.distributions import ActionDistribution
-from metarl_envs.errors import UserError
+from metarl.policies.inputs import PolicyInput
+from metarl_envs.errors import UserError, unknown
 
 
 class SkillAgent(RL2Agent):
@@ -45,6 +52,7 @@ class SkillAgent(RL2Agent):
         self.skills = tuple(skills)
         """Name of each skill."""
         self._greedy, self._seed = greedy, seed
+        self._only: int | None = None
         super().__init__(policy, distribution, action_space, seed)
         self._transfer = InputTransfer(self.observation_size + len(skills), self._device)
 
@@ -90,28 +98,99 @@ class SkillAgent(RL2Agent):
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
         """See `Agent`."""
-        if self._exploring or len(self._weights) != len(env_mask):
-            self._exploring = False
-            self._start_searches(len(env_mask))
-            self._weights = np.stack([search.best for search in self._searches])
-        best = self._weights if self._best is None else self._best
+        best = self._initial_weights(len(env_mask))
+        if self._exploring or len(self._weights) != len(best):
+            self._exploring, self._weights = False, best
         self._weights = np.where(env_mask[:, None], best, self._weights)
         super().reset(env_mask)
+
+    def act(
+        self,
+        observation: npt.NDArray[Any],
+        reward: SupportsFloat = 0.0,
+        episode_start: bool | np.bool_ = False,
+        *,
+        explore: bool = False,
+    ) -> npt.NDArray[Any]:
+        """Chooses the action of a single environment, as `RL2Agent.act`, with the skill kept by the last `adapt`.
+
+        The memory lasts for an episode, so that every episode has to be announced by `episode_start` or `reset`.
+        """
+        if episode_start or len(self._weights) == 0:
+            self._check_single("act")
+            self.reset(np.ones(1, dtype=np.bool_))
+        return super().act(observation, reward, explore=explore)
+
+    def _initial_weights(self, num_envs: int) -> npt.NDArray[np.float64]:
+        """Weights `(env, skill)` that an evaluation episode is played with."""
+        if self._best is not None:
+            return self._best
+        self._start_searches(num_envs)
+        return np.stack([search.best for search in self._searches])
 
     @property
     def chosen(self) -> npt.NDArray[np.float64]:
         """Weights over the skills `(env, skill)` that each environment is played with now."""
         return self._weights.copy()
 
+    def with_skill(self, name: str) -> SkillAgent:
+        """Returns a copy that always plays one skill.
+
+        Raises:
+            UserError: If there is no skill of this name.
+        """
+        if name not in self.skills:
+            raise unknown("skill", name, self.skills)
+        fixed = copy(self)
+        fixed._only = self.skills.index(name)
+        fixed.init()
+        return fixed
+
     def _start_searches(self, num_envs: int) -> None:
         """Begins the search of each environment, unless it has begun."""
-        if not self._searches:
-            self._searches = [
-                Search(len(self.skills), np.random.default_rng((self._seed, env))) for env in range(num_envs)
-            ]
+        if self._searches:
+            return
+        for env in range(num_envs):
+            rng = np.random.default_rng((self._seed, env))
+            order = rng.permutation(len(self.skills)) if self._only is None else [self._only]
+            self._searches.append(Search(list(np.eye(len(self.skills))[order]), rng))
 
     def _replay(self, timestep: Timestep) -> None:
         raise UserError("skill search cannot adapt to recorded episodes: they do not tell which skill played them")
 
+    def _exportable(self, env: int) -> Exportable:
+        weights = self._initial_weights(self.num_envs or 1)[env]
+        exportable = super()._exportable(env)
+        policy = deepcopy(self.policy)
+        assert isinstance(policy, SkillPolicy)
+        exportable.module.policy = _OneSkill(policy.cpu(), torch.as_tensor(weights, dtype=torch.float32))
+        told = {"algorithm": "skills", "adapted": "false" if self._best is None else "true"}
+        share = dict(zip(self.skills, weights.tolist(), strict=True))
+        told["skill"] = json.dumps({name: weight for name, weight in share.items() if weight})
+        return exportable._replace(metadata=exportable.metadata | told)
+
     def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
         return super()._act(np.concatenate([observations, self._weights], axis=1), explore=explore)
+
+
+class _OneSkill(nn.Module):
+    """Policy that always plays with the same weights over skills.
+
+    Args:
+        policy: Policy with skills.
+        weights: Weights `(skill,)`.
+    """
+
+    weights: Tensor
+
+    def __init__(self, policy: SkillPolicy, weights: Float[Tensor, "skill"]) -> None:
+        super().__init__()
+        self.policy = policy
+        self.register_buffer("weights", weights)
+
+    def step(
+        self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch p"], Float[Tensor, "batch state"]]:
+        """See `RecurrentPolicy`."""
+        weights = self.weights.expand(len(inputs.observations), -1)
+        return self.policy.step(inputs._replace(observations=torch.cat([inputs.observations, weights], dim=-1)), state)

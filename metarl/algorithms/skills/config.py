@@ -27,9 +27,9 @@ class SkillSearchConfig(RL2Config):
     """Episodes per trial; the memory is emptied between the episodes of an adaptation, so that 1 is what is used."""
     advantage_scale: Literal["meta_batch", "class"] = "class"
     """See `RL2Config`."""
-    baseline: RL2PrivilegedBaselineConfig = RL2PrivilegedBaselineConfig()  # type: ignore[assignment]
+    baseline: RL2PrivilegedBaselineConfig = RL2PrivilegedBaselineConfig()
     """Baseline that advantages are measured against."""
-    core: GRUConfig = GRUConfig(longest_memory=100)  # type: ignore[assignment]
+    core: GRUConfig = GRUConfig(longest_memory=100)
     """Recurrent core, which finds out the hidden goal within an episode."""
     code_size: PositiveInt = 16
     """Length of a skill's code, a vector of norm 1."""

@@ -104,5 +104,3 @@ class SkillHead(LinearHead):
 
     def keep_floor(self) -> None:
         """Does nothing: the floor is part of the formula."""
-
-

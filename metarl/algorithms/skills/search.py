@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,16 +11,16 @@ Weights = npt.NDArray[np.float64]
 
 
 class Search:
-    """Search on one task: every skill in turn, in random order, then mixtures of the best one with others.
+    """Search on one task: given weights in turn, then mixtures of the best ones with others.
 
     Args:
-        skills: Number of skills.
-        rng: Generator of the order and of the mixtures.
+        candidates: Weights `(skill,)` to try, in this order; at least one.
+        rng: Generator of the mixtures.
     """
 
-    def __init__(self, skills: int, rng: np.random.Generator) -> None:
+    def __init__(self, candidates: Sequence[Weights], rng: np.random.Generator) -> None:
         self._rng = rng
-        self._ahead = [np.eye(skills)[index] for index in rng.permutation(skills)]
+        self._ahead = list(candidates)
         self._tried: list[tuple[float, Weights]] = []
         self.candidate: Weights = self._ahead.pop(0)
         """Weights `(skill,)` to play the next episode with."""

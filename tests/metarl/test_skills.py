@@ -1,0 +1,169 @@
+"""Skill search: its policy, its search, its agent, and learning where one knows what is best."""
+
+import numpy as np
+import pytest
+import torch
+from two_classes import family
+
+from metarl.acting.sampler import Sampler
+from metarl.algorithms.rl2.config import RL2PPOConfig, RL2PrivilegedBaselineConfig
+from metarl.algorithms.skills.agent import SkillAgent
+from metarl.algorithms.skills.algorithm import SkillSearch
+from metarl.algorithms.skills.config import SkillSearchConfig
+from metarl.algorithms.skills.matrix import SkillMatrix, skill_matrix
+from metarl.algorithms.skills.search import Search
+from metarl.data.steps import Timestep
+from metarl.evaluation.protocol import evaluate
+from metarl.policies.config import GRUConfig
+from metarl.policies.inputs import PolicyInput
+from metarl_envs.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def make_algorithm() -> SkillSearch:
+    torch.manual_seed(0)
+    config = SkillSearchConfig(
+        meta_batch=20,
+        core=GRUConfig(hidden_size=8, longest_memory=8),
+        code_size=4,
+        init_std=0.7,
+        min_std=0.1,
+        outer=RL2PPOConfig(epochs=5, minibatches=2, lr=1e-2),
+        baseline=RL2PrivilegedBaselineConfig(hidden_sizes=(16,), lr=1e-2),
+    )
+    distribution = family()
+    return config.build(distribution, CPU)
+
+
+def push(agent: SkillAgent, rewards: list[float], ended: bool = False) -> None:
+    """A step of an adaptation episode in as many environments as there are rewards."""
+    observations, envs = np.zeros((len(rewards), 1)), len(rewards)
+    actions, auxiliary = agent.adapt_action(observations)
+    over = np.full(envs, ended)
+    agent.step(Timestep(observations, actions, np.array(rewards), over & False, over, auxiliary))
+
+
+def test_search_tries_each_candidate_once_then_mixes_the_best() -> None:
+    search = Search(list(np.eye(3)), np.random.default_rng(0))
+    tried = []
+    for episode_return in (1.0, 5.0, 3.0):
+        tried.append(search.candidate)
+        search.tell(episode_return)
+    np.testing.assert_array_equal(tried, np.eye(3))
+    np.testing.assert_array_equal(search.best, [0, 1, 0])
+    for _ in range(5):
+        weights = search.candidate
+        assert weights[1] >= 0.5
+        assert weights.sum() == pytest.approx(1.0)
+        search.tell(0.0)
+    np.testing.assert_array_equal(search.best, [0, 1, 0])
+    mixture = search.candidate
+    search.tell(6.0)
+    np.testing.assert_array_equal(search.best, mixture)
+
+
+def test_search_with_a_single_candidate_repeats_it() -> None:
+    search = Search([np.array([0.0, 1.0])], np.random.default_rng(0))
+    search.tell(2.0)
+    np.testing.assert_array_equal(search.candidate, [0, 1])
+
+
+def test_codes_have_norm_one_and_follow_the_weights() -> None:
+    policy = make_algorithm().policy
+    weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [2.0, 2.0]])
+    inputs = PolicyInput(
+        torch.cat([torch.zeros(4, 1), weights], dim=1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4).bool()
+    )
+    codes = policy.standardize(inputs).observations[:, 1:]
+    torch.testing.assert_close(codes.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(codes[:2], torch.nn.functional.normalize(policy.codes, dim=-1))
+    torch.testing.assert_close(codes[2], codes[3])  # the length of the weights does not matter
+
+
+def test_agent_tells_each_environments_return_and_keeps_its_best_skill() -> None:
+    agent = make_algorithm().make_agent(seed=3)
+    order = []
+    for episode, rewards in enumerate([[1.0, 5.0], [2.0, 3.0]]):
+        push(agent, rewards)
+        order.append(agent.chosen.argmax(1))
+        push(agent, [0.0, 0.0], ended=True)
+        assert episode > 1 or agent.num_envs == 2
+    agent.adapt()
+    agent.reset(np.ones(2, dtype=np.bool_))
+    # returns were 1 then 2 in the first environment, 5 then 3 in the second
+    np.testing.assert_array_equal(agent.chosen.argmax(1), [order[1][0], order[0][1]])
+    assert (order[0] != order[1]).all()
+
+
+def test_steps_that_are_not_valid_do_not_count() -> None:
+    agent = make_algorithm().make_agent(seed=3)
+    observations = np.zeros((1, 1))
+    for reward, valid, ended in ((1.0, True, True), (0.5, True, False), (9.0, False, True), (0.0, True, True)):
+        actions, auxiliary = agent.adapt_action(observations)
+        first = agent.chosen if valid and ended and reward == 1.0 else first
+        over = np.array([ended])
+        agent.step(
+            Timestep(observations, actions, np.array([reward]), over & False, over, auxiliary), np.array([valid])
+        )
+    agent.adapt()
+    agent.reset(np.ones(1, dtype=np.bool_))
+    np.testing.assert_array_equal(agent.chosen, first)
+
+
+def test_every_episode_starts_from_an_empty_memory() -> None:
+    agent = make_algorithm().make_agent(seed=3).with_skill("left")
+    first, _ = agent.adapt_action(np.zeros((1, 1)))
+    for ended in (False, True):
+        if not ended:
+            agent.init()
+        push(agent, [7.0], ended=ended)
+    again, _ = agent.adapt_action(np.zeros((1, 1)))
+    np.testing.assert_array_equal(again, first)
+
+
+def test_unknown_skill() -> None:
+    with pytest.raises(UserError, match=r"skill 'up'.*left"):
+        make_algorithm().make_agent(seed=1).with_skill("up")
+
+
+def test_recorded_episodes_are_refused() -> None:
+    agent = make_algorithm().make_agent(seed=1)
+    with pytest.raises(UserError, match="which skill"):
+        agent.adapt_on([(np.zeros((2, 1)), np.zeros((2, 1)), np.zeros(2))])
+
+
+def test_it_learns_skills_of_very_different_rewards_and_finds_them_on_other_classes() -> None:
+    algorithm, distribution = make_algorithm(), family()
+    env = distribution.make_env(20)
+    sampler = Sampler([env], list(distribution.train_tasks), (1,), CPU)
+    algorithm.warm_up(sampler)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(25):
+        result = algorithm.meta_iteration(sampler, generator)
+    assert result.metrics["train/value_loss"] < 0.5
+    agent = algorithm.make_agent(seed=1)
+    tasks = distribution.test_tasks
+    found = evaluate(agent, distribution, tasks, adaptation_episodes=(0, 2), episodes=1, seed=1, env=env)
+    before, after = (summary.success.mean for summary in found.overall)
+    assert after == 1.0
+    assert 0.2 < before < 0.8  # a skill at random is the right one half of the time
+    matrix = skill_matrix(agent, distribution, tasks, seed=1)
+    assert matrix.skills == ("left", "right")
+    np.testing.assert_array_equal(matrix.by_name(), [[0, 1], [1, 0]])  # names are "east", "west"
+    assert matrix.solved_as() == {"east": {"right": 10}, "west": {"left": 10}}
+
+
+def test_ways_to_choose_by_hand() -> None:
+    matrix = SkillMatrix(
+        ("a", "b"),
+        ("x", "x", "y"),
+        success=np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+        returns=np.array([[3.0, 2.0, 1.0], [2.0, 1.0, 0.0]]),
+    )
+    ways = matrix.choices()
+    np.testing.assert_array_equal(ways["random"], [0.5, 0.0])
+    np.testing.assert_array_equal(ways["return"], [0.5, 0.0])  # the second task's return misleads
+    np.testing.assert_array_equal(ways["oracle"], [1.0, 0.0])
+    np.testing.assert_array_equal(ways["single"], [0.5, 0.0])
+    assert matrix.to_dict()["solved_as"] == {"x": {"a": 2}, "y": {"a": 1}}
