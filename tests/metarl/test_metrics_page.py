@@ -47,6 +47,14 @@ ALGORITHMS: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"kind": "rl2", **GRU, "baseline": VALUE},
         OF_RL2_PPO | {"meta/trial_return", "train/value_loss"},
     ),
+    "rl2 ppo privileged": (
+        {"kind": "rl2", **GRU, "baseline": {"kind": "privileged"}},
+        OF_RL2_PPO | {"meta/trial_return", "train/value_loss"},
+    ),
+    "skills": (
+        {"kind": "skills", "meta_batch": 2, "core": {"kind": "gru", "hidden_size": 4}},
+        OF_RL2_PPO | {"meta/trial_return", "train/value_loss"},
+    ),
     "rl2 trpo": ({"kind": "rl2", **GRU, "outer": {"kind": "trpo"}}, OF_TRPO | {"meta/trial_return"}),
     "rl2 trpo value": (
         {"kind": "rl2", **GRU, "outer": {"kind": "trpo"}, "baseline": VALUE},

@@ -10,10 +10,10 @@ from metarl.algorithms.rl2.config import RL2PPOConfig, RL2PrivilegedBaselineConf
 from metarl.algorithms.skills.agent import SkillAgent
 from metarl.algorithms.skills.algorithm import SkillSearch
 from metarl.algorithms.skills.config import SkillSearchConfig
-from metarl.algorithms.skills.matrix import SkillMatrix, skill_matrix
 from metarl.algorithms.skills.search import Search
 from metarl.data.steps import Timestep
 from metarl.evaluation.protocol import evaluate
+from metarl.evaluation.skills import SkillMatrix, skill_matrix
 from metarl.policies.config import GRUConfig
 from metarl.policies.inputs import PolicyInput
 from metarl_envs.errors import UserError

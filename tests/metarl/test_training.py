@@ -17,7 +17,9 @@ from metarl.algorithms.base import AlgorithmConfig, IterationResult
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig
 from metarl.algorithms.rl2.algorithm import RL2
-from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig, RL2ValueBaselineConfig
+from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig, RL2PrivilegedBaselineConfig, RL2ValueBaselineConfig
+from metarl.algorithms.skills.algorithm import SkillSearch
+from metarl.algorithms.skills.config import SkillSearchConfig
 from metarl.cli.train import train_in_terminal
 from metarl.config import (
     BanditTasks,
@@ -48,16 +50,24 @@ VARIED_CONFIG = RL2Config(
     chunk=4,
     outer=RL2PPOConfig(epochs=2, minibatches=3, recompute_state=True),
 )
+SKILLS_CONFIG = SkillSearchConfig(
+    meta_batch=4, core=GRUConfig(hidden_size=4), baseline=RL2PrivilegedBaselineConfig(hidden_sizes=(4,))
+)
 BANDIT = BanditTasks(num_train_tasks=20, num_test_tasks=3)
 RUNS: dict[str, tuple[AlgorithmConfig, TasksConfig]] = {
     "maml": (MAML_CONFIG, NAVIGATION),
     "rl2": (RL2_CONFIG, NAVIGATION),
+    "skills": (SKILLS_CONFIG, NAVIGATION),
     "rl2 bandit": (RL2_CONFIG, BANDIT),
     "rl2 transformer": (VARIED_CONFIG, NAVIGATION),
     "maml double-buffered": (MAML_CONFIG, NAVIGATION),
     "rl2 double-buffered": (RL2_CONFIG.model_copy(update={"chunk": 4}), NAVIGATION),
 }
-ALGORITHMS: dict[type[AlgorithmConfig], type[MAML] | type[RL2]] = {MAMLConfig: MAML, RL2Config: RL2}
+ALGORITHMS: dict[type[AlgorithmConfig], type[MAML] | type[RL2]] = {
+    MAMLConfig: MAML,
+    RL2Config: RL2,
+    SkillSearchConfig: SkillSearch,
+}
 
 
 def make_config(kind: str, iterations: int = 4, **changes: Any) -> RunConfig:

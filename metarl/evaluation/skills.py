@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from metarl.algorithms.skills.agent import SkillAgent
 from metarl.evaluation.protocol import evaluate
@@ -72,7 +72,7 @@ class SkillMatrix:
             for name in self.names
         }
 
-    def _of(self, name: str) -> np.ndarray:
+    def _of(self, name: str) -> Bool[np.ndarray, "task"]:
         return np.array([each == name for each in self.task_names])
 
 
