@@ -180,6 +180,9 @@ class TaskDistribution(ABC):
 
     renderable: ClassVar[bool] = True
     """True if `make_env(..., render_mode="rgb_array")` can draw this family."""
+    positions: ClassVar[tuple[tuple[int, int, int], ...]] = ()
+    """Indices of the observation's elements that are positions in space, x, y and z of each, all in one frame of
+    reference; a position of three zeros stands for an object that is not there."""
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Skill search: its policy, its search, its agent, and learning where one knows what is best."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,20 +12,24 @@ from metarl.algorithms.rl2.config import RL2PPOConfig, RL2PrivilegedBaselineConf
 from metarl.algorithms.skills.agent import SkillAgent
 from metarl.algorithms.skills.algorithm import SkillSearch
 from metarl.algorithms.skills.config import SkillSearchConfig
+from metarl.algorithms.skills.policy import SkillPolicy
 from metarl.algorithms.skills.search import Search
 from metarl.data.steps import Timestep
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.skills import SkillMatrix, skill_matrix
-from metarl.policies.config import GRUConfig
+from metarl.policies.config import GRUConfig, JointEncoderConfig
+from metarl.policies.distributions import Gaussian
 from metarl.policies.inputs import PolicyInput
+from metarl_envs import WrappedDistribution
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
 
 
-def make_algorithm() -> SkillSearch:
+def make_algorithm(**settings: Any) -> SkillSearch:
     torch.manual_seed(0)
     config = SkillSearchConfig(
+        **settings,
         meta_batch=20,
         core=GRUConfig(hidden_size=8, longest_memory=8),
         code_size=4,
@@ -73,12 +79,55 @@ def test_codes_have_norm_one_and_follow_the_weights() -> None:
     policy = make_algorithm().policy
     weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [2.0, 2.0]])
     inputs = PolicyInput(
-        torch.cat([torch.zeros(4, 1), weights], dim=1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4).bool()
+        torch.cat([torch.zeros(4, 1), weights, torch.zeros(4, 3)], dim=1),
+        torch.zeros(4, 1),
+        torch.zeros(4),
+        torch.zeros(4).bool(),
     )
     codes = policy.standardize(inputs).observations[:, 1:]
     torch.testing.assert_close(codes.norm(dim=1), torch.ones(4))
     torch.testing.assert_close(codes[:2], torch.nn.functional.normalize(policy.codes, dim=-1))
     torch.testing.assert_close(codes[2], codes[3])  # the length of the weights does not matter
+
+
+def test_shift_moves_positions_of_objects_that_are_there() -> None:
+    policy = SkillPolicy(
+        7, [(0, 1, 2), (4, 5, 6)], 2, 4, Gaussian(1), JointEncoderConfig(), GRUConfig(hidden_size=3), 1.0, 0.1
+    )
+    observations = torch.tensor([[1.0, 2.0, 3.0, 9.0, 4.0, 0.0, 0.0], [1.0, 2.0, 3.0, 9.0, 0.0, 0.0, 0.0]])
+    shifted = policy._shifted(observations, torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]))
+    expected = [[1.1, 2.2, 3.3, 9.0, 4.1, 0.2, 0.3], [1.1, 2.2, 3.3, 9.0, 0.0, 0.0, 0.0]]
+    torch.testing.assert_close(shifted, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("settings", [{"untold": 0.5}, {"frame_shift": 0.3}], ids=str)
+def test_learning_sees_what_acting_saw(monkeypatch: pytest.MonkeyPatch, settings: dict[str, float]) -> None:
+    """Untold classes and shifts are drawn anew for each episode, and the update's inputs hold the same ones."""
+    monkeypatch.setattr(WrappedDistribution, "positions", ((0, 0, 0),))
+    algorithm, distribution = make_algorithm(**settings), family()
+    sampler = Sampler([distribution.make_env(20)], list(distribution.train_tasks), (1,), CPU)
+    contexts = []
+    for _ in range(2):
+        trajectories = sampler.collect(
+            lambda tasks, noise: algorithm._make_training_actor(sampler.tasks[tasks], noise), 1
+        )
+        trials = algorithm._make_trials(trajectories)
+        outputs, _ = algorithm.policy.sequence(trials.inputs, algorithm.policy.initial_state(20))
+        log_probs = algorithm.distribution.log_prob(outputs, trials.actions)
+        torch.testing.assert_close(log_probs, trials.log_probs, atol=1e-4, rtol=1e-4)
+        contexts.append(trials.inputs.observations[:, 0, 1:])
+    weights, shift = contexts[0].split([2, 3], dim=1)
+    assert not torch.equal(contexts[0], contexts[1])
+    if "untold" in settings:
+        assert 0.2 < weights.sum(1).mean() < 0.8
+    else:
+        assert (weights.sum(1) == 1).all()
+        assert 0.2 < shift.abs().max() <= 0.3
+
+
+def test_shift_needs_a_family_that_tells_its_positions() -> None:
+    with pytest.raises(UserError, match=r"frame_shift: push does not tell"):
+        make_algorithm(frame_shift=0.1)
 
 
 def test_agent_tells_each_environments_return_and_keeps_its_best_skill() -> None:

@@ -67,6 +67,9 @@ class MetaWorld(TaskDistribution):
         UserError: If an argument is missing, superfluous, unknown or out of its range.
     """
 
+    # hand, first object, second object, and the same one step before
+    positions = tuple((start, start + 1, start + 2) for start in (0, 4, 11, 18, 22, 29))
+
     def __init__(
         self,
         benchmark: str,

@@ -54,7 +54,7 @@ class SkillAgent(RL2Agent):
         self._greedy, self._seed = greedy, seed
         self._only: int | None = None
         super().__init__(policy, distribution, action_space, seed)
-        self._transfer = InputTransfer(self.observation_size + len(skills), self._device)
+        self._transfer = InputTransfer(self.observation_size + len(skills) + 3, self._device)
 
     def init(self) -> None:
         """See `Agent`."""
@@ -170,7 +170,9 @@ class SkillAgent(RL2Agent):
         return exportable._replace(metadata=exportable.metadata | told)
 
     def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
-        return super()._act(np.concatenate([observations, self._weights], axis=1), explore=explore)
+        # weights, and a shift of zero
+        context = np.pad(self._weights, ((0, 0), (0, 3)))
+        return super()._act(np.concatenate([observations, context], axis=1), explore=explore)
 
 
 class _OneSkill(nn.Module):
@@ -192,5 +194,5 @@ class _OneSkill(nn.Module):
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch p"], Float[Tensor, "batch state"]]:
         """See `RecurrentPolicy`."""
-        weights = self.weights.expand(len(inputs.observations), -1)
-        return self.policy.step(inputs._replace(observations=torch.cat([inputs.observations, weights], dim=-1)), state)
+        context = nn.functional.pad(self.weights, (0, 3)).expand(len(inputs.observations), -1)
+        return self.policy.step(inputs._replace(observations=torch.cat([inputs.observations, context], dim=-1)), state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import gymnasium as gym
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +15,8 @@ from metarl.algorithms.skills.config import SkillSearchConfig
 from metarl.algorithms.skills.policy import SkillPolicy
 from metarl.data.trajectories import Trajectories
 from metarl.policies.inputs import PolicyInput
-from metarl_envs.core import Task
+from metarl_envs.core import Task, TaskDistribution
+from metarl_envs.errors import UserError
 
 
 class SkillSearch(RL2):
@@ -27,26 +27,29 @@ class SkillSearch(RL2):
 
     Args:
         config: Settings.
-        observation_space: Observation space of a single environment.
-        action_space: Action space of a single environment.
+        distribution: Tasks to train on, whose names are the skills.
         device: Device to learn and act on.
-        tasks: Training tasks, whose names are the skills.
+
+    Raises:
+        UserError: See `SkillSearchConfig.build` and `RL2`.
     """
 
     config: SkillSearchConfig
     policy: SkillPolicy
 
-    def __init__(
-        self,
-        config: SkillSearchConfig,
-        observation_space: gym.spaces.Box,
-        action_space: gym.spaces.Box | gym.spaces.Discrete,
-        device: torch.device,
-        tasks: Sequence[Task],
-    ) -> None:
-        self.skills = tuple(sorted({task.name for task in tasks}))
+    def __init__(self, config: SkillSearchConfig, distribution: TaskDistribution, device: torch.device) -> None:
+        if config.frame_shift > 0 and not distribution.positions:
+            raise UserError(
+                f"algorithm.frame_shift: {distribution.name} does not tell which elements of an observation are"
+                " positions; set it to 0"
+            )
+        self.skills = tuple(sorted({task.name for task in distribution.train_tasks}))
         """Name of each skill: a class of training tasks."""
-        super().__init__(config, observation_space, action_space, device, tasks)
+        self._positions = distribution.positions
+        self._played: list[Tensor] = []
+        """Weights and shift of each vector's tasks, between playing and learning."""
+        spaces = (distribution.observation_space, distribution.action_space)
+        super().__init__(config, *spaces, device, distribution.train_tasks)
 
     def make_agent(self, seed: int) -> SkillAgent:
         """Makes an agent that tries skills and keeps the best; `seed` seeds the order and its actions."""
@@ -58,6 +61,7 @@ class SkillSearch(RL2):
         config = self.config
         return SkillPolicy(
             observation_size,
+            self._positions,
             len(self.skills),
             config.code_size,
             self.distribution,
@@ -68,11 +72,17 @@ class SkillSearch(RL2):
         )
 
     def _make_training_actor(self, tasks: Sequence[Task], noise: torch.Generator) -> RecurrentActor:
-        return SkillActor(self, self._weights(tasks), noise)
+        told = torch.rand(len(tasks), 1, generator=noise) >= self.config.untold
+        # shift ~ U(-s, s) for each axis
+        shift = self.config.frame_shift * (2 * torch.rand(len(tasks), 3, generator=noise) - 1)
+        weights = torch.where(told.to(self.device), self._weights(tasks), 0.0)
+        self._played.append(torch.cat([weights, shift.to(self.device)], dim=1))
+        return SkillActor(self, self._played[-1], noise)
 
     def _make_trials(self, trajectories: Trajectories) -> Trials:
         trials = make_trials(trajectories)
-        observations = _append(trials.inputs.observations, self._weights(trials.tasks).unsqueeze(1))
+        context, self._played = torch.cat(self._played), []
+        observations = _append(trials.inputs.observations, context.unsqueeze(1))
         return trials._replace(inputs=trials.inputs._replace(observations=observations))
 
     def _weights(self, tasks: Sequence[Task]) -> Float[Tensor, "task skill"]:
@@ -82,22 +92,22 @@ class SkillSearch(RL2):
 
 
 class SkillActor(RecurrentActor):
-    """Actor of one trial of each task with given weights over skills.
+    """Actor of one trial of each task with given weights over skills, in a given frame of reference.
 
     Args:
         algorithm: Algorithm of the policy.
-        weights: Weights of each environment.
+        context: Weights and shift of each environment.
         noise: Generator of the actions' noise.
     """
 
-    def __init__(self, algorithm: SkillSearch, weights: Float[Tensor, "env skill"], noise: torch.Generator) -> None:
-        super().__init__(algorithm, len(weights), noise)
-        self._weights = weights
+    def __init__(self, algorithm: SkillSearch, context: Float[Tensor, "env context"], noise: torch.Generator) -> None:
+        super().__init__(algorithm, len(context), noise)
+        self._context = context
 
     def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
         """See `PolicyActor`."""
-        return super().choose(inputs._replace(observations=_append(inputs.observations, self._weights)))
+        return super().choose(inputs._replace(observations=_append(inputs.observations, self._context)))
 
 
-def _append(observations: Float[Tensor, "*b obs"], weights: Float[Tensor, "*c skill"]) -> Float[Tensor, "*b both"]:
-    return torch.cat([observations, weights.expand(*observations.shape[:-1], -1)], dim=-1)
+def _append(observations: Float[Tensor, "*b obs"], context: Float[Tensor, "*c context"]) -> Float[Tensor, "*b both"]:
+    return torch.cat([observations, context.expand(*observations.shape[:-1], -1)], dim=-1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from metarl.algorithms.rl2.config import RL2Config, RL2PrivilegedBaselineConfig
 from metarl.policies.config import GRUConfig
+from metarl.strict import NonNegative
 
 if TYPE_CHECKING:
     from metarl.algorithms.skills.algorithm import SkillSearch
@@ -33,13 +34,22 @@ class SkillSearchConfig(RL2Config):
     """Recurrent core, which finds out the hidden goal within an episode."""
     code_size: PositiveInt = 16
     """Length of a skill's code, a vector of norm 1."""
+    untold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of training episodes in which the policy is not told its class: the code is zero. It then has to find out
+    by reward, which all skills share."""
+    frame_shift: NonNegative = 0.0
+    """Half-width of the interval that the origin of positions is drawn from, in metres, for each axis and training
+    episode: skills then go by where things are relative to each other, and carry over to objects at other places. For
+    families that tell which elements of an observation are positions, such as Meta-World."""
     act_greedily: bool = True
     """True to try skills by their likeliest actions, false to sample actions as in training."""
 
     def build(self, distribution: TaskDistribution, device: torch.device) -> SkillSearch:
-        """See `AlgorithmConfig`."""
+        """See `AlgorithmConfig`.
+
+        Raises:
+            UserError: If `frame_shift` is not 0 and the family does not tell which elements are positions.
+        """
         from metarl.algorithms.skills.algorithm import SkillSearch
 
-        return SkillSearch(
-            self, distribution.observation_space, distribution.action_space, device, distribution.train_tasks
-        )
+        return SkillSearch(self, distribution, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -19,10 +20,12 @@ from metarl.policies.recurrent import RecurrentPolicy
 class SkillPolicy(RecurrentPolicy):
     """Recurrent policy whose observations end in weights over skills, which select or mix their learned codes.
 
-    The code of weights w is e = Eᵀw / |Eᵀw|, with a learned row of E for each skill.
+    The code of weights w is e = Eᵀw / |Eᵀw|, with a learned row of E for each skill. Behind the weights is the shift of
+    the frame of reference, three numbers, which training adds to all positions and which is zero otherwise.
 
     Args:
-        observation_size: Length of an observation, weights excluded.
+        observation_size: Length of an observation, weights and shift excluded.
+        positions: Elements of an observation that are positions; see `TaskDistribution.positions`.
         skills: Number of skills.
         code_size: Length of a code.
         distribution: Action distribution.
@@ -35,6 +38,7 @@ class SkillPolicy(RecurrentPolicy):
     def __init__(
         self,
         observation_size: int,
+        positions: Sequence[tuple[int, int, int]],
         skills: int,
         code_size: int,
         distribution: ActionDistribution,
@@ -49,16 +53,26 @@ class SkillPolicy(RecurrentPolicy):
         self.head: SkillHead = SkillHead(self.body.output_size, size, code_size, distribution, init_std, min_std)
         self.codes = nn.Parameter(torch.empty(skills, code_size))
         nn.init.orthogonal_(self.codes)
-        self._observation_size = observation_size
+        self._positions = torch.tensor(positions, dtype=torch.long).reshape(-1, 3)
+        self._splits = [observation_size, observation_size + skills]
 
     def standardize(self, inputs: PolicyInput) -> PolicyInput:
         """Inputs with standardised observations and rewards, and codes in the place of weights."""
-        observations, weights = inputs.observations.tensor_split([self._observation_size], dim=-1)
+        observations, weights, shift = inputs.observations.tensor_split(self._splits, dim=-1)
         # e = Eᵀw / |Eᵀw|
         codes = nn.functional.normalize(weights @ self.codes, dim=-1)
         rewards = self.reward_normalizer(inputs.previous_rewards.unsqueeze(-1)).squeeze(-1)
-        seen = torch.cat([self.observation_normalizer(observations), codes], dim=-1)
+        seen = torch.cat([self.observation_normalizer(self._shifted(observations, shift)), codes], dim=-1)
         return inputs._replace(observations=seen, previous_rewards=rewards)
+
+    def _shifted(self, observations: Float[Tensor, "*b obs"], shift: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b obs"]:
+        """Adds the shift to the positions of all objects that are there."""
+        if len(self._positions) == 0:
+            return observations
+        positions = observations[..., self._positions]
+        there = (positions != 0).any(-1, keepdim=True)
+        moved = torch.where(there, positions + shift.unsqueeze(-2), positions)
+        return observations.index_copy(-1, self._positions.flatten(), moved.flatten(-2))
 
 
 class SkillHead(LinearHead):
