@@ -67,6 +67,8 @@ class MetaWorld(TaskDistribution):
         UserError: If an argument is missing, superfluous, unknown or out of its range.
     """
 
+    task_visible = True  # where the goal belongs to an object that is seen, such as a drawer
+
     def __init__(
         self,
         benchmark: str,
