@@ -152,11 +152,11 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
             raise UserError("call set_tasks before reset: the environments have no tasks yet")
         if seed is None:
             return [None] * self.num_envs
-        if isinstance(seed, int):
-            return [seed + index for index in range(self.num_envs)]
+        if not isinstance(seed, Sequence | np.ndarray):  # an int, also of NumPy
+            return [int(seed) + index for index in range(self.num_envs)]
         if len(seed) != self.num_envs:
             raise UserError(f"reset needs one seed per environment: got {len(seed)} for {self.num_envs}")
-        return list(seed)
+        return [None if each is None else int(each) for each in seed]
 
 
 class TaskDistribution(ABC):
@@ -183,6 +183,8 @@ class TaskDistribution(ABC):
     positions: ClassVar[tuple[tuple[int, int, int], ...]] = ()
     """Indices of the observation's elements that are positions in space, x, y and z of each, all in one frame of
     reference; a position of three zeros stands for an object that is not there."""
+    task_visible: bool = False
+    """True if observations may show a task entirely, so that nothing is left to find out in some tasks."""
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """Gymnasium ids for the task distributions of this package, registered when `metarl_envs` is imported.
 
-An id names a distribution and one of its splits: `gymnasium.make_vec("metarl/ML10-train-v0", num_envs=20)`. With the
-prefix `metarl_envs:`, as in `"metarl_envs:metarl/ML10-train-v0"`, Gymnasium imports the package itself.
+An id names a distribution and one of its splits: `gymnasium.make_vec("metarl/ML10-train-v0", num_envs=20)`, or
+`gymnasium.make("metarl/ML10-train-v0", index=3)` for a single task. With the prefix `metarl_envs:`, as in
+`"metarl_envs:metarl/ML10-train-v0"`, Gymnasium imports the package itself.
 """
 
 from itertools import cycle, islice
@@ -12,7 +13,9 @@ import numpy as np
 from pydantic import NonNegativeInt
 
 from metarl_envs import registry
-from metarl_envs.core import TaskVectorEnv, draw_balanced
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv, draw_balanced
+from metarl_envs.errors import UserError
+from metarl_envs.single_task import SingleTaskEnv
 
 _NAMES = {
     "ML1": "ML1",
@@ -32,9 +35,37 @@ def register_gymnasium_ids() -> None:
         for split in ("train", "test"):
             gym.register(
                 f"metarl/{name}-{split}-v0",
+                entry_point="metarl_envs.gymnasium_ids:make_single_env",
                 vector_entry_point="metarl_envs.gymnasium_ids:make_vector_env",
                 kwargs={"distribution": distribution, "split": split},
             )
+
+
+def make_single_env(
+    distribution: str,
+    split: Literal["train", "test"],
+    index: NonNegativeInt = 0,
+    render_mode: str | None = None,
+    env_name: str | None = None,
+    **options: Any,
+) -> SingleTaskEnv:
+    """Makes an environment of a single task; `gymnasium.make` calls it.
+
+    Args:
+        distribution: Name in the registry.
+        split: Split that the task belongs to.
+        index: Index of the task in the split.
+        render_mode: None or "rgb_array".
+        env_name: The task of ML1, such as "reach-v3", as Meta-World's own ids call it.
+        **options: Further options of the distribution.
+
+    Raises:
+        UserError: If an option is not one of the distribution's, or there is no such task.
+    """
+    family, tasks = _family_and_tasks(distribution, split, env_name, options)
+    if not 0 <= index < len(tasks):
+        raise UserError(f"index must be 0 to {len(tasks) - 1}, a task of {family.name}'s {split} split: got {index}")
+    return SingleTaskEnv(family, tasks[index], render_mode)
 
 
 def make_vector_env(
@@ -61,11 +92,17 @@ def make_vector_env(
     Raises:
         UserError: If an option is not one of the distribution's.
     """
-    if env_name is not None:
-        options["task"] = env_name
-    family = registry.make(distribution, **options)
-    tasks = {"train": family.train_tasks, "test": family.test_tasks}[split]
+    family, tasks = _family_and_tasks(distribution, split, env_name, options)
     drawn = draw_balanced(tasks, num_envs, np.random.default_rng(seed))
     env = family.make_env(num_envs, render_mode)
     env.set_tasks(list(islice(cycle(drawn), num_envs)))
     return env
+
+
+def _family_and_tasks(
+    distribution: str, split: Literal["train", "test"], env_name: str | None, options: dict[str, Any]
+) -> tuple[TaskDistribution, tuple[Task, ...]]:
+    if env_name is not None:
+        options = options | {"task": env_name}
+    family = registry.make(distribution, **options)
+    return family, {"train": family.train_tasks, "test": family.test_tasks}[split]

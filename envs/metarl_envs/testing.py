@@ -1,5 +1,6 @@
 """Checks that a task distribution keeps the contracts of `metarl_envs.core`, for this package's families and others."""
 
+import warnings
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from gymnasium.vector import AutoresetMode
 
 from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
+from metarl_envs.task_effects import check_tasks
+from metarl_envs.wrapped import SUCCESS_KEYS, WrappedDistribution
 
 _KEYS = ("success", "final_obs", "_final_obs")
 
@@ -22,20 +25,25 @@ class _Step(NamedTuple):
     infos: dict[str, Any]
 
 
-def check_distribution(distribution: TaskDistribution, num_envs: int = 3, render: bool = False) -> None:
+def check_distribution(
+    distribution: TaskDistribution, num_envs: int = 3, render: bool = False, random_tells: bool = True
+) -> None:
     """Plays a distribution's environments with random actions and checks the results.
 
     Checks the splits and the drawing of meta-batches; shapes, dtypes, autoreset, truncation at the horizon and infos;
-    and that an environment's results depend on its task, seed and actions alone, neither on other environments nor on
-    earlier episodes.
+    that an environment's results depend on its task, seed and actions alone, neither on other environments nor on
+    earlier episodes; that they do depend on the task; and that observations do not show it. Warns if a wrapped
+    environment never tells of success.
 
     Args:
         distribution: The distribution to check; make it cheap to play, by a short horizon for example.
         num_envs: Number of environments to play at once, two or more.
         render: Draw a frame too.
+        random_tells: False if random actions need not tell tasks apart, as with rewards for reaching the goal only.
 
     Raises:
         AssertionError: If the contract is broken; the message names how.
+        UserError: If a wrapped environment does not answer as it declares.
     """
     _check_splits(distribution)
     _check_sampling(distribution)
@@ -60,6 +68,13 @@ def check_distribution(distribution: TaskDistribution, num_envs: int = 3, render
     finally:
         single.close()
     _check_equal([_first_env(step) for step in first], alone, "played without the other environments")
+    check_tasks(distribution, random_tells)
+    if isinstance(distribution, WrappedDistribution) and not distribution.tells_success():
+        warnings.warn(
+            f"{distribution.name}: no step's info tells of success under any of {list(SUCCESS_KEYS)}, so that the"
+            " success rate stays 0; add a key, or give WrappedDistribution a function `success`",
+            stacklevel=2,
+        )
     if render:
         _check_picture(distribution)
 

@@ -1,5 +1,6 @@
 """Task distributions over any Gymnasium environment, by a function that applies a task to it."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +13,9 @@ from gymnasium.vector.utils import batch_space
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
 from metarl_envs.parallel import ParallelVectorEnv
+from metarl_envs.single_steps import checked_reset, checked_step
 
+_log = logging.getLogger(__name__)
 Env = gym.Env[Any, Any]
 MakeSingle = Callable[[str | None], Env]
 """Makes one environment with a given render mode."""
@@ -22,9 +25,13 @@ Success = Callable[[Env, dict[str, Any]], bool]
 """Returns true if the step just made solved the task, from the environment and the step's info."""
 
 
+SUCCESS_KEYS = ("success", "is_success")
+"""Keys of a step's info that tell of success, in the order in which they are asked."""
+
+
 def info_success(env: Env, info: dict[str, Any]) -> bool:
-    """Reads success from the info a step returned, under the keys in use: "success", then "is_success", else false."""
-    return bool(info.get("success", info.get("is_success", False)))
+    """Reads success from the info a step returned, under the first of `SUCCESS_KEYS` that is there; else false."""
+    return next((bool(info[key]) for key in SUCCESS_KEYS if key in info), False)
 
 
 class WrappedVectorEnv(TaskVectorEnv):
@@ -34,7 +41,7 @@ class WrappedVectorEnv(TaskVectorEnv):
     change something that the environment's `reset` keeps, such as an attribute that `reset` reads or the physics model.
     Actions are converted to the action space's dtype and clipped to its bounds; observations become float64. An episode
     ends at `horizon`, or earlier if the environment terminates or truncates it; the next one continues the
-    environment's random numbers.
+    environment's random numbers. An answer that is not what the environment declares, or not finite, is an error.
 
     Args:
         make_single: Makes one environment with the given render mode.
@@ -45,7 +52,8 @@ class WrappedVectorEnv(TaskVectorEnv):
         render_mode: None, or "rgb_array" for `render`.
 
     Raises:
-        UserError: If observations are not a flat `Box`, or actions neither a flat `Box` nor a `Discrete` from 0.
+        UserError: If observations are not a flat `Box`, actions neither a flat `Box` nor a `Discrete` from 0, or an
+            environment, later, does not answer as it declares.
     """
 
     def __init__(
@@ -84,8 +92,8 @@ class WrappedVectorEnv(TaskVectorEnv):
                 self._apply_task(env, task)
             self._apply_at_reset = False
         self._elapsed[:] = 0
-        observations = [env.reset(seed=seed, options=options)[0] for env, seed in zip(self._envs, seeds, strict=True)]
-        return np.asarray(observations, dtype=np.float64), {}
+        observations = [checked_reset(env, seed, options) for env, seed in zip(self._envs, seeds, strict=True)]
+        return np.stack(observations), {}
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """Makes a step in every environment, one after the other."""
@@ -94,12 +102,12 @@ class WrappedVectorEnv(TaskVectorEnv):
         terminated, truncated, success = np.zeros((3, self.num_envs), dtype=np.bool_)
         self._elapsed += 1
         for index, (env, action) in enumerate(zip(self._envs, self._in_action_space(actions), strict=True)):
-            observation, rewards[index], terminated[index], truncated[index], info = env.step(action)
+            observation, rewards[index], terminated[index], truncated[index], info = checked_step(env, action)
             success[index] = self._success(env, info)
             truncated[index] |= self._elapsed[index] >= self.horizon
             if terminated[index] or truncated[index]:
                 final_observations[index] = observation
-                observation, _ = env.reset()
+                observation = checked_reset(env, None, None)
                 self._elapsed[index] = 0
             observations[index] = observation
         infos: dict[str, Any] = {"success": success}
@@ -147,10 +155,12 @@ class WrappedDistribution(TaskDistribution):
         env = make_single(None)
         try:
             spaces = _flat_spaces(env)
+            _warn_of_time_limit(env, horizon)
             self._render_modes = env.metadata.get("render_modes", ())
         finally:
             env.close()
         super().__init__(name, train_tasks, test_tasks, *spaces, horizon)
+        self._make_single, self._apply_task, self._success = make_single, apply_task, success
         self._make_shard = partial(WrappedVectorEnv, make_single, apply_task, horizon=horizon, success=success)
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
@@ -161,11 +171,24 @@ class WrappedDistribution(TaskDistribution):
             raise UserError(f"{self.name} has no render mode '{render_mode}'; its environment has {self._render_modes}")
         return self._make_shard(num_envs, render_mode=render_mode)
 
+    def tells_success(self) -> bool:
+        """Plays a step of the first training task; returns false if nothing in it could tell of success."""
+        if self._success is not info_success:
+            return True
+        env = self._make_single(None)
+        try:
+            self._apply_task(env, self.train_tasks[0])
+            checked_reset(env, 0, None)
+            info = checked_step(env, env.action_space.sample())[4]
+        finally:
+            env.close()
+        return any(key in info for key in SUCCESS_KEYS)
+
 
 def _flat_spaces(env: Env) -> tuple[gym.spaces.Box, gym.spaces.Box | gym.spaces.Discrete]:
     observation, action = env.observation_space, env.action_space
     if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1:
-        raise UserError(f"observations must be a flat Box, not {observation}: wrap in FlattenObservation")
+        raise UserError(f"observations must be a flat Box, not {observation}: {_how_to_flatten(observation)}")
     if isinstance(action, gym.spaces.Discrete):
         if action.start != 0:
             raise UserError(f"discrete actions must start at 0, not {action.start}")
@@ -173,3 +196,23 @@ def _flat_spaces(env: Env) -> tuple[gym.spaces.Box, gym.spaces.Box | gym.spaces.
         raise UserError(f"actions must be a flat Box or a Discrete, not {action}")
     low, high = (bound.astype(np.float64) for bound in (observation.low, observation.high))
     return gym.spaces.Box(low, high, dtype=np.float64), action
+
+
+def _how_to_flatten(space: gym.Space[Any]) -> str:
+    """Advice that does not let a goal environment show the policy its task."""
+    if isinstance(space, gym.spaces.Dict) and "desired_goal" in space.spaces:
+        kept = [name for name in space.spaces if name != "desired_goal"]
+        return f"wrap in FilterObservation with {kept}, since 'desired_goal' shows the task, then in FlattenObservation"
+    return "wrap in FlattenObservation"
+
+
+def _warn_of_time_limit(env: Env, horizon: int) -> None:
+    limit = None if env.spec is None else env.spec.max_episode_steps
+    if limit is not None and limit < horizon:
+        _log.warning(
+            "%s ends its episodes after %d steps, before the horizon of %d: make it with max_episode_steps=%d",
+            env.spec.id if env.spec else "the environment",
+            limit,
+            horizon,
+            horizon,
+        )

@@ -15,7 +15,7 @@ def to_environment(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces
 
     Action vectors are in units of the action space: -1 is its lower bound and 1 its upper bound, and values beyond are
     clipped, as in rllab's normalised environments, which the published hyperparameters are for. One-hot rows become
-    integers.
+    integers, and where a box holds integers, values are rounded.
 
     Args:
         actions: `(env, action)`, in units of the action space, or one-hot where actions are discrete.
@@ -36,6 +36,9 @@ def make_to_environment(
         return lambda actions: np.asarray(actions.argmax(-1) + start)
     low, high, dtype = space.low, space.high, space.dtype
     middle, half = middle_and_half(space)
+    if np.issubdtype(dtype, np.integer):
+        # a_env = clip(round(middle + half * a), low, high)
+        return lambda actions: np.clip(np.rint(middle + half * actions), low, high).astype(dtype)
     # a_env = clip(middle + half * a, low, high)
     return lambda actions: np.asarray(np.minimum(np.maximum(middle + half * actions, low), high), dtype=dtype)
 
@@ -51,8 +54,13 @@ def to_vectors(actions: npt.NDArray[Any], space: gym.spaces.Box | gym.spaces.Dis
 
 
 def middle_and_half(space: gym.spaces.Box) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Returns middle and half width of a box, `(action,)` each, in its units; 0 and 1 in dimensions without bounds."""
+    """Returns middle and half width of a box, `(action,)` each, in its units; 0 and 1 in dimensions without bounds.
+
+    A box of integers is half a unit wider on both sides: rounding then gives each integer an equal share.
+    """
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    if np.issubdtype(space.dtype, np.integer):
+        low, high = low - 0.5, high + 0.5
     bounded = np.isfinite(low) & np.isfinite(high)
     low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
     # middle = (low + high) / 2,  half = (high - low) / 2

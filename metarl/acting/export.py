@@ -39,6 +39,7 @@ class EnvironmentActions(nn.Module):
 
     def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete) -> None:
         super().__init__()
+        self._integers = np.issubdtype(space.dtype, np.integer)
         self._start = int(space.start) if isinstance(space, gym.spaces.Discrete) else None
         if isinstance(space, gym.spaces.Box):
             for name, values in zip(
@@ -47,11 +48,14 @@ class EnvironmentActions(nn.Module):
                 self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
 
     def forward(self, actions: Float[Tensor, "*b action"]) -> Tensor:
-        """Returns clipped actions in the environment's units, or int64 choices where actions are discrete."""
+        """Returns clipped actions in the environment's units, or int64 where actions are integers."""
         if self._start is not None:
             return actions.argmax(-1) + self._start
-        # a_env = clip(middle + scale * a, low, high)
-        return (self.middle + self.scale * actions).clamp(self.low, self.high)
+        # a_env = clip(middle + scale * a, low, high), rounded before where a box holds integers
+        values = self.middle + self.scale * actions
+        if self._integers:
+            return values.round().clamp(self.low, self.high).to(torch.int64)
+        return values.clamp(self.low, self.high)
 
 
 class Exportable(NamedTuple):

@@ -100,3 +100,42 @@ def test_meta_world_by_the_name_of_its_environment() -> None:
         assert with_end == [[False, False], [False, False], [True, True]]
     finally:
         env.close()
+
+
+def test_a_single_task() -> None:
+    env: Any = gymnasium.make("metarl/Navigation-test-v0", index=2, horizon=3)
+    family = metarl_envs.make("navigation", horizon=3)
+    assert env.unwrapped.task == family.test_tasks[2]
+    vector = family.make_env(1)
+    vector.set_tasks([family.test_tasks[2]])
+    expected, _ = vector.reset(seed=[4])
+    observation, _ = env.reset(seed=4)
+    np.testing.assert_array_equal(observation, expected[0])
+    for step in range(3):
+        action = np.full(2, 0.05, dtype=env.action_space.dtype)
+        observation, reward, terminated, truncated, info = env.step(action)
+        following, rewards, _, ends, infos = vector.step(action[None])
+        np.testing.assert_array_equal(observation, infos["final_obs"][0] if step == 2 else following[0])
+        assert (reward, truncated, info["success"]) == (rewards[0], ends[0], infos["success"][0])
+        assert not terminated
+    assert truncated
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.unwrapped.step(action)
+    env.close()
+
+
+def test_a_single_task_that_is_not_there() -> None:
+    with pytest.raises(UserError, match="index must be 0 to 39"):
+        gymnasium.make("metarl/Navigation-test-v0", index=40)
+
+
+def test_a_seed_of_numpy() -> None:
+    program = """
+import gymnasium, numpy, metarl_envs
+env = gymnasium.make_vec("metarl/Navigation-train-v0", num_envs=2)
+one, other, plain = (env.reset(seed=seed)[0].tolist() for seed in (numpy.int64(5), [numpy.int64(5), 6], 5))
+print(one == other == plain)
+"""
+    # in a process of its own, since this one checks annotations, which Gymnasium's own interface gives as int
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

@@ -329,3 +329,19 @@ def test_the_simulator_can_be_handed_to_a_viewer(make: Make) -> None:
     before = data.time
     env.step(np.zeros((1, 4)))
     assert data.time == pytest.approx(before + 1 / env.metadata["render_fps"])
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_parameters_that_meta_world_would_draw_again_for_ever(engine: Any) -> None:
+    near = Task("reach-v3", [0.0, 0.69, 0.02, 0.0, 0.8, 0.1])  # goal within 15 cm of the object
+    env = MetaWorld("ML1", task="reach-v3", horizon=2, engine=engine).make_env(1)
+
+    def begin() -> None:
+        env.set_tasks([near])
+        env.reset()
+
+    with pytest.raises(UserError, match="Meta-World refuses these parameters"):
+        begin()
+    env.set_tasks([REACH])
+    env.reset()
+    env.close()

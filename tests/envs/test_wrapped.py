@@ -163,7 +163,9 @@ def distribution(make_single: Any = Counter, horizon: int = 4) -> WrappedDistrib
 
 
 def test_a_wrapped_distribution_keeps_the_contract() -> None:
-    check_distribution(distribution(), render=True)
+    family = distribution()
+    family.task_visible = True  # its observations show the level
+    check_distribution(family, render=True)
 
 
 @pytest.mark.parametrize(("name", "horizon"), [("CartPole-v1", 30), ("Pendulum-v1", 5)])
@@ -176,7 +178,13 @@ def test_gymnasiums_own_environments_keep_the_contract(name: str, horizon: int) 
 
     check_distribution(
         WrappedDistribution(
-            name, tasks[:2], tasks[2:], lambda mode: gym.make(name, render_mode=mode), apply_gravity, horizon
+            name,
+            tasks[:2],
+            tasks[2:],
+            lambda mode: gym.make(name, render_mode=mode),
+            apply_gravity,
+            horizon,
+            success=lambda env, info: False,
         ),
         num_envs=2,
     )

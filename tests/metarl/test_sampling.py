@@ -261,3 +261,17 @@ def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch) -
     assert sampler.seconds == 21.0
     sampler.collect(lambda tasks, noise: RecordingActor(noise), 1)
     assert sampler.seconds == 321.0
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-2, 2), (3, 3)])
+def test_integers_of_a_box_have_equal_shares(low: int, high: int) -> None:
+    space = gym.spaces.Box(low, high, (1,), np.int64)
+    units = np.linspace(-1, 1, 1001)[:, None]
+    chosen = to_environment(units, space)
+    assert chosen.dtype == np.int64
+    values, counts = np.unique(chosen, return_counts=True)
+    np.testing.assert_array_equal(values, np.arange(low, high + 1))
+    assert counts.max() - counts.min() <= 2
+    inside = np.arange(low, high + 1)[:, None]
+    np.testing.assert_array_equal(to_environment(to_vectors(inside, space), space), inside)
+    assert to_environment(np.array([[7.0], [-7.0]]), space).ravel().tolist() == [high, low]

@@ -69,6 +69,7 @@ class MetaWorld(TaskDistribution):
 
     # hand, first object, second object, and the same one step before
     positions = tuple((start, start + 1, start + 2) for start in (0, 4, 11, 18, 22, 29))
+    task_visible = True  # where the goal belongs to an object that is seen, such as a drawer
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metarl_envs.core import FloatArray, Task
 from metarl_envs.errors import UserError, unknown
 from metarl_envs.metaworld.classes import TASK_CLASSES
-from metarl_envs.metaworld.reference import encode
+from metarl_envs.metaworld.reference import encode, reset_task
 from metarl_envs.metaworld.snapshot import Names
 from metarl_envs.simulation import STATE, Fields, SharedModel
 
@@ -97,7 +97,7 @@ class ClassModel:
         """Returns the initial state of the task's episodes; takes 6 to 8 ms the first time.
 
         Raises:
-            UserError: If the task's parameters are out of Meta-World's range.
+            UserError: If the task's parameters are out of Meta-World's range, or Meta-World refuses them.
         """
         if task.id not in self._states:
             space = self._env._random_reset_space
@@ -112,7 +112,7 @@ class ClassModel:
     def _build(self, task: Task) -> TaskState:
         env = self._env
         env.set_task(encode(task))
-        observation, _ = env.reset()
+        observation = reset_task(env, task)
         state = np.empty(mujoco.mj_stateSize(env.model, STATE))
         mujoco.mj_getState(env.model, env.data, state, STATE)
         changed = {

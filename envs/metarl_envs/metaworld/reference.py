@@ -17,6 +17,8 @@ from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
 from metarl_envs.errors import UserError, unknown
 from metarl_envs.metaworld.rendering import SceneCamera, arrange_viewer
 
+_MOST_DRAWS = 20
+"""Draws of the same parameters in a reset, after which it would never end; classes draw once or twice."""
 MAX_HORIZON = SawyerXYZEnv.max_path_length
 """Longest episode of Meta-World's environments; they refuse further steps."""
 
@@ -133,7 +135,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
 
     def _begin_episodes(self) -> FloatArray:
         self._elapsed = 0
-        return np.stack([env.reset()[0] for env in self._playing])
+        return np.stack([reset_task(env, task) for env, task in zip(self._playing, self.tasks, strict=True)])
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """Makes one step in every environment.
@@ -213,6 +215,34 @@ def check_horizon(horizon: int) -> None:
     """
     if not 1 <= horizon <= MAX_HORIZON:
         raise UserError(f"horizon must be 1 to {MAX_HORIZON} steps in Meta-World, not {horizon}")
+
+
+def reset_task(env: SawyerXYZEnv, task: Task) -> FloatArray:
+    """Resets an environment whose task is set, and returns the first observation `(39,)`.
+
+    Some classes draw again until goal and object are far enough apart; with the parameters of a task, which are always
+    the same, they would do so for ever.
+
+    Raises:
+        UserError: If Meta-World would draw the same parameters again and again.
+    """
+    original, draws = env._get_state_rand_vec, 0
+
+    def draw() -> FloatArray:
+        nonlocal draws
+        draws += 1
+        if draws > _MOST_DRAWS:
+            raise UserError(
+                f"{task}: Meta-World refuses these parameters, and would draw the same ones again for ever; most likely"
+                " goal and object are too close together"
+            )
+        return np.asarray(original())
+
+    env._get_state_rand_vec = draw  # type: ignore[method-assign]
+    try:
+        return np.asarray(env.reset()[0])
+    finally:
+        del env._get_state_rand_vec  # the method of the class again
 
 
 def encode(task: Task) -> metaworld.types.Task:
