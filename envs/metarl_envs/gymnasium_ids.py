@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-from pydantic import NonNegativeInt
 
 from metarl_envs import registry
 from metarl_envs.core import TaskVectorEnv, draw_balanced
+from metarl_envs.counts import check_counts, check_seed
 
 _NAMES = {
     "ML1": "ML1",
@@ -41,7 +41,7 @@ def make_vector_env(
     num_envs: int,
     distribution: str,
     split: Literal["train", "test"],
-    seed: NonNegativeInt = 0,
+    seed: int = 0,
     render_mode: str | None = None,
     env_name: str | None = None,
     **options: Any,
@@ -59,8 +59,10 @@ def make_vector_env(
         **options: Further options of the distribution.
 
     Raises:
-        UserError: If an option is not one of the distribution's.
+        UserError: If an option is not one of the distribution's, or a number is out of its range.
     """
+    check_counts(num_envs=num_envs)
+    check_seed(seed)
     if env_name is not None:
         options["task"] = env_name
     family = registry.make(distribution, **options)
