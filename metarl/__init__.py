@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
 def __getattr__(name: str) -> Any:
     if name == "load":  # imports PyTorch, which `metarl --help` does not need
         from metarl.loading import load

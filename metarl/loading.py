@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,36 @@ def restore(algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Pa
     return manifest
 
 
+def check_settings(manifest: Manifest, config: RunConfig, checkpoint: Path) -> None:
+    """Checks that a checkpoint was trained with the settings of a run; its tensors would fit with others too.
+
+    Args:
+        manifest: Manifest of the checkpoint.
+        config: Configuration of the run.
+        checkpoint: Directory of the checkpoint, for the message.
+
+    Raises:
+        UserError: If the seed, or a setting of the tasks or of the algorithm, is another.
+    """
+    trained, configured = (_settings(fields) for fields in (manifest.config, config.model_dump(mode="json")))
+    for name, value in configured.items():
+        if trained.get(name, value) != value:
+            raise UserError(
+                f"checkpoint {checkpoint} was trained with other settings: {name} was {trained[name]!r}, and is"
+                f" {value!r} in this run's configuration; is it another run's, or was config.yaml changed?"
+            )
+
+
+def _settings(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns seed, tasks and algorithm by dotted names; an id is left out, as the file that it may name may move."""
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        if prefix or name in ("seed", "tasks", "algorithm"):
+            found |= _settings(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    found.pop("tasks.id", None)
+    return found
+
+
 def _describe_mismatch(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> str | None:
     """Returns the first difference in names, shapes or dtypes between `state` and `like`; None if there is none."""
     unmatched = sorted(state.keys() ^ like.keys())
@@ -76,6 +107,7 @@ def load_agent(
     """
     algorithm = config.algorithm.build(distribution, torch.device("cpu"))
     manifest = restore(algorithm, distribution, checkpoint)
+    check_settings(manifest, config, checkpoint)
     agent = algorithm.make_agent(seed)
     agent.origin = Origin(
         distribution.name, distribution.fingerprint, manifest.env_steps, distribution.observation_space

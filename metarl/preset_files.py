@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 from pathlib import Path
 
+from metarl.shell import command
 from metarl_envs.errors import UserError
 
 FOLDER = Path(__file__).parent / "presets"
@@ -27,7 +28,7 @@ def preset_path(name: str) -> Path:
     names = preset_names()
     if stem not in names:
         nearest = get_close_matches(stem, names, n=1)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else "'metarl presets' lists them."
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"'{command('presets')}' lists them."
         raise UserError(f"unknown preset '{name}'; {hint} Anything else must be the path of an existing YAML file")
     return FOLDER / f"{stem}.yaml"
 
@@ -49,4 +50,8 @@ def find_config(given: Path) -> Path:
         UserError: If it can only be the name of a preset, and there is none of that name.
     """
     is_bare_name = len(given.parts) == 1
-    return preset_path(given.name) if is_bare_name and not given.is_file() else given
+    try:
+        is_file = given.is_file()
+    except OSError:  # too long a name, which reading it tells
+        return given
+    return preset_path(given.name) if is_bare_name and not is_file else given

@@ -13,6 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from metarl.shell import command
+
 
 class StopSignal:
     """Context in which Ctrl-C or SIGTERM requests a stop after the iteration, and a second Ctrl-C interrupts.
@@ -105,6 +107,6 @@ class Reporter:
         """Prints the run's directory and the next command: to evaluate, or to continue an interrupted run."""
         self._bar.stop()
         if interrupted:
-            print(f"stopped; go on with: metarl train --resume {run}")
+            print(f"stopped; go on with: {command('train', '--resume', run)}")
         else:
-            print(f"done: {run}; next: metarl evaluate {run}")
+            print(f"done: {run}; next: {command('evaluate', run)}")

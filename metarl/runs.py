@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metarl import checkpoints
-from metarl.config import RunConfig, dump_config, load_config
+from metarl.config import RunConfig, dump_config, load_run_config
 from metarl.errors import RunFailure
 from metarl.files import write_atomically
+from metarl.run_paths import CONFIG as _CONFIG
+from metarl.run_paths import is_directory, is_run, no_run
+from metarl.shell import command
 from metarl.versions import versions
 from metarl_envs.divergence import Divergence
 from metarl_envs.errors import UserError
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 """Version of the run directory's format; raised with every change that earlier versions of metarl could not read."""
 
-_CONFIG, _VERSIONS = "config.yaml", "versions.json"
+_VERSIONS = "versions.json"
 _MAX_EVIDENCE = 10
 """Largest number of diverged simulations whose evidence a run keeps."""
 
@@ -74,11 +77,11 @@ class RunDirectory:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            raise UserError(
-                f"run directory {path} already exists; name another, or go on with --resume {path}"
-            ) from None
-        except OSError as error:
-            raise UserError(f"cannot make run directory {path}: {error.strerror}") from None
+            go_on = f", or go on with: {command('train', '--resume', path)}" if is_run(path) else ""
+            raise UserError(f"run directory {path} already exists; name another{go_on}") from None
+        except (OSError, ValueError) as error:  # a ValueError is a path with a null character
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"cannot make run directory {path}: {reason}") from None
         run = cls(path, config)
         try:
             with _convert_write_errors(path):
@@ -98,15 +101,13 @@ class RunDirectory:
         Raises:
             UserError: If there is no run at `path`, its format is another, or its configuration is damaged.
         """
-        if not path.is_dir():
-            raise UserError(f"no run at {path}")
-        if not (path / _CONFIG).is_file():
-            raise UserError(f"{path} is not a run: it has no {_CONFIG}")
+        if not is_run(path):
+            raise no_run(path)
         found = _read_format(path / _VERSIONS)
         if found != FORMAT:
             remedy = "update metarl" if found > FORMAT else "train it anew"
             raise UserError(f"run {path} has format {found}, but this metarl reads {FORMAT} only: {remedy}")
-        return cls(path, load_config(path / _CONFIG))
+        return cls(path, load_run_config(path / _CONFIG))
 
     def set_config(self, config: RunConfig) -> None:
         """Replaces the run's configuration, to train for more iterations for example.
@@ -127,18 +128,26 @@ class RunDirectory:
         """Returns the directory of a checkpoint.
 
         Args:
-            which: "last", "best" or the path of a checkpoint's directory.
+            which: "last", "best", or name or path of a checkpoint's directory.
 
         Raises:
-            UserError: If there is no such checkpoint.
+            UserError: If there is no such checkpoint, or it is one of another run.
         """
         if which == "last":
             return checkpoints.latest(self.checkpoints)
         if which == "best":
             return checkpoints.best(self.checkpoints)
-        if not Path(which).is_dir():
+        named = self.checkpoints / f"{which:0>12}"
+        if which.isdecimal() and named.is_dir():
+            return named
+        path = Path(which)
+        if not is_directory(path):
             raise UserError(f"no checkpoint at {which}; give 'last', 'best' or a directory in {self.checkpoints}")
-        return Path(which)
+        if path.resolve().parent != self.checkpoints.resolve():
+            owner = path.resolve().parent.parent
+            other = f"another run, {owner}" if is_run(owner) else "no run"
+            raise UserError(f"checkpoint {which} belongs to {other}; those of this run are in {self.checkpoints}")
+        return path
 
     def log(self, metrics: Mapping[str, float], iteration: int, env_steps: int) -> None:
         """Appends a line to `metrics.jsonl`, where non-finite values are null and listed, and to TensorBoard's events.

@@ -5,11 +5,22 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from metarl_envs.counts import MOST
+from metarl_envs.counts import Count as Count
+from metarl_envs.counts import Seed as Seed
 from metarl_envs.errors import unknown
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
+Width = Annotated[int, Field(gt=0, le=10_000)]
+"""Units of a layer."""
+Widths = Annotated[tuple[Width, ...], Field(max_length=100)]
+"""Units of each layer."""
+Positive = Annotated[float, Field(gt=0, le=MOST)]
+NonNegative = Annotated[float, Field(ge=0, le=MOST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+StepSize = Annotated[float, Field(gt=0, le=1000)]
+Deviation = Annotated[float, Field(ge=1e-9, le=1000)]
+"""Standard deviation of actions, whose logarithm float32 holds."""
 
 
 class StrictModel(BaseModel):

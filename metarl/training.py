@@ -16,13 +16,13 @@ from metarl import checkpoints
 from metarl.acting.agents import TrainedAgent
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.base import IterationResult
-from metarl.config import RunConfig
+from metarl.config import RunConfig, override_config
 from metarl.devices import resolve_device, seconds_now
 from metarl.errors import RunFailure
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.tasks import select_tasks
-from metarl.loading import restore
+from metarl.loading import check_settings, restore
 from metarl.runs import RunDirectory
 from metarl.seeding import Stream, derive_seeds, generator
 from metarl.versions import versions
@@ -72,7 +72,7 @@ class Training(Iterator[TrainedIteration]):
         torch.set_num_threads(config.threads or available_cores())
         torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
         self.distribution = config.tasks.build()
-        self._held_out = select_tasks(self.distribution.test_tasks, config.evaluation.tasks_per_name)
+        self._held_out = select_tasks(self.distribution.test_tasks, config.evaluation.tasks_per_name, or_all=True)
         self.algorithm = config.algorithm.build(self.distribution, resolve_device(config.device))
         self._draw_tasks(Stream.SAMPLING, 0)  # raises early if the meta-batch is too large
         env_counts = self._split_environments()
@@ -80,6 +80,7 @@ class Training(Iterator[TrainedIteration]):
         self._score: float | None = None
         if resume:
             manifest = restore(self.algorithm, self.distribution, run.checkpoint("last"))
+            check_settings(manifest, config, run.checkpoint("last"))
             self.iteration, self.env_steps = manifest.iteration, manifest.env_steps
             self._score = manifest.score
         run.rewind(self.iteration)
@@ -127,9 +128,7 @@ class Training(Iterator[TrainedIteration]):
         """
         run = RunDirectory.open(Path(path))
         if iterations is not None:
-            if iterations < 1:
-                raise UserError(f"iterations must be at least 1: got {iterations}")
-            run.set_config(RunConfig.model_validate(run.config.model_dump() | {"iterations": iterations}))
+            run.set_config(override_config(run.config, [f"--iterations={iterations}"]))
         return cls(run, resume=True)
 
     def __iter__(self) -> Training:

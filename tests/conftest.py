@@ -1,6 +1,7 @@
 """What holds for every test: one torch thread, deterministic kernels, a working directory of its own."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,12 @@ settings.load_profile("metarl")
 def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MuJoCo drops its log in the working directory, and a run without a path would land in the checkout."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _activated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Suggested commands begin with `metarl`, as where the virtual environment is activated."""
+    monkeypatch.setenv("PATH", os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -11,9 +11,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
-from pydantic import NonNegativeInt, PositiveInt
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.counts import Count, Seed, check_counts, check_seed, check_size
 from metarl_envs.errors import UserError
 from metarl_envs.random_blocks import RandomBlocks
 
@@ -29,17 +29,23 @@ class Bandit(TaskDistribution):
         num_train_tasks: Number of training bandits.
         num_test_tasks: Number of held-out bandits.
         seed: Seed of the drawn arm means.
+
+    Raises:
+        UserError: If a number is out of its range.
     """
 
     renderable: ClassVar[bool] = False
 
     def __init__(
         self,
-        arms: PositiveInt = 5,
-        num_train_tasks: PositiveInt = 10_000,
-        num_test_tasks: PositiveInt = 500,
-        seed: NonNegativeInt = 1,
+        arms: Count = 5,
+        num_train_tasks: Count = 10_000,
+        num_test_tasks: Count = 500,
+        seed: Seed = 1,
     ) -> None:
+        check_counts(arms=arms, num_train_tasks=num_train_tasks, num_test_tasks=num_test_tasks)
+        check_seed(seed)
+        check_size(max(num_train_tasks, num_test_tasks), arms)
         train, test = (np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2))
         splits = _draw(train, num_train_tasks, arms), _draw(test, num_test_tasks, arms)
         super().__init__(f"{_NAME}-{arms}", *splits, _OBSERVATION_SPACE, gym.spaces.Discrete(arms), horizon=1)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from metarl_envs.counts import check_counts
 from metarl_envs.errors import UserError
 
 FloatArray = npt.NDArray[np.float64]
@@ -175,7 +176,8 @@ class TaskDistribution(ABC):
         held_out: False if the splits may overlap.
 
     Raises:
-        UserError: If a split is empty, or the splits overlap although `held_out` is true.
+        UserError: If the horizon is not a whole number from 1 to a million, a split is empty, or the splits overlap
+            although `held_out` is true.
     """
 
     renderable: ClassVar[bool] = True
@@ -196,6 +198,7 @@ class TaskDistribution(ABC):
         horizon: int,
         held_out: bool = True,
     ) -> None:
+        check_counts(horizon=horizon)
         if not train_tasks or not test_tasks:
             raise UserError(f"{name}: needs at least one training task and one test task")
         shared = set(train_tasks) & set(test_tasks)
@@ -208,7 +211,7 @@ class TaskDistribution(ABC):
         self.test_tasks = tuple(test_tasks)
         self.observation_space = observation_space
         self.action_space = action_space
-        self.horizon = horizon
+        self.horizon = int(horizon)
         self.held_out = held_out
 
     @abstractmethod

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-from pydantic import NonNegativeInt
 
 from metarl_envs import registry
 from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv, draw_balanced
+from metarl_envs.counts import check_counts, check_seed
 from metarl_envs.errors import UserError
 from metarl_envs.single_task import SingleTaskEnv
 
@@ -44,7 +44,7 @@ def register_gymnasium_ids() -> None:
 def make_single_env(
     distribution: str,
     split: Literal["train", "test"],
-    index: NonNegativeInt = 0,
+    index: int = 0,
     render_mode: str | None = None,
     env_name: str | None = None,
     **options: Any,
@@ -72,7 +72,7 @@ def make_vector_env(
     num_envs: int,
     distribution: str,
     split: Literal["train", "test"],
-    seed: NonNegativeInt = 0,
+    seed: int = 0,
     render_mode: str | None = None,
     env_name: str | None = None,
     **options: Any,
@@ -90,8 +90,10 @@ def make_vector_env(
         **options: Further options of the distribution.
 
     Raises:
-        UserError: If an option is not one of the distribution's.
+        UserError: If an option is not one of the distribution's, or a number is out of its range.
     """
+    check_counts(num_envs=num_envs)
+    check_seed(seed)
     family, tasks = _family_and_tasks(distribution, split, env_name, options)
     drawn = draw_balanced(tasks, num_envs, np.random.default_rng(seed))
     env = family.make_env(num_envs, render_mode)

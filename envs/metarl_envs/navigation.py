@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 from PIL import Image, ImageDraw
-from pydantic import NonNegativeInt, PositiveInt
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.counts import Count, Seed, check_counts, check_seed
 from metarl_envs.errors import UserError
 
 MAX_STEP = 0.1
@@ -42,15 +42,20 @@ class Navigation(TaskDistribution):
         num_test_tasks: Number of held-out goals.
         horizon: Steps per episode; 100 in the paper.
         seed: Seed of the drawn goals.
+
+    Raises:
+        UserError: If a number is out of its range.
     """
 
     def __init__(
         self,
-        num_train_tasks: PositiveInt = 1000,
-        num_test_tasks: PositiveInt = 40,
-        horizon: PositiveInt = 100,
-        seed: NonNegativeInt = 1,
+        num_train_tasks: Count = 1000,
+        num_test_tasks: Count = 40,
+        horizon: Count = 100,
+        seed: Seed = 1,
     ) -> None:
+        check_counts(num_train_tasks=num_train_tasks, num_test_tasks=num_test_tasks, horizon=horizon)
+        check_seed(seed)
         train, test = (np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2))
         splits = _draw(train, num_train_tasks), _draw(test, num_test_tasks)
         super().__init__(_NAME, *splits, _OBSERVATION_SPACE, _ACTION_SPACE, horizon)

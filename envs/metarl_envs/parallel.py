@@ -14,7 +14,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -27,20 +27,22 @@ import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
-from metarl_envs.errors import UserError
+from metarl_envs.errors import UserError, WorkerFailure, one_line, place
 
 MakeShard = Callable[[int], TaskVectorEnv]
 """Makes a vector of the given number of environments in a worker."""
 
 _STEP, _OK, _ERROR = b"s", b"+", b"-"
 _BOOTSTRAP = """
-import contextlib, signal, sys
+import contextlib, signal, sys, sysconfig
 for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job; the parent handles them
     signal.signal(number, signal.SIG_IGN)
 from multiprocessing.connection import Connection
 pipe = Connection(int(sys.argv[1]))
 with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed the pipe, or is gone
-    sys.path[:], *shard = pipe.recv()
+    library = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib") + "/lib-dynload"
+    path, *shard = pipe.recv()
+    sys.path[:] = *library, *path  # first: a random.py of the user must not hide it, as it did not in the parent
     from metarl_envs.parallel import _serve
     _serve(pipe, *shard)
 """
@@ -75,8 +77,8 @@ class ParallelVectorEnv(TaskVectorEnv):
         timeout_s: Longest wait for an answer of a worker, in seconds.
 
     Raises:
-        UserError: If a number is below one, or `make_shard` raises one.
-        RuntimeError: If a worker fails to start.
+        UserError: If a number is below one, or `make_shard` cannot be pickled or raises one.
+        WorkerFailure: If a worker fails to start.
     """
 
     def __init__(
@@ -98,8 +100,8 @@ class ParallelVectorEnv(TaskVectorEnv):
             raise
 
     def _connect(self, make_shard: MakeShard) -> None:
-        recipe = cloudpickle.dumps(make_shard)
-        greetings = [(sys.path, worker.envs, recipe) for worker in self._workers]
+        recipe = _pickle(make_shard)
+        greetings = [(sys.path, worker.envs, recipe, _registered_ids()) for worker in self._workers]
         spaces = self._ask_all(greetings)[0]
         self.single_observation_space, self.single_action_space, self.horizon = spaces
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -194,7 +196,7 @@ class ParallelVectorEnv(TaskVectorEnv):
             ready = wait(list(waiting), timeout=max(0.0, deadline - time.monotonic()))
             if not ready:
                 worker = next(iter(waiting.values()))
-                raise RuntimeError(f"{self._name(worker)} did not answer within {self._timeout_s:g} s")
+                raise WorkerFailure(f"{self._name(worker)} did not answer within {self._timeout_s:g} s")
             for pipe in ready:
                 worker = waiting.pop(pipe)  # type: ignore[call-overload]  # `wait` is given connections only
                 try:
@@ -206,17 +208,17 @@ class ParallelVectorEnv(TaskVectorEnv):
     def _failure(self, worker: _Worker, kind: str | None, message: str, trace: str) -> Exception:
         if kind is None:
             return UserError(message)
-        error = RuntimeError(f"{self._name(worker)} failed: {kind}: {message}")
+        error = WorkerFailure(f"{self._name(worker)} failed: {kind}: {message}")
         error.add_note(trace)
         return error
 
-    def _death(self, worker: _Worker) -> RuntimeError:
+    def _death(self, worker: _Worker) -> WorkerFailure:
         try:
             code = worker.process.wait(timeout=_GRACE_S)
         except subprocess.TimeoutExpired:
-            return RuntimeError(f"{self._name(worker)} closed its connection")
+            return WorkerFailure(f"{self._name(worker)} closed its connection")
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return RuntimeError(f"{self._name(worker)} {how}")
+        return WorkerFailure(f"{self._name(worker)} {how}")
 
     def _name(self, worker: _Worker) -> str:
         names = sorted({task.name for task in self.tasks[worker.envs]})
@@ -273,9 +275,33 @@ def _map(path: str, record: np.dtype[Any], num_envs: int) -> npt.NDArray[Any]:
     return np.memmap(path, record, mode="r+", shape=(num_envs,)).view(np.ndarray)
 
 
-def _serve(pipe: Connection, envs: slice, recipe: bytes) -> None:
+def _pickle(make_shard: MakeShard) -> bytes:
+    try:
+        recipe: bytes = cloudpickle.dumps(make_shard)
+    except Exception as error:  # an object decides by itself what it raises
+        raise UserError(
+            f"the environments cannot be sent to worker processes ({one_line(error)}): a function that"
+            " makes them, applies a task or tells success refers to something that cannot be pickled, such as an open"
+            " file, a lock or a simulator; make that inside the function that makes an environment"
+        ) from error
+    return recipe
+
+
+def _registered_ids() -> list[bytes]:
+    """Pickles what the program has registered with Gymnasium; leaves out what cannot be pickled."""
+    pickled = []
+    for spec in gym.registry.values():
+        if not str(spec.entry_point).startswith(("gymnasium.", "metarl_envs.")):
+            with suppress(Exception):
+                pickled.append(cloudpickle.dumps(spec))
+    return pickled
+
+
+def _serve(pipe: Connection, envs: slice, recipe: bytes, registered_ids: list[bytes]) -> None:
     """Runs a worker: makes the environments, then executes commands until the pipe closes."""
     try:
+        for spec in map(cloudpickle.loads, registered_ids):
+            gym.registry.setdefault(spec.id, spec)
         env: TaskVectorEnv = cloudpickle.loads(recipe)(envs.stop - envs.start)
         greeting = _OK + pickle.dumps((env.single_observation_space, env.single_action_space, env.horizon))
     except Exception as error:
@@ -304,7 +330,8 @@ def _execute(shard: "_Shard", message: bytes) -> bytes:
 
 def _report(error: Exception) -> bytes:
     kind = None if isinstance(error, UserError) else type(error).__name__
-    return _ERROR + pickle.dumps((kind, str(error), traceback.format_exc()))
+    message = str(error) if kind is None else f"{error} ({place(error)})"
+    return _ERROR + pickle.dumps((kind, message, traceback.format_exc()))
 
 
 class _Shard:

@@ -4,19 +4,25 @@ A package adds a family under a name of its choice, by an entry point to a class
 
     [project.entry-points."metarl.tasks"]
     my-reacher = "my_package.tasks:MyReacher"
+
+A file that is no package is named by its path: `make("my_tasks.py:MyReacher")`.
 """
 
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
-from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 from metarl_envs.bandit import Bandit
 from metarl_envs.core import TaskDistribution
-from metarl_envs.errors import UserError, unknown
+from metarl_envs.counts import Count, Seed
+from metarl_envs.errors import UserError, one_line, place, unknown
+from metarl_envs.family_files import load_file, split_file
 from metarl_envs.navigation import Navigation
 from metarl_envs.tabular import TabularMDP
 
@@ -30,65 +36,123 @@ ENTRY_POINT_GROUP = "metarl.tasks"
 def register(id: str, factory: Factory) -> None:  # noqa: A002  (Gymnasium's name for it)
     """Adds a task distribution, for as long as this process runs.
 
+    A module, or a cell of a notebook, that runs again replaces what it registered before.
+
     Args:
         id: Name for `make`.
         factory: Class or function that makes it; its parameters are the options of `make`, with their types.
 
     Raises:
-        UserError: If the name is taken.
+        UserError: If the factory cannot be called, or the name is not a word or is taken: by a family of this package
+            or of an installed one, or by one that another module registered.
     """
-    if id in _FACTORIES:
-        raise UserError(f"a task distribution named '{id}' is registered already")
+    if not callable(factory):
+        raise UserError(f"the factory of '{id}' must be a class or function: got {factory!r}")
+    if not isinstance(id, str) or not id or split_file(id)[0] is not None:
+        raise UserError(f"the name of a task distribution must be a word, such as 'my-family': got {id!r}")
+    offered = _offered().get(id)
+    if offered:
+        raise UserError(f"a task distribution named '{id}' is registered already, by the package {_source(offered[0])}")
+    known = _FACTORIES.get(id)
+    if known is not None and (known in _BUILT_IN.values() or not is_same_module(known, factory)):
+        raise UserError(f"a task distribution named '{id}' is registered already, by {known.__module__}")
     _FACTORIES[id] = factory
+
+
+def is_same_module(one: object, other: object) -> bool:
+    """Returns true if two functions or classes are of one module, so that the later may replace the earlier."""
+    first, second = (getattr(each, "__module__", None) for each in (one, other))
+    return first is not None and first == second
 
 
 def make(id: str, /, **options: Any) -> TaskDistribution:  # noqa: A002  (Gymnasium's name for it)
     """Makes a task distribution.
 
     Args:
-        id: One of `registered`.
+        id: One of `registered`, or FILE.py:NAME for the class or function NAME of a Python file.
         **options: Keyword arguments of its factory, checked against and converted to the types it declares.
 
     Raises:
-        UserError: If the name is unknown, an option is unknown, missing or of the wrong type, or the plug-in of that
-            name does not load.
+        UserError: If the name is unknown or several packages offer it, an option is unknown, missing or of the wrong
+            type, the plug-in or file does not load, its function fails, or what it makes is not a `TaskDistribution`.
     """
-    known = _known()
-    if id not in known:
-        raise unknown("task distribution", id, known)
-    factory = _load(known[id])
-    return factory(**_checked(id, factory, options))
+    file, name = split_file(id)
+    factory = _load(id, _find(id)) if file is None else load_file(Path(file), name)
+    checked = _checked(id, factory, options)
+    try:
+        made = factory(**checked)
+    except UserError:
+        raise
+    except Exception as error:  # others' code may fail in any way
+        if factory in _BUILT_IN.values():
+            raise
+        raise UserError(f"task distribution '{id}' cannot be made: {one_line(error)} ({place(error)})") from error
+    if not isinstance(made, TaskDistribution):
+        raise UserError(
+            f"task distribution '{id}': its factory must return a TaskDistribution, not {type(made).__name__}"
+        )
+    return made
 
 
 def registered() -> dict[str, Factory]:
-    """Returns the factories of all known task distributions by name; warns of plug-ins that do not load."""
+    """Returns the factories of all known task distributions by name; warns of plug-ins that cannot be used."""
     factories: dict[str, Factory] = {}
-    for id, factory in sorted(_known().items()):  # noqa: A001
+    for id in sorted(_FACTORIES.keys() | _offered().keys()):  # noqa: A001
         try:
-            factories[id] = _load(factory)
+            factories[id] = _load(id, _find(id))
         except UserError as error:
             warnings.warn(str(error), stacklevel=2)
+            if id in _FACTORIES:
+                factories[id] = _FACTORIES[id]
     return factories
 
 
-def _known() -> dict[str, Factory | EntryPoint]:
-    return {plug_in.name: plug_in for plug_in in entry_points(group=ENTRY_POINT_GROUP)} | _FACTORIES
+def _offered() -> dict[str, list[EntryPoint]]:
+    """Returns the entry points that installed packages offer, by name."""
+    offered: dict[str, list[EntryPoint]] = {}
+    for plug_in in entry_points(group=ENTRY_POINT_GROUP):
+        offered.setdefault(plug_in.name, []).append(plug_in)
+    return offered
 
 
-def _load(factory: Factory | EntryPoint) -> Factory:
+def _find(id: str) -> Factory | EntryPoint:  # noqa: A002
+    offered = _offered()
+    plug_ins = offered.get(id, [])
+    sources = sorted({_source(plug_in) for plug_in in plug_ins})
+    if id in _FACTORIES and plug_ins:
+        raise UserError(
+            f"two task distributions are named '{id}': one of {_FACTORIES[id].__module__} and one of the package"
+            f" {sources[0]}, which must rename its entry point or be uninstalled"
+        )
+    if len(sources) > 1:
+        raise UserError(f"several packages offer a task distribution named '{id}' ({' and '.join(sources)}): keep one")
+    if id in _FACTORIES:
+        return _FACTORIES[id]
+    if not plug_ins:
+        raise unknown("task distribution", id, [*_FACTORIES, *offered])
+    return plug_ins[0]
+
+
+def _source(plug_in: EntryPoint) -> str:
+    package = plug_in.dist.name if plug_in.dist is not None else "?"
+    return f"{package} ({plug_in.value})"
+
+
+def _load(id: str, factory: Factory | EntryPoint) -> Factory:  # noqa: A002
     if not isinstance(factory, EntryPoint):
         return factory
     try:
         loaded: Factory = factory.load()
     except Exception as error:  # a plug-in may fail in any way
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"task plug-in '{factory.name}' ({factory.value}) does not load: {reason}") from error
+        raise UserError(f"task plug-in '{id}' ({factory.value}) does not load: {one_line(error)}") from error
+    if not callable(loaded):
+        raise UserError(f"task plug-in '{id}' ({factory.value}) must be a class or function, not {loaded!r}")
     return loaded
 
 
 def _checked(id: str, factory: Factory, options: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
     """Converts the options to the types that the factory declares."""
-    signature = inspect.signature(factory, eval_str=True)
+    signature = _signature(factory)
     try:
         signature.bind(**options)
     except TypeError as error:
@@ -97,14 +161,23 @@ def _checked(id: str, factory: Factory, options: dict[str, Any]) -> dict[str, An
     return {name: _converted(id, signature.parameters.get(name), name, value) for name, value in options.items()}
 
 
+def _signature(factory: Factory) -> inspect.Signature:
+    try:
+        return inspect.signature(factory, eval_str=True)
+    except (NameError, AttributeError, SyntaxError, TypeError):  # an annotation for type checkers only
+        return inspect.signature(factory)
+
+
 def _converted(id: str, parameter: inspect.Parameter | None, name: str, value: Any) -> Any:  # noqa: A002
-    if parameter is None or parameter.annotation is parameter.empty:
+    if parameter is None or parameter.annotation is parameter.empty or isinstance(parameter.annotation, str):
         return value
     try:
         return TypeAdapter(parameter.annotation).validate_python(value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise UserError(f"task distribution '{id}': option '{name}' is {value!r}: {reason}") from None
+    except PydanticUserError:  # an annotation that pydantic knows nothing of
+        return value
 
 
 def _describe(parameter: inspect.Parameter) -> str:
@@ -117,22 +190,20 @@ def _metaworld(benchmark: str, **options: Any) -> TaskDistribution:
     return MetaWorld(benchmark, **options)
 
 
-def _ml1(task: str, horizon: PositiveInt = 500, seed: NonNegativeInt = 1) -> TaskDistribution:
+def _ml1(task: str, horizon: Count = 500, seed: Seed = 1) -> TaskDistribution:
     """Goals of one Meta-World task."""
     return _metaworld("ML1", task=task, horizon=horizon, seed=seed)
 
 
 def _ml(benchmark: str) -> Factory:
-    def factory(horizon: PositiveInt = 500, seed: NonNegativeInt = 1) -> TaskDistribution:
+    def factory(horizon: Count = 500, seed: Seed = 1) -> TaskDistribution:
         """Classes of Meta-World tasks, some of them held out."""
         return _metaworld(benchmark, horizon=horizon, seed=seed)
 
     return factory
 
 
-def _custom(
-    train: Sequence[str], test: Sequence[str], horizon: PositiveInt = 500, seed: NonNegativeInt = 1
-) -> TaskDistribution:
+def _custom(train: Sequence[str], test: Sequence[str], horizon: Count = 500, seed: Seed = 1) -> TaskDistribution:
     """Meta-World tasks of the user's choice."""
     return _metaworld("custom", train=train, test=test, horizon=horizon, seed=seed)
 
@@ -152,10 +223,10 @@ LOCOMOTION = {
 
 def _locomotion(family: str) -> Factory:
     def factory(
-        num_train_tasks: PositiveInt | None = None,
-        num_test_tasks: PositiveInt | None = None,
-        horizon: PositiveInt | None = None,
-        seed: NonNegativeInt = 1,
+        num_train_tasks: Count | None = None,
+        num_test_tasks: Count | None = None,
+        horizon: Count | None = None,
+        seed: Seed = 1,
     ) -> TaskDistribution:
         from metarl_envs.locomotion import Locomotion  # imports MuJoCo
 
@@ -165,7 +236,7 @@ def _locomotion(family: str) -> Factory:
     return factory
 
 
-_FACTORIES: dict[str, Factory] = {
+_BUILT_IN: dict[str, Factory] = {
     "navigation": Navigation,
     "bandit": Bandit,
     "tabular": TabularMDP,
@@ -176,3 +247,6 @@ _FACTORIES: dict[str, Factory] = {
     "custom": _custom,
     **{family: _locomotion(family) for family in LOCOMOTION},
 }
+
+_FACTORIES = dict(_BUILT_IN)
+"""The built-in families and those of `register`."""

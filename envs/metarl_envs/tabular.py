@@ -12,9 +12,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
-from pydantic import NonNegativeInt, PositiveInt
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.counts import Count, Seed, check_counts, check_seed, check_size
 from metarl_envs.errors import UserError
 from metarl_envs.random_blocks import RandomBlocks
 
@@ -31,19 +31,26 @@ class TabularMDP(TaskDistribution):
         num_train_tasks: Number of training MDPs.
         num_test_tasks: Number of held-out MDPs.
         seed: Seed of the drawn MDPs.
+
+    Raises:
+        UserError: If a number is out of its range.
     """
 
     renderable: ClassVar[bool] = False
 
     def __init__(
         self,
-        states: PositiveInt = 10,
-        actions: PositiveInt = 5,
-        horizon: PositiveInt = 10,
-        num_train_tasks: PositiveInt = 10_000,
-        num_test_tasks: PositiveInt = 500,
-        seed: NonNegativeInt = 1,
+        states: Count = 10,
+        actions: Count = 5,
+        horizon: Count = 10,
+        num_train_tasks: Count = 10_000,
+        num_test_tasks: Count = 500,
+        seed: Seed = 1,
     ) -> None:
+        check_counts(states=states, actions=actions, horizon=horizon)
+        check_counts(num_train_tasks=num_train_tasks, num_test_tasks=num_test_tasks)
+        check_seed(seed)
+        check_size(max(num_train_tasks, num_test_tasks), states * actions * (states + 1))
         train, test = (np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2))
         splits = _draw(train, num_train_tasks, states, actions), _draw(test, num_test_tasks, states, actions)
         spaces = _observation_space(states), gym.spaces.Discrete(actions)

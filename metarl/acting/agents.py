@@ -70,7 +70,7 @@ class TrainedAgent(Agent):
     """Agent of a trained algorithm, which `metarl.load` returns.
 
     Subclasses set the attributes and implement `Agent`. Those that can learn from recorded episodes implement
-    `num_envs` and `_replay` as well, those that can be exported `num_envs` and `_exportable`.
+    `num_envs` and `replay` as well, those that can be exported `num_envs` and `exportable`.
     """
 
     action_space: gym.spaces.Box | gym.spaces.Discrete
@@ -85,21 +85,21 @@ class TrainedAgent(Agent):
         """Number of environments that it has acted in or adapted to since `init`; None before the first."""
         return None
 
-    def _exportable(self, env: int) -> Exportable:
+    def exportable(self, env: int) -> Exportable:
         """Returns the policy that acts in one environment.
 
         Raises:
             UserError: If such agents cannot be exported.
         """
-        raise UserError(f"{type(self).__name__} cannot be exported: it does not implement _exportable")
+        raise UserError(f"{type(self).__name__} cannot be exported: it does not implement exportable")
 
-    def _replay(self, timestep: Timestep) -> None:
+    def replay(self, timestep: Timestep) -> None:
         """Takes in a step whose action was not asked of this agent.
 
         Raises:
             UserError: If such agents do not learn from recorded episodes.
         """
-        raise UserError(f"{type(self).__name__} cannot adapt to recorded episodes: it does not implement _replay")
+        raise UserError(f"{type(self).__name__} cannot adapt to recorded episodes: it does not implement replay")
 
     def adapt_on(self, episodes: Sequence[Episode | Sequence[Any]]) -> None:
         """Adapts to recorded episodes of one task, as `adapt` does to played ones, and further with each call.
@@ -122,7 +122,7 @@ class TrainedAgent(Agent):
             for step in range(len(rewards)):
                 now = slice(step, step + 1)
                 ended = np.array([step == len(rewards) - 1])
-                self._replay(Timestep(observations[now], actions[now], rewards[now], nothing, ended, {}))
+                self.replay(Timestep(observations[now], actions[now], rewards[now], nothing, ended, {}))
         self.adapt()
 
     def export(self, path: str | Path, env: int = 0) -> None:
@@ -139,7 +139,7 @@ class TrainedAgent(Agent):
         """
         if not 0 <= env < (self.num_envs or 1):
             raise UserError(f"env must be from 0 to {(self.num_envs or 1) - 1}: got {env}")
-        exportable = self._exportable(env)
+        exportable = self.exportable(env)
         metadata = exportable.metadata | {"action": describe_space("action", self.action_space)}
         if self.origin is not None:
             metadata |= {

@@ -6,13 +6,12 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
 from metarl.acting.agents import TrainedAgent
 from metarl.acting.sampler import Sampler
 from metarl.data.trajectories import Trajectories
-from metarl.strict import StrictModel
+from metarl.strict import Count, StrictModel
 from metarl_envs.core import TaskDistribution
 
 
@@ -84,7 +83,7 @@ class AlgorithmConfig(StrictModel, ABC):
 
     kind: str
     """Name that the algorithm is registered under."""
-    meta_batch: PositiveInt
+    meta_batch: Count
     """Tasks per meta-iteration."""
 
     @abstractmethod

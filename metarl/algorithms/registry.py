@@ -5,7 +5,7 @@ A package offers an algorithm of its own, under the name it likes, by an entry p
     [project.entry-points."metarl.algorithms"]
     portfolio = "my_package.portfolio:PortfolioConfig"
 
-An entry point of a name that this package uses itself is ignored. docs/add-an-algorithm.md has a complete example.
+An entry point of a name that is taken is refused when it is used. docs/add-an-algorithm.md has a complete example.
 """
 
 from __future__ import annotations
@@ -20,25 +20,33 @@ from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.algorithms.skills.config import SkillSearchConfig
-from metarl_envs.errors import UserError, unknown
+from metarl_envs.errors import UserError, one_line, unknown
+from metarl_envs.registry import is_same_module
 
 ENTRY_POINT_GROUP = "metarl.algorithms"
 """The group of entry points under which installed packages offer algorithms."""
 
-_REGISTERED: dict[str, type[AlgorithmConfig]] = {"maml": MAMLConfig, "rl2": RL2Config, "skills": SkillSearchConfig}
+_BUILT_IN: dict[str, type[AlgorithmConfig]] = {"maml": MAMLConfig, "rl2": RL2Config, "skills": SkillSearchConfig}
+_REGISTERED = dict(_BUILT_IN)
+"""The built-in algorithms and those of `register`."""
 
 
 def register(name: str, config_class: type[AlgorithmConfig]) -> None:
     """Adds an algorithm, for as long as this process runs.
+
+    A module, or a cell of a notebook, that runs again replaces what it registered before.
 
     Args:
         name: Name of the algorithm in configurations, `algorithm.kind`.
         config_class: Its settings, which build it.
 
     Raises:
-        UserError: If the name is taken, the class is not one of settings, or its `kind` has another name.
+        UserError: If the name is taken (by an algorithm of this package, of an installed one or of another module), the
+            class is not one of settings, or its `kind` has another name.
     """
-    if name in _known():
+    known = _REGISTERED.get(name)
+    replaces = known is not None and name not in _BUILT_IN and is_same_module(known, config_class)
+    if name in _known() and not replaces:
         raise UserError(f"an algorithm named '{name}' is registered already")
     _REGISTERED[name] = _checked(config_class, name, f"algorithm '{name}'")
 
@@ -54,21 +62,30 @@ def config_class(name: str) -> type[AlgorithmConfig]:
     Raises:
         UserError: If there is no algorithm of that name, several packages offer one, or the plug-in does not load.
     """
+    offered = _offered()
     if name in _REGISTERED:
+        if name in offered:
+            (plug_in, *_), known = offered[name], _REGISTERED[name]
+            raise UserError(
+                f"two algorithms are named '{name}': {known.__module__}.{known.__name__} and that of an installed"
+                f" package ({plug_in.value}), which must rename its entry point or be uninstalled"
+            )
         return _REGISTERED[name]
-    known = _known()
-    if name not in known:
-        raise unknown("algorithm", name, known)
-    found = known[name]
-    return found if isinstance(found, type) else _load(found)
+    if name not in offered:
+        raise unknown("algorithm", name, _known())
+    return _load(offered[name])
 
 
-def _known() -> dict[str, type[AlgorithmConfig] | list[EntryPoint]]:
-    """Returns the registered classes by name, and for other names the entry points that offer them."""
+def _known() -> set[str]:
+    return _offered().keys() | _REGISTERED.keys()
+
+
+def _offered() -> dict[str, list[EntryPoint]]:
+    """Returns the entry points that installed packages offer, by name."""
     offered: dict[str, list[EntryPoint]] = {}
     for plug_in in entry_points(group=ENTRY_POINT_GROUP):
         offered.setdefault(plug_in.name, []).append(plug_in)
-    return offered | _REGISTERED
+    return offered
 
 
 def _load(offered: list[EntryPoint]) -> type[AlgorithmConfig]:
@@ -80,8 +97,7 @@ def _load(offered: list[EntryPoint]) -> type[AlgorithmConfig]:
     try:
         loaded = plug_in.load()
     except Exception as error:  # a plug-in may fail in any way
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{where} does not load: {reason}") from error
+        raise UserError(f"{where} does not load: {one_line(error)}") from error
     return _checked(loaded, plug_in.name, where)
 
 

@@ -1,18 +1,20 @@
-"""The `metarl` command. Exit codes: 0 done, 1 failed, 2 wrong user input, 130 interrupted.
+"""The `metarl` command. Exit codes: 0 done, 1 failed, 2 wrong user input, 130 interrupted, 141 nobody reads its output.
 
 Each command is a module with `add_parser(commands)` and `run(arguments)`. PyTorch, and all that needs it, is imported
 by `run` only, so that `metarl --help` answers at once.
 """
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 
 from metarl.cli import evaluate, export, presets, strategies, tasks, train, watch
-from metarl.cli.arguments import Parser, options
+from metarl.cli.arguments import Parser, options, refuse_repeated
 from metarl.errors import RunFailure
 from metarl.versions import package_version
-from metarl_envs.errors import UserError, unknown
+from metarl_envs.errors import UserError, WorkerFailure, one_line, unknown
 
 _COMMANDS = (train, evaluate, watch, export, strategies, tasks, presets)
 
@@ -26,12 +28,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code. For 1, 2 and 130, one line on stderr gives the reason.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal lacks, such as the ² in ASCII, ends nothing
     try:
-        _run(sys.argv[1:] if argv is None else list(argv))
+        try:
+            return _try(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            if sys.stdout is not None:  # it is None if the caller closed it
+                sys.stdout.flush()
+    except BrokenPipeError:  # as behind `metarl tasks | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it ends
+        return 141
+
+
+def _try(argv: list[str]) -> int:
+    try:
+        _run(argv)
     except UserError as error:
         return _complain(f"error: {error}", code=2)
-    except RunFailure as error:
+    except (RunFailure, WorkerFailure) as error:
         return _complain(f"failed: {error}", code=1)
+    except MemoryError as error:
+        return _complain(f"failed: not enough memory: {one_line(error)}", code=1)
     except KeyboardInterrupt:
         return _complain("interrupted", code=130)
     return 0
@@ -49,6 +68,8 @@ def _run(argv: list[str]) -> None:
     overrides: list[str] = []
     if argv[:1] == ["train"]:
         argv, overrides = train.split_overrides(argv, options(commands["train"]))
+    if argv[:1] and argv[0] in commands:
+        refuse_repeated(argv, commands[argv[0]])
     arguments, rest = parser.parse_known_args(argv, argparse.Namespace(overrides=overrides))
     if rest:
         raise unknown("argument", rest[0], options(commands[arguments.command]))

@@ -23,7 +23,7 @@ def add_parser(commands: Commands) -> None:
         "--tasks-per-name", metavar="N", type=at_least(1), help="number of tasks to play of each name (all)"
     )
     parser.add_argument("--split", choices=("test", "train"), default="test", help="which tasks (test)")
-    parser.add_argument("--seed", metavar="N", type=at_least(0), default=1, help="seed of the episodes (1)")
+    parser.add_argument("--seed", metavar="N", type=at_least(0, 2**64 - 1), default=1, help="seed of the episodes (1)")
     parser.add_argument(
         "--control",
         choices=("state-held",),

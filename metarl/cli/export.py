@@ -1,9 +1,8 @@
 """`metarl export`: writes a run's policy as an ONNX file."""
 
 import argparse
-from pathlib import Path
 
-from metarl.cli.arguments import Commands, add_run_arguments
+from metarl.cli.arguments import Commands, add_run_arguments, path
 
 
 def add_parser(commands: Commands) -> None:
@@ -12,7 +11,7 @@ def add_parser(commands: Commands) -> None:
     parser.set_defaults(run_command=run)
     add_run_arguments(parser)
     parser.add_argument(
-        "--to", metavar="FILE", type=Path, help="the file to write or replace (RUN/policy-ENVSTEPS.onnx)"
+        "--to", metavar="FILE", type=path, help="the file to write or replace (RUN/policy-ENVSTEPS.onnx)"
     )
 
 
@@ -24,6 +23,6 @@ def run(arguments: argparse.Namespace) -> None:
     directory = RunDirectory.open(arguments.run)
     checkpoint = directory.checkpoint(arguments.checkpoint)
     agent, manifest = load_agent(checkpoint, directory.config, directory.config.tasks.build())
-    path = arguments.to or directory.path / f"policy-{manifest.env_steps:012d}.onnx"
-    agent.export(path)
-    print(f"policy: {path}")
+    file = arguments.to or directory.path / f"policy-{manifest.env_steps:012d}.onnx"
+    agent.export(file)
+    print(f"policy: {file}")

@@ -4,6 +4,7 @@ import argparse
 
 from metarl.cli.arguments import Commands
 from metarl.preset_files import FOLDER, preset_names, preset_summary
+from metarl.shell import command
 
 
 def add_parser(commands: Commands) -> None:
@@ -18,4 +19,4 @@ def run(arguments: argparse.Namespace) -> None:
     print("Presets:")
     for name in names:
         print(f"  {name:<{width}}{preset_summary(name)}")
-    print(f"Train one: metarl train NAME. Their files, to copy and change: {FOLDER}")
+    print(f"Train one: {command('train', 'NAME')}. Their files, to copy and change: {FOLDER}")

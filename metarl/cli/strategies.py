@@ -1,9 +1,8 @@
 """`metarl strategies`: plays classic strategies for bandits and tabular MDPs."""
 
 import argparse
-from pathlib import Path
 
-from metarl.cli.arguments import Commands, at_least
+from metarl.cli.arguments import Commands, at_least, path
 
 
 def add_parser(commands: Commands) -> None:
@@ -22,12 +21,14 @@ def add_parser(commands: Commands) -> None:
         help="episodes per trial, for bandits pulls (bandit: 10 100 500, tabular: 10 25 50 75 100)",
     )
     parser.add_argument("--tasks", metavar="N", type=at_least(1), default=1000, help="held-out tasks (1000)")
-    parser.add_argument("--seed", metavar="N", type=at_least(0), default=1, help="seed of tasks and chance (1)")
     parser.add_argument(
-        "--run", metavar="RUN", type=Path, nargs="+", default=(), help="RL² runs to play the same trials"
+        "--seed", metavar="N", type=at_least(0, 2**64 - 1), default=1, help="seed of tasks and chance (1)"
     )
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="where to write the results (runs/strategies-FAMILY-TIME.json)"
+        "--run", metavar="RUN", type=path, nargs="+", default=(), help="RL² runs to play the same trials"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", type=path, help="where to write the results (runs/strategies-FAMILY-TIME.json)"
     )
 
 

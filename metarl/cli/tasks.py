@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from inspect import getdoc, signature
@@ -10,6 +12,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from metarl.cli.arguments import Commands
+from metarl.shell import command
 from metarl_envs.errors import unknown
 
 if TYPE_CHECKING:
@@ -28,14 +31,18 @@ def run(arguments: argparse.Namespace) -> None:
     from metarl_envs import registry
     from metarl_envs.metaworld import TASK_NAMES
 
-    families = registry.registered()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        families = registry.registered()
+    for warning in told:
+        print(f"metarl: warning: {warning.message}", file=sys.stderr)
     if arguments.id is None:
         print("Task families:")
         width = max(map(len, families)) + 2
         for name, factory in families.items():
             print(f"  {name:<{width}}{_summary(factory)}".rstrip())
         print(_listing("Meta-World's tasks, for ML1 and custom", TASK_NAMES))
-        print("More about one: metarl tasks ID")
+        print(f"More about one: {command('tasks', 'ID')}")
     elif arguments.id in families:
         _describe_family(arguments.id, families[arguments.id])
     elif arguments.id in TASK_NAMES:
@@ -47,13 +54,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _describe_family(name: str, factory: Callable[..., TaskDistribution]) -> None:
     """Prints the options of a family and, if all have defaults, its tasks."""
+    from metarl_envs import registry
+
     options = signature(factory, eval_str=True).parameters.values()
     print(f"{name}: {_summary(factory)}".removesuffix(": "))
     for option in options:
         print(f"  {option.name:<18}{'required' if option.default is option.empty else f'default {option.default}'}")
     if any(option.default is option.empty for option in options):
         return
-    distribution = factory()
+    distribution = registry.make(name)
     test = "held-out" if distribution.held_out else "test"
     for split, tasks in (("training", distribution.train_tasks), (test, distribution.test_tasks)):
         counts = Counter(task.name for task in tasks)

@@ -6,12 +6,15 @@ import argparse
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from metarl.cli.arguments import Commands
+from metarl.cli.arguments import Commands, path
+from metarl.shell import command
 from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from metarl.config import RunConfig
     from metarl.runs import RunDirectory
 
@@ -28,10 +31,10 @@ def add_parser(commands: Commands) -> None:
     )
     parser.set_defaults(run_command=run, parser=parser)
     parser.add_argument(
-        "config", metavar="CONFIG", type=Path, nargs="?", help="a preset (see 'metarl presets') or path to a YAML file"
+        "config", metavar="CONFIG", type=path, nargs="?", help="a preset (see 'metarl presets') or path to a YAML file"
     )
-    parser.add_argument("--run", metavar="DIR", type=Path, help="directory to make for the run (runs/CONFIG-TIME)")
-    parser.add_argument("--resume", metavar="RUN", type=Path, help="run to continue after its last checkpoint")
+    parser.add_argument("--run", metavar="DIR", type=path, help="directory to make for the run (runs/CONFIG-TIME)")
+    parser.add_argument("--resume", metavar="RUN", type=path, help="run to continue after its last checkpoint")
     parser.add_argument("-h", "--help", action="store_true", help="show this, or the fields of CONFIG, and exit")
 
 
@@ -62,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.help and arguments.config is None:
         arguments.parser.print_help()
     elif (arguments.config is None) == (arguments.resume is None):
-        raise UserError("train needs either a configuration file or --resume RUN; see 'metarl train --help'")
+        raise UserError(f"train needs either a configuration file or --resume RUN; see '{command('train', '--help')}'")
     elif arguments.resume is not None:
         _resume(arguments)
     else:
@@ -126,19 +129,38 @@ def train_in_terminal(run: RunDirectory, resume: bool) -> None:
 
 
 def _print_fields(config: RunConfig, name: Path) -> None:
-    """Prints the fields of a configuration with their meaning and values."""
+    """Prints the fields of a configuration with their meaning, values and choices."""
     import tyro
-    from pydantic import create_model
 
-    from metarl.config import RunConfig
-
-    # The field's declared type is the base of all algorithms' settings; help is wanted for the one in use.
-    model = create_model("RunConfig", __base__=RunConfig, algorithm=(type(config.algorithm), ...))
+    model = _model_of(config)
     tyro.cli(
         model,
-        prog=f"metarl train {name}",
-        description="Every field can be set: --field value. The defaults shown are this file's.",
+        prog=command("train", name),
+        description="Every field can be set: --field value. The defaults shown are this file's. Another kind has fields"
+        f" of its own, which are shown with it: {command('train', name, '--algorithm.kind', 'KIND', '--help')}",
         default=model.model_validate(config.model_dump()),
         args=["--help"],
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
     )
+
+
+def _model_of(config: BaseModel, kinds: Sequence[str] = ()) -> type[BaseModel]:
+    """Makes a model of exactly the sections that a configuration has; the `kind` of each may be any of its choices."""
+    from pydantic import BaseModel, Field, create_model
+
+    from metarl.algorithms import registry
+
+    fields: dict[str, Any] = {}
+    for name, field in type(config).model_fields.items():
+        value: Any = getattr(config, name)
+        annotation: Any = field.annotation
+        if isinstance(value, BaseModel):
+            models: tuple[Any, ...] = get_args(annotation)  # of a union
+            choices = (
+                registry.names() if name == "algorithm" else [model.model_fields["kind"].default for model in models]
+            )
+            annotation = _model_of(value, choices)
+        elif name == "kind" and kinds:
+            annotation = Literal[tuple(kinds)]
+        fields[name] = (annotation, Field(description=field.description))
+    return create_model(type(config).__name__, __doc__=type(config).__doc__, **fields)

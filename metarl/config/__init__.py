@@ -2,6 +2,7 @@
 
 from metarl.config.files import dump_config as dump_config
 from metarl.config.files import load_config as load_config
+from metarl.config.files import load_run_config as load_run_config
 from metarl.config.files import override_config as override_config
 from metarl.config.files import parse_overrides as parse_overrides
 from metarl.config.run import CheckpointConfig as CheckpointConfig

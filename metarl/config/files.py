@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from operator import attrgetter
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -17,6 +19,8 @@ from pydantic_core import ErrorDetails
 from metarl.config.run import RunConfig
 from metarl.preset_files import find_config
 from metarl_envs.errors import UserError, unknown
+
+_log = logging.getLogger(__name__)
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -30,14 +34,33 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         UserError: If the file is missing, not YAML, or not a valid configuration before or after the overrides.
     """
     path = find_config(Path(source))
+    config = _validate(_read(path), str(path), {"folder": path.parent})
+    return override_config(config, overrides)
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """Reads the configuration of a run, which may come from a stranger: it must not bring code along.
+
+    Args:
+        path: Path of the YAML file in the run's directory.
+
+    Raises:
+        UserError: If the file is missing, not YAML, not a valid configuration, or names a file of the run as its tasks.
+    """
+    return _validate(_read(path), str(path), {"run": path.parent})
+
+
+def _read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"no configuration file '{path}'") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"cannot read configuration file '{path}': {error}") from None
-    config = _validate(_parse_yaml(text, where=str(path)), where=str(path))
-    return override_config(config, overrides)
+    except (OSError, ValueError) as error:  # a ValueError is a path with a null character
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read configuration file '{path}': {reason}") from None
+    return _parse_yaml(text, where=str(path))
 
 
 def override_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
@@ -48,27 +71,41 @@ def override_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         overrides: Arguments such as `["--algorithm.inner.lr", "0.1", "--seed=3"]`: dotted names, with dashes or
             underscores, and values as in YAML; several values make a list.
 
+    A change of a section's `kind` resets the section to the defaults of that kind; a warning is logged that names the
+    fields of the file that the new kind has too and that are lost.
+
     Raises:
-        UserError: If a field is unknown or a value is not valid for it.
+        UserError: If a field is unknown or set twice, or a value is not valid for it.
     """
     fields = config.model_dump(mode="json")
-    given = parse_overrides(overrides).items()
-    for name, values in sorted(given, key=lambda item: not item[0].endswith(".kind")):  # see `_assign`
-        _assign(fields, name, [_parse_yaml(value, where=f"--{name}") for value in values])
-    return _validate(fields, where="command line")
+    given = parse_overrides(overrides)
+    kinds = [name for name in given if name.split(".")[-1] == "kind"]
+    # From the outside in, and a section's kind before its fields, which depend on it.
+    for name in sorted(given, key=lambda name: (name.count("."), name not in kinds)):
+        _assign(fields, name, [_parse_yaml(value, where=f"--{name}") for value in given[name]])
+        if kinds:
+            fields = _with_defaults(fields)
+    changed = _validate(fields, where="command line")
+    for name in kinds:
+        _tell_what_is_lost(config, changed, name.rpartition(".")[0], given)
+    return changed
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, list[str]]:
-    """Splits `--name value ...` and `--name=value` into values by field name; a repeated name keeps its last values.
+    """Splits `--name value ...` and `--name=value` into values by field name, with underscores for dashes.
 
     Raises:
-        UserError: If a value comes before the first name, or a name has no value.
+        UserError: If a value comes before the first name, or a name has no value or is given twice, as itself or as a
+            part of another.
     """
     values: dict[str, list[str]] = {}
     name = None
     for argument in arguments:
         if argument.startswith("--"):
-            name, equals, value = argument[2:].partition("=")
+            written, equals, value = argument[2:].partition("=")
+            name = written.replace("-", "_")
+            if name in values:
+                raise UserError(f"--{written} is given twice: give it once")
             values[name] = [value] if equals else []
         elif name is None:
             raise UserError(f"unexpected argument '{argument}'; fields are set by '--field value'")
@@ -77,6 +114,9 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, list[str]]:
     for name, given in values.items():
         if not given:
             raise UserError(f"--{name} needs a value, such as '--{name} 1'")
+        for whole in values:
+            if name.startswith(f"{whole}."):
+                raise UserError(f"--{whole} sets all of --{name}, which is given too: give one of them")
     return values
 
 
@@ -89,9 +129,9 @@ def dump_config(config: RunConfig) -> str:
 def _assign(fields: dict[str, Any], name: str, values: list[Any]) -> None:
     """Sets the field with a dotted name; validation reports an unknown last part.
 
-    A change of a section's `kind` resets the section's other fields to their defaults.
+    A change of a section's `kind` takes away the section's other fields.
     """
-    *sections, last = name.replace("-", "_").split(".")
+    *sections, last = name.split(".")
     for section in sections:
         if not isinstance(fields.get(section), dict):
             raise unknown(
@@ -104,8 +144,60 @@ def _assign(fields: dict[str, Any], name: str, values: list[Any]) -> None:
     fields[last] = values[0] if single else values
 
 
+def _with_defaults(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns all fields of a configuration; as they are, if some without a default are missing."""
+    try:
+        return RunConfig.model_validate(fields).model_dump(mode="json")
+    except ValidationError:
+        return fields
+
+
+def _tell_what_is_lost(config: RunConfig, changed: RunConfig, section: str, given: Collection[str]) -> None:
+    """Warns of values that were written in a section, exist in its new kind too, and are not what they were."""
+    try:
+        before, after = attrgetter(section)(config), attrgetter(section)(changed)
+    except AttributeError:  # a section that only the new kind has
+        return
+    if before.kind == after.kind:
+        return
+    lost = [
+        f"{name}={getattr(before, name)}"
+        for name in type(before).model_fields
+        if name in before.model_fields_set & type(after).model_fields.keys() - {"kind"}
+        and isinstance(getattr(before, name), int | float | str | tuple)
+        and getattr(before, name) != getattr(after, name)
+        and f"{section}.{name}" not in given
+    ]
+    if lost:
+        _log.warning(
+            "--%s.kind %s starts from its defaults, without %s of before: give again what should stay, as in --%s.%s",
+            *(section, after.kind, ", ".join(lost), section, lost[0].replace("=", " ")),
+        )
+
+
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key that a mapping has twice."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Loader that reads `1e-4` as a number, unlike YAML 1.1, and `None`, as in help texts, as null."""
+    """Loader that reads `1e-4` as a number, unlike YAML 1.1, and `None`, as in help texts, as null.
+
+    A key that a mapping has twice is an error, unlike in PyYAML, which takes the last.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Reads a mapping, before the keys of others are merged into it."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name = key.tag, key.value
+            if name in lines:
+                problem = f"{shorten(key.value, 60)!r} is given twice, first in line {lines[name]}"
+                raise _TwiceError(None, None, problem, key.start_mark)
+            lines[name] = key.start_mark.line + 1
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -124,14 +216,18 @@ def _parse_yaml(text: str, where: str) -> Any:
         return _Loader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        if isinstance(error, _TwiceError):
+            raise UserError(f"{where}{line}: {error.problem}") from None
         raise UserError(f"{where}{line}: not valid YAML: {error.problem}") from None
+    except RecursionError:
+        raise UserError(f"{where}: not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # a ValueError is a date in the 13th month, for example
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def _validate(fields: Any, where: str) -> RunConfig:
+def _validate(fields: Any, where: str, context: dict[str, Path] | None = None) -> RunConfig:
     try:
-        return RunConfig.model_validate(fields)
+        return RunConfig.model_validate(fields, context=context)
     except ValidationError as error:
         by_path: dict[str, list[ErrorDetails]] = {}
         for detail in error.errors(include_url=False):

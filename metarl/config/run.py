@@ -4,35 +4,42 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, PlainValidator, PositiveInt, SerializeAsAny
+from pydantic import Field, PlainValidator, SerializeAsAny, field_validator
 from pydantic_core import PydanticKnownError
 
 from metarl.algorithms import registry
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.config.tasks import TasksConfig
 from metarl.devices import DeviceName
-from metarl.strict import StrictModel
+from metarl.strict import Count, CountOrZero, Seed, StrictModel
 
 
 class EvaluationConfig(StrictModel):
     """Evaluation on held-out tasks during training."""
 
-    every: NonNegativeInt = 10
+    every: CountOrZero = 10
     """Iterations between evaluations; 0 is never."""
-    adaptation_episodes: tuple[NonNegativeInt, ...] = Field(default=(0, 10), min_length=1)
+    adaptation_episodes: tuple[CountOrZero, ...] = Field(default=(0, 10), min_length=1)
     """Numbers of adaptation episodes after which the policy is evaluated."""
-    episodes: PositiveInt = 1
+    episodes: Count = 1
     """Evaluation episodes per task and number of adaptation episodes."""
-    tasks_per_name: PositiveInt | None = 10
-    """Held-out tasks of each name; None takes all."""
+    tasks_per_name: Count | None = 10
+    """Held-out tasks of each name, or all where there are fewer; None takes all."""
+
+    @field_validator("adaptation_episodes")
+    @classmethod
+    def _check_different(cls, episodes: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(episodes)) < len(episodes):
+            raise ValueError(f"a number is in it twice: {list(episodes)}")
+        return episodes
 
 
 class CheckpointConfig(StrictModel):
     """Writing and deletion of checkpoints."""
 
-    every: PositiveInt = 10
+    every: Count = 10
     """Iterations between checkpoints; the last iteration always has one."""
-    keep_last: PositiveInt = 2
+    keep_last: Count = 2
     """Number of latest checkpoints to keep, besides the best."""
 
 
@@ -59,16 +66,16 @@ def _validate_algorithm(value: Any) -> AlgorithmConfig:
 class RunConfig(StrictModel):
     """One training run."""
 
-    seed: NonNegativeInt = 1
+    seed: Seed = 1
     """Seed that all randomness of the run is derived from."""
     device: DeviceName = "auto"
     """Device to learn on; "auto" is CUDA if there is such a device, else the CPU."""
-    threads: PositiveInt | None = None
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     """Number of PyTorch's threads on the CPU; None is one per core."""
     double_buffered: bool = False
     """True to simulate one half of the tasks while the policy acts in the other half. Faster if acting leaves the cores
     idle, as on a GPU; slower if policy and simulation share a few cores."""
-    iterations: PositiveInt
+    iterations: Annotated[int, Field(gt=0, le=10**9)]
     """Number of meta-iterations (outer steps)."""
     tasks: TasksConfig
     """Tasks to train on."""

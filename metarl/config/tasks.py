@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, field_validator
+from typing_extensions import TypeAliasType
 
-from metarl.strict import StrictModel
+from metarl.strict import Count, Seed, StrictModel
+from metarl_envs.family_files import split_file
 
 if TYPE_CHECKING:
     from metarl_envs.core import TaskDistribution
+
+OptionValue = TypeAliasType(
+    "OptionValue", "bool | int | float | str | list[OptionValue] | dict[str, OptionValue] | None"
+)
+"""Option of a registered family, as YAML and JSON have them."""
 
 
 class MetaWorldTasks(StrictModel):
@@ -27,7 +36,7 @@ class MetaWorldTasks(StrictModel):
     """Names of the held-out tasks of "custom"."""
     horizon: int = Field(default=500, ge=1, le=500)
     """Length of an episode in steps, at most Meta-World's 500."""
-    seed: NonNegativeInt = 1
+    seed: Seed = 1
     """Seed that the goals are drawn from."""
     engine: Literal["native", "reference"] = "native"
     """Engine of the environments: the fast one, or Meta-World's own classes for comparison."""
@@ -50,13 +59,13 @@ class NavigationTasks(StrictModel):
 
     kind: Literal["navigation"] = "navigation"
     """Family of tasks."""
-    num_train_tasks: PositiveInt = 1000
+    num_train_tasks: Count = 1000
     """Number of goals to train on."""
-    num_test_tasks: PositiveInt = 40
+    num_test_tasks: Count = 40
     """Number of held-out goals."""
-    horizon: PositiveInt = 100
+    horizon: Count = 100
     """Length of an episode in steps."""
-    seed: NonNegativeInt = 1
+    seed: Seed = 1
     """Seed that the goals are drawn from."""
 
     def build(self) -> TaskDistribution:
@@ -71,13 +80,13 @@ class BanditTasks(StrictModel):
 
     kind: Literal["bandit"] = "bandit"
     """Family of tasks."""
-    arms: int = Field(default=5, ge=2)
+    arms: int = Field(default=5, ge=2, le=10_000)
     """Number of arms of each bandit."""
-    num_train_tasks: PositiveInt = 10000
+    num_train_tasks: Count = 10000
     """Number of bandits to train on."""
-    num_test_tasks: PositiveInt = 500
+    num_test_tasks: Count = 500
     """Number of held-out bandits."""
-    seed: NonNegativeInt = 1
+    seed: Seed = 1
     """Seed that the arms' probabilities are drawn from."""
 
     def build(self) -> TaskDistribution:
@@ -92,17 +101,17 @@ class TabularTasks(StrictModel):
 
     kind: Literal["tabular"] = "tabular"
     """Family of tasks."""
-    states: int = Field(default=10, ge=2)
+    states: int = Field(default=10, ge=2, le=1000)
     """Number of states of each MDP."""
-    actions: int = Field(default=5, ge=2)
+    actions: int = Field(default=5, ge=2, le=1000)
     """Number of actions of each MDP."""
-    horizon: PositiveInt = 10
+    horizon: Count = 10
     """Length of an episode in steps."""
-    num_train_tasks: PositiveInt = 10000
+    num_train_tasks: Count = 10000
     """Number of MDPs to train on."""
-    num_test_tasks: PositiveInt = 500
+    num_test_tasks: Count = 500
     """Number of held-out MDPs."""
-    seed: NonNegativeInt = 1
+    seed: Seed = 1
     """Seed that the MDPs are drawn from."""
 
     def build(self) -> TaskDistribution:
@@ -128,13 +137,13 @@ class LocomotionTasks(StrictModel):
         "Walker2dRandParams",
     ]
     """Robot, and quantity that varies between tasks."""
-    num_train_tasks: PositiveInt | None = None
+    num_train_tasks: Count | None = None
     """Number of tasks to train on; None is 1000. HalfCheetahDir always has its two."""
-    num_test_tasks: PositiveInt | None = None
+    num_test_tasks: Count | None = None
     """Number of held-out tasks; None is 40. HalfCheetahDir has none: its test tasks are its training tasks."""
-    horizon: PositiveInt | None = None
+    horizon: Count | None = None
     """Length of an episode in steps; None is the published one: 100 for the half-cheetah, 200 for the others."""
-    seed: NonNegativeInt = 1
+    seed: Seed = 1
     """Seed that the tasks are drawn from."""
 
     def build(self) -> TaskDistribution:
@@ -154,9 +163,22 @@ class RegisteredTasks(StrictModel):
     kind: Literal["registered"] = "registered"
     """Family of tasks."""
     id: str
-    """Name that the family is registered under."""
-    options: dict[str, bool | int | float | str | None] = Field(default={})
+    """Name that the family is registered under, or FILE.py:NAME for the class or function NAME of a file. In a
+    configuration file, FILE is relative to its folder."""
+    options: dict[str, OptionValue] = Field(default={})
     """Keyword arguments for its factory."""
+
+    @field_validator("id")
+    @classmethod
+    def _make_absolute(cls, id: str, info: Any) -> str:  # noqa: A002  (beartype cannot check a ValidationInfo)
+        file, name = split_file(id)
+        if file is None:
+            return id
+        context: dict[str, Path] = info.context or {}
+        run = context.get("run")
+        if run is not None and (not Path(file).is_absolute() or Path(file).resolve().is_relative_to(run.resolve())):
+            raise ValueError(f"{file} is a file of the run itself: a run must not bring code along")
+        return f"{os.path.abspath(context.get('folder', Path()) / file)}:{name}"
 
     def build(self) -> TaskDistribution:
         """Makes the task distribution of these settings.

@@ -92,7 +92,7 @@ def _print(evaluation: Evaluation, control: str | None, path: Path) -> None:
     if control is not None:
         console.print(f"Control: {control}.")
     console.print(evaluation_table(evaluation))
-    console.print(f"Evaluation: {path}", soft_wrap=True, markup=False, highlight=False)
+    print(f"Evaluation: {path}")
 
 
 def _file_name(

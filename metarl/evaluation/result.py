@@ -1,5 +1,6 @@
 """Result of an evaluation: the outcome of every episode, and summaries with confidence intervals."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from metarl.evaluation.statistics import LEVEL, RESAMPLES, Interval, stratified_bootstrap
+from metarl.evaluation.statistics import LEVEL, RESAMPLES, Interval, share_interval, stratified_bootstrap
 from metarl.seeding import Stream, generator
 
 _DESCRIPTION = (
@@ -16,7 +17,8 @@ _DESCRIPTION = (
     "task, to their end whether solved or not. Returns are undiscounted. An episode is a success if the task was "
     "solved in any of its steps; success_last asks for the last step. Values are averaged over a task's episodes, then "
     "over the tasks of a name, then over names. Intervals are percentile bootstraps over tasks, drawn within each "
-    "name; they tell of the spread over tasks, not over training runs. Gains are paired: the same task with k and with "
+    "name, and widened by Student's t for few tasks; where no task was solved, or all were, they are Wilson's. They "
+    "tell of the spread over tasks, not over training runs. Gains are paired: the same task with k and with "
     "0 adaptation episodes."
 )
 
@@ -100,14 +102,16 @@ class Evaluation:
         measured = [array.mean(axis=-1) for array in (self.success, self.success_last, self.returns)]
         per_task = np.concatenate([*measured, self._gains(measured[0]), self._gains(measured[2])]).T
         per_name, overall = stratified_bootstrap(per_task, self.task_names, generator(self.seed, Stream.EVALUATION))
-        return {name: self._summarise(row) for name, row in per_name.items()}, self._summarise(overall)
+        counts = Counter(self.task_names)
+        summaries = {name: self._summarise(row, counts[name]) for name, row in per_name.items()}
+        return summaries, self._summarise(overall, len(self.task_names))
 
     def _gains(self, values: Float[np.ndarray, "k task"]) -> Float[np.ndarray, "k task"]:
         # gain[k, task] = x[k, task] - x[0, task]; zero, and never shown, where k = 0 was not played
         has_baseline = self.adaptation_episodes[0] == 0
         return values - values[0] if has_baseline else np.zeros_like(values)
 
-    def _summarise(self, intervals: list[Interval]) -> list[Summary]:
+    def _summarise(self, intervals: list[Interval], tasks: int) -> list[Summary]:
         ks = self.adaptation_episodes
         success, last, returns, success_gain, return_gain = (
             intervals[start : start + len(ks)] for start in range(0, len(intervals), len(ks))
@@ -115,10 +119,10 @@ class Evaluation:
         return [
             Summary(
                 k,
-                success[row],
-                last[row],
+                share_interval(success[row], tasks),
+                share_interval(last[row], tasks),
                 returns[row],
-                success_gain[row] if k and ks[0] == 0 else None,
+                _gain_of_shares(success_gain[row]) if k and ks[0] == 0 else None,
                 return_gain[row] if k and ks[0] == 0 else None,
             )
             for row, k in enumerate(ks)
@@ -153,3 +157,7 @@ class Evaluation:
                 for task, (name, identifier) in enumerate(zip(self.task_names, self.task_ids, strict=True))
             ],
         }
+
+
+def _gain_of_shares(gain: Interval) -> Interval:
+    return Interval(gain.mean, max(gain.low, -1.0), min(gain.high, 1.0))

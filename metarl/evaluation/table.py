@@ -71,7 +71,7 @@ def _names_table(evaluation: Evaluation) -> Table:
         shown = rows if in_full or len(rows) < 2 else [rows[0], rows[-1]]
         for row in shown:
             label = name if row is shown[0] else ""
-            table.add_row(label, str(row.k), _percent(row.success), _interval(row.returns, decimals))
+            table.add_row(Text(label), str(row.k), _percent(row.success), _interval(row.returns, decimals))
     return table
 
 
@@ -79,7 +79,7 @@ def _gain_table(rows: list[Summary]) -> Table:
     table = _table("k", "success %", "return", "gain in return over k = 0")
     decimals = _decimals([row.returns for row in rows])
     for row in rows:
-        gain = _interval(row.return_gain, decimals, "+") if row.return_gain else ""
+        gain = _interval(row.return_gain, decimals, "+") if row.return_gain else Text("")
         table.add_row(str(row.k), _percent(row.success), _interval(row.returns, decimals), gain)
     return table
 
@@ -87,17 +87,20 @@ def _gain_table(rows: list[Summary]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(Text(column), justify="left" if column == "task" else "right", no_wrap=True)
+        is_name = column == "task"
+        table.add_column(
+            Text(column), justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold", max_width=40
+        )
     return table
 
 
-def _percent(share: Interval) -> str:
+def _percent(share: Interval) -> Text:
     return _interval(Interval(*(100 * value for value in share)), 0)
 
 
-def _interval(interval: Interval, decimals: int, sign: str = "") -> str:
+def _interval(interval: Interval, decimals: int, sign: str = "") -> Text:
     mean, low, high = (f"{value:{sign}z.{decimals}f}" for value in interval)
-    return f"{mean} \\[{low}, {high}]"  # the backslash keeps rich from reading markup
+    return Text(f"{mean} [{low}, {high}]")  # not a string, which rich would read as markup
 
 
 def _decimals(intervals: list[Interval]) -> int:

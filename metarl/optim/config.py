@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from metarl.strict import NonNegative, Positive, StrictModel
+from metarl.strict import Count, NonNegative, Positive, StrictModel
 
 
 class TrustRegionConfig(StrictModel):
@@ -14,11 +14,11 @@ class TrustRegionConfig(StrictModel):
     """Name of the outer step."""
     max_kl: Positive = 0.01
     """Bound on the mean KL divergence between the policies before and after the step, in nats."""
-    cg_iterations: PositiveInt = 10
+    cg_iterations: Count = 10
     """Conjugate-gradient iterations."""
     cg_damping: NonNegative = 1e-5
     """Multiple of the identity added to the curvature."""
     backtrack_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """Factor by which the line search shrinks the step."""
-    backtrack_steps: PositiveInt = 15
+    backtrack_steps: Count = 15
     """Steps that the line search tries before it gives up and leaves the parameters as they are."""

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from metarl.strict import StrictModel
+from metarl.strict import Count, StrictModel, Width, Widths
+from metarl_envs.counts import MOST
 
 
 class GRUConfig(StrictModel):
@@ -12,9 +13,9 @@ class GRUConfig(StrictModel):
 
     kind: Literal["gru"] = "gru"
     """Name of the core."""
-    hidden_size: PositiveInt = 256
+    hidden_size: Width = 256
     """Units of the hidden vector."""
-    longest_memory: Annotated[int, Field(ge=2)] | None = None
+    longest_memory: Annotated[int, Field(ge=2, le=MOST)] | None = None
     """Steps T that units remember at the start of training: the bias of each keep gate is log U(1, T - 1) (Tallec &
     Ollivier 2018, "Can recurrent neural networks warp time?"). None is zero: the memory halves with every step."""
 
@@ -24,7 +25,7 @@ class LSTMConfig(StrictModel):
 
     kind: Literal["lstm"] = "lstm"
     """Name of the core."""
-    hidden_size: PositiveInt = 256
+    hidden_size: Width = 256
     """Units of the hidden vector."""
 
 
@@ -33,13 +34,13 @@ class TransformerConfig(StrictModel):
 
     kind: Literal["transformer"] = "transformer"
     """Name of the core."""
-    memory: PositiveInt = 512
+    memory: Count = 512
     """Steps that each layer attends to: the current one and those before it, across the episodes of the trial."""
-    model_size: PositiveInt = 64
+    model_size: Width = 64
     """Length of the vectors between layers."""
-    layers: PositiveInt = 2
+    layers: Annotated[int, Field(gt=0, le=100)] = 2
     """Layers, each of attention and a feed-forward network with 4 * `model_size` hidden units."""
-    heads: PositiveInt = 4
+    heads: Width = 4
     """Attention heads; `model_size` is a multiple of 2 * `heads`."""
 
     @model_validator(mode="after")
@@ -57,7 +58,7 @@ class JointEncoderConfig(StrictModel):
 
     kind: Literal["joint"] = "joint"
     """Name of the encoder."""
-    hidden_sizes: tuple[PositiveInt, ...] = ()
+    hidden_sizes: Widths = ()
     """Units of each tanh layer; without layers the core gets the inputs unchanged."""
 
 
@@ -66,11 +67,11 @@ class SeparateEncoderConfig(StrictModel):
 
     kind: Literal["separate"] = "separate"
     """Name of the encoder."""
-    observation_sizes: tuple[PositiveInt, ...] = (64,)
+    observation_sizes: Widths = (64,)
     """Units of each tanh layer on the observation."""
-    action_sizes: tuple[PositiveInt, ...] = (16,)
+    action_sizes: Widths = (16,)
     """Units of each tanh layer on the previous action."""
-    reward_sizes: tuple[PositiveInt, ...] = (16,)
+    reward_sizes: Widths = (16,)
     """Units of each tanh layer on previous reward and episode start."""
 
 
@@ -92,7 +93,7 @@ class HypernetworkHeadConfig(StrictModel):
 
     kind: Literal["hypernetwork"] = "hypernetwork"
     """Name of the head."""
-    hidden_size: PositiveInt = 32
+    hidden_size: Width = 32
     """Units of the generated network's hidden layer."""
 
 

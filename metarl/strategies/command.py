@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -70,6 +72,9 @@ def run_strategies(
             there cannot be such a file.
         RunFailure: If the file cannot be written.
     """
+    for name, values in (("--arms", arms or ()), ("--episodes", episodes or ()), ("--run", runs)):
+        if len(set(values)) < len(values):
+            raise UserError(f"{name}: the same is given twice: {', '.join(map(str, values))}")
     path = output or Path("runs", f"strategies-{family}-{datetime.now():%Y%m%d-%H%M%S}.json")
     distributions = _distributions(family, arms, tasks, seed)
     cells = [(distribution, length) for distribution in distributions for length in episodes or EPISODES[family]]
@@ -86,11 +91,22 @@ def run_strategies(
         "comparisons": [comparison.to_dict() for comparison in comparisons],
     }
     try:
+        path = path if output else _reserve(path)
         write_atomically(path, (json.dumps(found) + "\n").encode())
     except OSError as error:
         raise RunFailure(f"cannot write {path}: {error.strerror}") from error
-    console.print(f"Strategies: {path}", soft_wrap=True, markup=False, highlight=False)
+    print(f"Strategies: {path}")
     return path
+
+
+def _reserve(path: Path) -> Path:
+    """Makes an empty file of a name that is free."""
+    for number in count(1):
+        each = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        with suppress(FileExistsError):
+            each.touch(exist_ok=False)
+            return each
+    raise AssertionError  # never comes here
 
 
 def _distributions(

@@ -55,7 +55,7 @@ def _table(group: list[Comparison]) -> Table:
         table.add_row(Text(name), *(_cell(comparison.intervals.get(name)) for comparison in group))
     table.add_section()
     for name in bounds:
-        table.add_row(name, *(_cell(comparison.bounds.get(name)) for comparison in group))
+        table.add_row(Text(name), *(_cell(comparison.bounds.get(name)) for comparison in group))
     return table
 
 

@@ -40,5 +40,12 @@ def test_a_class_of_ones_own_plays_in_both_engines(page: Any) -> None:
 
 
 def test_names_are_taken_once(page: Any) -> None:
+    elsewhere = type("HoverEnv", (page.HoverEnv,), {"__module__": "another_module"})
     with pytest.raises(UserError, match="there is a Meta-World class 'hover-v3' already"):
-        add_class(page.HoverEnv, page.Hover)
+        add_class(elsewhere, page.Hover)
+
+
+def test_a_cell_that_runs_again_replaces_its_class(page: Any) -> None:
+    again = type("HoverEnv", (page.HoverEnv,), {"__module__": page.HoverEnv.__module__})
+    add_class(again, page.Hover)
+    assert ALL_V3_ENVIRONMENTS["hover-v3"] is again

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 from metarl_envs import registry
 from metarl_envs.bandit import Bandit
+from metarl_envs.counts import check_counts
 from metarl_envs.errors import UserError
 from metarl_envs.navigation import Navigation
 
@@ -24,16 +25,17 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Installs a package whose entry points are the given lines."""
 
-    def install(**entry_points: str) -> None:
-        info = tmp_path / "robots-1.0.dist-info"
+    def install(package: str = "robots", **entry_points: str) -> None:
+        info = tmp_path / f"{package}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: robots\nVersion: 1.0\n")
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         lines = [f"{name} = {value}" for name, value in entry_points.items()]
         (info / "entry_points.txt").write_text("\n".join(["[metarl.tasks]", *lines]))
         (tmp_path / "robots.py").write_text(
             "from metarl_envs.bandit import Bandit\n"
             "def two_arms(seed: int = 1) -> Bandit:\n"
             "    return Bandit(2, num_train_tasks=10, num_test_tasks=10, seed=seed)\n"
+            "number = 3\n"
         )
         (tmp_path / "broken_robots.py").write_text("raise RuntimeError('no robot\\nhere')\n")
         monkeypatch.syspath_prepend(tmp_path)
@@ -136,6 +138,86 @@ def test_plug_ins_are_not_imported_before_they_are_needed(plug_ins: Callable[...
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         registry.make("bandit", num_train_tasks=5, num_test_tasks=5)
+
+
+def test_a_plug_in_named_as_a_built_in_is_refused(plug_ins: Callable[..., None]) -> None:
+    plug_ins(navigation="robots:two_arms")
+    message = (
+        r"^two task distributions are named 'navigation': one of metarl_envs.navigation and one of the package robots"
+        r" \(robots:two_arms\), which must rename its entry point or be uninstalled$"
+    )
+    with pytest.raises(UserError, match=message):
+        registry.make("navigation")
+    assert isinstance(registry.make("bandit"), Bandit)
+    with pytest.warns(UserWarning, match=message):
+        assert registry.registered()["navigation"] is Navigation
+
+
+def test_a_name_that_two_packages_offer_is_refused(plug_ins: Callable[..., None]) -> None:
+    plug_ins("robots", arms="robots:two_arms")
+    plug_ins("more_robots", arms="robots:two_arms")
+    with pytest.raises(UserError, match=r"^several packages offer a task distribution named 'arms' \(more_robots "):
+        registry.make("arms")
+
+
+def test_a_name_that_a_package_offers_cannot_be_registered(plug_ins: Callable[..., None]) -> None:
+    plug_ins(arms="robots:two_arms", number="robots:number")
+    with pytest.raises(UserError, match=r"'arms' is registered already, by the package robots \(robots:two_arms\)$"):
+        registry.register("arms", Bandit)
+    with pytest.raises(UserError, match=r"task plug-in 'number' \(robots:number\) must be a class or function, not 3$"):
+        registry.make("number")
+
+
+def test_annotations_for_type_checkers_only_leave_options_as_they_are() -> None:
+    class Box:
+        pass
+
+    def typed(size: "NoSuchType", box: Box | None = None) -> Any:  # type: ignore[name-defined]
+        return Bandit(size, num_train_tasks=5, num_test_tasks=5)
+
+    def boxed(box: Box) -> Any:
+        return Bandit(2, num_train_tasks=5, num_test_tasks=5)
+
+    registry.register("typed", typed)
+    registry.register("boxed", boxed)
+    assert registry.make("typed", size=3).arms == 3  # type: ignore[attr-defined]
+    assert registry.make("boxed", box=Box()).arms == 2  # type: ignore[attr-defined]
+
+
+def test_options_may_be_lists() -> None:
+    def corners(radii: Sequence[float]) -> Any:
+        return Navigation(horizon=len(radii))
+
+    registry.register("corners", corners)
+    assert registry.make("corners", radii=[0.1, 0.2]).horizon == 2
+    with pytest.raises(UserError, match=r"option 'radii' is 0.1: Input should be an instance of Sequence"):
+        registry.make("corners", radii=0.1)
+
+
+def test_what_a_factory_makes_must_be_a_distribution() -> None:
+    registry.register("nothing", lambda: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(UserError, match=r"'nothing': its factory must return a TaskDistribution, not NoneType$"):
+        registry.make("nothing")
+
+
+@pytest.mark.parametrize("horizon", [0, -1, 2.5, 10**9, True, "5", None])
+def test_a_horizon_that_makes_no_sense_is_refused(horizon: Any) -> None:
+    message = "horizon must be a whole number from 1 to 1000000: got "
+    with pytest.raises(UserError, match=message):
+        check_counts(horizon=horizon)
+    for id in ("navigation", "AntDir", "ML10"):  # noqa: A001
+        if horizon not in (True, "5", None):
+            with pytest.raises(UserError, match="'horizon' is"):
+                registry.make(id, horizon=horizon)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("arms", 10**6), ("states", 10**6), ("num_train_tasks", 10**9), ("seed", -1)]
+)
+def test_sizes_that_no_memory_holds_are_refused(name: str, value: int) -> None:
+    family = "bandit" if name == "arms" else "tabular"
+    with pytest.raises(UserError, match=r"numbers each take [\d,]+ GB|option '"):
+        registry.make(family, **{name: value})
 
 
 def test_importing_envs_imports_neither_metaworld_nor_torch() -> None:

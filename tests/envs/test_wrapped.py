@@ -1,4 +1,6 @@
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
@@ -213,3 +215,41 @@ def test_spaces_that_are_not_flat_are_refused(space: str, value: gym.Space[Any],
 
     with pytest.raises(UserError, match=message):
         distribution(make_single)
+
+
+def level_family(make_single: Callable[[str | None], Any], apply: Callable[[Any, Task], object]) -> WrappedDistribution:
+    return WrappedDistribution("count", TASKS[:6], TASKS[6:], make_single, apply, horizon=4)
+
+
+def test_ids_that_the_program_registered_are_known_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gym.envs.registration, "registry", dict(gym.registry))
+    monkeypatch.setattr(gym, "registry", gym.envs.registration.registry)
+    gym.register(
+        "CountForWorkers-v0",
+        entry_point=lambda **options: Counter(**options),
+        disable_env_checker=True,
+        order_enforce=False,
+    )
+    gym.register(
+        "NotForWorkers-v0", entry_point=lambda **options: Counter(**options), kwargs={"lock": threading.Lock()}
+    )  # cannot be pickled
+    family = level_family(lambda mode: gym.make("CountForWorkers-v0", render_mode=mode), lambda env, task: None)
+    env = family.make_env(2)
+    env.set_tasks(TASKS[:2])
+    assert env.reset(seed=1)[0].shape == (2, 3)
+    env.close()
+
+
+def test_what_cannot_be_pickled_is_told_with_what_to_do() -> None:
+    lock = threading.Lock()
+    family = level_family(Counter, lambda env, task: lock.acquire())
+    with pytest.raises(UserError) as caught:
+        family.make_env(2)
+    assert "cannot pickle '_thread.lock' object" in str(caught.value)
+    assert str(caught.value).endswith("make that inside the function that makes an environment")
+
+
+@pytest.mark.parametrize("horizon", [0, -1, 10**9])
+def test_a_horizon_that_makes_no_sense_is_refused(horizon: Any) -> None:
+    with pytest.raises(UserError, match=r"^horizon must be a whole number from 1 to 1000000: got "):
+        WrappedDistribution("count", TASKS[:6], TASKS[6:], Counter, apply_level, horizon=horizon)

@@ -119,7 +119,7 @@ def test_what_its_agent_cannot_do_is_told_in_one_line(package: Any, capsys: pyte
     capsys.readouterr()
     assert main(["export", "runs/portfolio"]) == 2
     assert capsys.readouterr().err == (
-        "metarl: error: PortfolioAgent cannot be exported: it does not implement _exportable\n"
+        "metarl: error: PortfolioAgent cannot be exported: it does not implement exportable\n"
     )
     assert main(["evaluate", "runs/portfolio", "--control", "state-held"]) == 2
     agent = metarl.load(run.path)

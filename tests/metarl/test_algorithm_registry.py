@@ -156,6 +156,24 @@ def test_a_name_that_several_packages_offer_is_refused_when_it_is_used(install: 
     assert registry.config_class("other").__name__ == "Other"  # offered twice, but the same
 
 
-def test_a_plug_in_does_not_replace_what_is_built_in(install: Install) -> None:
+def test_a_plug_in_named_as_a_built_in_is_refused(install: Install) -> None:
     install(maml="searches_for_tests:Search")
-    assert registry.config_class("maml") is MAMLConfig
+    with pytest.raises(UserError) as caught:
+        registry.config_class("maml")
+    assert str(caught.value) == (
+        "two algorithms are named 'maml': metarl.algorithms.maml.config.MAMLConfig and that of an installed package"
+        " (searches_for_tests:Search), which must rename its entry point or be uninstalled"
+    )
+    assert registry.config_class("rl2") is RL2Config
+    with pytest.raises(UserError, match="'maml' is registered already"):
+        registry.register("maml", Another)
+
+
+def test_a_cell_that_runs_again_replaces_what_it_registered() -> None:
+    first = type("Mine", (Another,), {"__module__": "notebook"})
+    second = type("Mine", (Another,), {"__module__": "notebook"})
+    registry.register("another", first)
+    registry.register("another", second)
+    assert registry.config_class("another") is second
+    with pytest.raises(UserError, match=r"^an algorithm named 'another' is registered already$"):
+        registry.register("another", Another)  # of another module

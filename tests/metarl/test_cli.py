@@ -123,7 +123,7 @@ def test_train(config: str, trained: Trainings, capsys: pytest.CaptureFixture[st
 
 
 def test_train_options_may_stand_among_overrides(config: str, trained: Trainings) -> None:
-    assert main(["train", "--run=b", config, "--iterations", "2", "--run", "c", "--seed", "4"]) == 0
+    assert main(["train", "--run=c", config, "--iterations", "2", "--seed", "4"]) == 0
     [(given, run, _)] = trained
     assert (run.path, given.iterations, given.seed) == (Path("c"), 2, 4)
 

@@ -34,6 +34,7 @@ from metarl.config import (
     override_config,
     parse_overrides,
 )
+from metarl.policies.config import GRUConfig
 from metarl_envs.errors import UserError
 
 MINIMAL = """
@@ -62,6 +63,7 @@ def complaint(call, *arguments) -> str:
 
 
 positive = st.integers(1, 10**6)
+widths = st.lists(st.integers(1, 10_000), max_size=3).map(tuple)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     [
         "1e-4",
@@ -83,7 +85,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sample
         "=",
     ]
 )
-numbers = st.floats(1e-300, 1e300)
+numbers = st.floats(1e-300, 1000)
 tasks = st.one_of(
     st.builds(
         MetaWorldTasks,
@@ -106,7 +108,12 @@ tasks = st.one_of(
         RegisteredTasks,
         id=text,
         options=st.dictionaries(
-            text, st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text | st.none()
+            text,
+            st.recursive(
+                st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text | st.none(),
+                lambda values: st.lists(values, max_size=3) | st.dictionaries(text, values, max_size=3),
+                max_leaves=5,
+            ),
         ),
     ),
 )
@@ -114,12 +121,12 @@ algorithms = st.one_of(
     st.builds(
         MAMLConfig,
         meta_batch=positive,
-        inner=st.builds(InnerConfig, steps=positive, lr=numbers, adapted=st.sampled_from(["all", "head"])),
+        inner=st.builds(InnerConfig, steps=st.integers(1, 1000), lr=numbers, adapted=st.sampled_from(["all", "head"])),
         outer=st.sampled_from(
             [MAMLTRPOConfig(max_kl=0.02), MAMLPPOConfig(), ProMPConfig(), VPGConfig(), ReptileConfig()]
         ),
         baseline=st.sampled_from([MAMLLinearBaselineConfig(), MAMLValueBaselineConfig(hidden_sizes=(8,))]),
-        hidden_sizes=st.lists(positive, max_size=3).map(tuple),
+        hidden_sizes=widths,
         activation=st.sampled_from(["tanh", "relu"]),
     ),
     st.builds(RL2Config, meta_batch=positive, discount=st.floats(0, 1)),
@@ -128,14 +135,14 @@ configs = st.builds(
     RunConfig,
     seed=st.integers(0, 2**63),
     device=st.sampled_from(["auto", "cpu", "cuda"]),
-    threads=st.none() | positive,
+    threads=st.none() | st.integers(1, 1024),
     iterations=positive,
     tasks=tasks,
     algorithm=algorithms,
     evaluation=st.builds(
         EvaluationConfig,
         every=st.integers(0, 9),
-        adaptation_episodes=st.lists(st.integers(0, 20), min_size=1, max_size=4).map(tuple),
+        adaptation_episodes=st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(tuple),
         tasks_per_name=st.none() | positive,
     ),
     checkpoint=st.builds(CheckpointConfig, every=positive, keep_last=positive),
@@ -215,10 +222,6 @@ def test_configurations_are_frozen() -> None:
         ),
         ("tasks: {kind: metaworld, benchmark: ML10, train: x}", "tasks.train: expected a list, got 'x'"),
         ("tasks: {kind: metaworld, benchmark: ML10, train: [x, 3]}", "tasks.train.1: expected a valid string, got 3"),
-        (
-            "tasks: {kind: registered, id: x, options: {y: [1]}}",
-            "tasks.options.y: expected a valid boolean or a valid integer or a valid number or a valid string, got [1]",
-        ),
         ("tasks: {kind: registered, id: x, options: 3}", "tasks.options: expected a mapping of fields, got 3"),
         ("algorithm: {kind: mamll}", "algorithm.kind: expected 'maml' or 'rl2', got 'mamll'; did you mean 'maml'?"),
         (
@@ -355,8 +358,81 @@ def test_override_that_is_not_yaml() -> None:
     assert complaint(override_config, config, ["--seed", "[1"]).startswith("--seed, line 1: not valid YAML: ")
 
 
-def test_last_of_equal_overrides_counts() -> None:
-    assert parse_overrides(["--a.b", "1", "-2", "--c=", "--a.b", "3"]) == {"a.b": ["3"], "c": [""]}
+def test_overrides_are_split_by_name() -> None:
+    assert parse_overrides(["--a.b-c", "1", "-2", "--c="]) == {"a.b_c": ["1", "-2"], "c": [""]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--a.b 1 --c 2 --a.b 3", "--a.b is given twice: give it once"),
+        ("--a_b 1 --a-b 1", "--a-b is given twice: give it once"),
+        ("--a.b 1 --a {c: 2}", "--a sets all of --a.b, which is given too: give one of them"),
+    ],
+)
+def test_overrides_that_say_two_things_are_refused(arguments, message) -> None:
+    assert complaint(parse_overrides, arguments.split(" ", 5)) == message
+
+
+def test_another_kind_tells_which_values_of_the_file_it_loses(write, caplog) -> None:
+    path = write(
+        """
+        iterations: 5
+        tasks: {kind: navigation}
+        algorithm: {kind: maml, meta_batch: 7, episodes: 3, discount: 0.9, outer: {kind: ppo, lr: 0.01}}
+        """
+    )
+    config = load_config(path, ["--algorithm.kind", "rl2", "--algorithm.episodes", "3"])
+    assert config.algorithm == RL2Config(episodes=3)
+    assert [record.message for record in caplog.records] == [
+        "--algorithm.kind rl2 starts from its defaults, without meta_batch=7, discount=0.9 of before: give again what"
+        " should stay, as in --algorithm.meta_batch 7"
+    ]
+    caplog.clear()
+    given = ["--algorithm.kind=rl2", "--algorithm.episodes=3", "--algorithm.meta-batch=7", "--algorithm.discount=0.9"]
+    assert load_config(path, given).algorithm == RL2Config(episodes=3, meta_batch=7, discount=0.9)
+    assert not caplog.records
+
+
+def test_fields_of_a_kind_are_set_with_it(write) -> None:
+    config = load_config(write(MINIMAL), ["--algorithm.core.hidden-size", "9", "--algorithm.kind", "rl2"])
+    assert config.algorithm == RL2Config(core=GRUConfig(hidden_size=9))
+    arguments = "--tasks.options.a 1 2 --tasks.options.b [x] --tasks.id mine --tasks.kind registered"
+    tasks = load_config(write(MINIMAL), arguments.split()).tasks
+    assert tasks == RegisteredTasks(id="mine", options={"a": [1, 2], "b": ["x"]})
+
+
+def test_options_may_be_lists_and_mappings(write) -> None:
+    path = write(MINIMAL.replace("kind: navigation", "kind: registered, id: x, options: {y: [1, [2.5]], z: {a: [b]}}"))
+    config = load_config(path)
+    assert config.tasks == RegisteredTasks(id="x", options={"y": [1, [2.5]], "z": {"a": ["b"]}})
+    assert load_config(write(dump_config(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "first"),
+    [
+        ("a: 1\nb: 2\na: 3", 3, "a", 1),
+        ("a: {b: 1, c: 2,\n b: 3}", 2, "b", 1),
+        ("a:\n- {b: 1}\n- b: 1\n  c: 2\n  'b': 1", 5, "b", 3),
+        ("a: &x {b: 1}\nc: {<<: *x, d: 1, d: 2}", 2, "d", 2),
+    ],
+)
+def test_a_key_given_twice_is_named_with_both_lines(write, text, line, key, first) -> None:
+    path = write(text)
+    assert complaint(load_config, path) == f"{path}, line {line}: '{key}' is given twice, first in line {first}"
+
+
+def test_a_merged_mapping_may_be_overridden(write) -> None:
+    path = write(
+        """
+        iterations: 5
+        tasks: &tasks {kind: navigation, horizon: 5}
+        algorithm: {kind: maml}
+        """
+    )
+    path.write_text(path.read_text().replace("tasks: &tasks", "tasks:\n  <<: &tasks").replace("5}", "5}\n  horizon: 6"))
+    assert load_config(path).tasks == NavigationTasks(horizon=6)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_run_is_made_and_found(run) -> None:
 def test_what_exists_is_never_overwritten(tmp_path, make) -> None:
     path = tmp_path / "a"
     getattr(path, make)()
-    with pytest.raises(UserError, match=r"already exists; name another, or go on with --resume"):
+    with pytest.raises(UserError, match=r"already exists; name another$"):
         RunDirectory.create(path, CONFIG)
     assert path.exists()
     assert path.is_file() or not any(path.iterdir())

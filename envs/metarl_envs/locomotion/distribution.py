@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from metarl_envs.core import Task, TaskDistribution, draw_balanced
+from metarl_envs.counts import check_counts, check_seed
 from metarl_envs.errors import UserError, unknown
 from metarl_envs.locomotion.ant import AntDir, AntGoal
 from metarl_envs.locomotion.engine import LocomotionVectorEnv
@@ -45,7 +46,8 @@ class Locomotion(TaskDistribution):
         seed: Seed of the drawn tasks.
 
     Raises:
-        UserError: If the family is unknown, or has a fixed few tasks although a number of tasks is given.
+        UserError: If the family is unknown, a number is out of its range, or the family has a fixed few
+            tasks although a number of tasks is given.
     """
 
     def __init__(
@@ -61,6 +63,9 @@ class Locomotion(TaskDistribution):
         self.family = FAMILIES[family]()
         if not self.family.held_out and (num_train_tasks, num_test_tasks) != (None, None):
             raise UserError(f"{family} always has the same few tasks: leave out num_train_tasks and num_test_tasks")
+        given = {"num_train_tasks": num_train_tasks, "num_test_tasks": num_test_tasks, "horizon": horizon}
+        check_counts(**{name: value for name, value in given.items() if value is not None})
+        check_seed(seed)
         seeds = np.random.SeedSequence(seed).spawn(2)
         counts = (
             _NUM_TRAIN_TASKS if num_train_tasks is None else num_train_tasks,

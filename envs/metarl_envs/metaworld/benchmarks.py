@@ -1,6 +1,7 @@
 """Meta-World's meta-learning benchmarks as task distributions."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, get_args
@@ -134,6 +135,10 @@ def _benchmark_class(
         raise UserError("custom needs train and test, each with at least one task, such as train=['reach-v3']")
     if benchmark != "custom" and (train or test):
         raise UserError(f"{benchmark} takes neither train nor test; only custom does")
+    for split in (train, test):
+        twice = sorted(name for name, count in Counter(split).items() if count > 1)
+        if twice:
+            raise UserError(f"{', '.join(twice)} is in a split twice: name each task once")
     shared = sorted(set(train) & set(test))
     if shared:
         raise UserError(f"{', '.join(shared)} cannot be both in train and in test")

@@ -106,7 +106,8 @@ class MAMLAgent(TrainedAgent):
             return len(self._steps[0].reward)
         return len(next(iter(self._adapted.values()))) if self._adapted else None
 
-    def _exportable(self, env: int) -> Exportable:
+    def exportable(self, env: int) -> Exportable:
+        """See `TrainedAgent`."""
         policy = deepcopy(self._maml.policy).cpu()
         if self._adapted:
             policy.load_state_dict({name: value[env] for name, value in self._adapted.items()}, strict=False)
@@ -115,7 +116,8 @@ class MAMLAgent(TrainedAgent):
         adapted = "true" if self._adapted else "false"
         return Exportable(module, example, ["action"], {"algorithm": "maml", "adapted": adapted})
 
-    def _replay(self, timestep: Timestep) -> None:
+    def replay(self, timestep: Timestep) -> None:
+        """See `TrainedAgent`."""
         self._exploring = True
         self.step(timestep)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.optim.config import TrustRegionConfig
-from metarl.strict import Fraction, NonNegative, Positive, StrictModel
+from metarl.strict import Count, Deviation, Fraction, NonNegative, Positive, StepSize, StrictModel, Widths
 from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class InnerConfig(StrictModel):
     """Inner rule: the gradient steps that adapt a policy to a task, and the order of their derivatives."""
 
-    steps: PositiveInt = 1
+    steps: Annotated[int, Field(gt=0, le=1000)] = 1
     """Gradient steps per adaptation, each on new episodes."""
-    lr: Positive = 0.1
+    lr: StepSize = 0.1
     """Step size."""
     learned_lr: bool = False
     """Learn a step size per adapted parameter, starting from `lr`, as in Meta-SGD (Li et al. 2017)."""
@@ -46,11 +46,11 @@ class MAMLValueBaselineConfig(StrictModel):
 
     kind: Literal["value"] = "value"
     """Name of the baseline."""
-    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
+    hidden_sizes: Widths = (64, 64)
     """Units of each hidden tanh layer."""
-    lr: Positive = 1e-3
+    lr: StepSize = 1e-3
     """Adam's step size."""
-    epochs: PositiveInt = 20
+    epochs: Count = 20
     """Full-batch gradient steps per iteration."""
 
 
@@ -69,9 +69,9 @@ class MAMLPPOConfig(StrictModel):
 
     kind: Literal["ppo"] = "ppo"
     """Name of the outer rule."""
-    lr: Positive = 1e-3
+    lr: StepSize = 1e-3
     """Adam's step size."""
-    epochs: PositiveInt = 5
+    epochs: Count = 5
     """Full-batch gradient steps per iteration."""
     clip: Positive = 0.3
     """Half-width of the interval that importance ratios are clipped to."""
@@ -82,9 +82,9 @@ class ProMPConfig(StrictModel):
 
     kind: Literal["promp"] = "promp"
     """Name of the outer rule."""
-    lr: Positive = 1e-3
+    lr: StepSize = 1e-3
     """Adam's step size."""
-    epochs: PositiveInt = 5
+    epochs: Count = 5
     """Full-batch gradient steps per iteration."""
     clip: Positive = 0.3
     """Half-width of the interval that importance ratios are clipped to."""
@@ -97,7 +97,7 @@ class VPGConfig(StrictModel):
 
     kind: Literal["vpg"] = "vpg"
     """Name of the outer rule."""
-    lr: Positive = 1e-3
+    lr: StepSize = 1e-3
     """Adam's step size."""
 
 
@@ -106,7 +106,7 @@ class ReptileConfig(StrictModel):
 
     kind: Literal["reptile"] = "reptile"
     """Name of the outer rule."""
-    lr: Positive = 1.0
+    lr: StepSize = 1.0
     """Fraction of the way to that mean."""
 
 
@@ -118,11 +118,11 @@ class MAMLConfig(AlgorithmConfig):
 
     kind: Literal["maml"] = "maml"
     """Name of the algorithm."""
-    meta_batch: PositiveInt = 20
+    meta_batch: Count = 20
     """Tasks per meta-iteration."""
-    episodes: PositiveInt = 10
+    episodes: Count = 10
     """Episodes per task for each inner step, and as many for the outer step."""
-    parallel_episodes: PositiveInt = 1
+    parallel_episodes: Count = 1
     """Environments per task; divides `episodes`."""
     inner: InnerConfig = InnerConfig()
     """Inner rule."""
@@ -140,13 +140,13 @@ class MAMLConfig(AlgorithmConfig):
     """Discount factor per step."""
     gae_lambda: Fraction = 1.0
     """Lambda of generalised advantage estimation; 1 is Monte-Carlo returns minus the baseline."""
-    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
+    hidden_sizes: Widths = (64, 64)
     """Units of the policy's hidden layers."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the policy's hidden layers."""
-    init_std: Positive = 1.0
+    init_std: Deviation = 1.0
     """Initial standard deviation of actions, which are bounded by -1 and 1; learned, independent of the observation."""
-    min_std: Positive = 1e-6
+    min_std: Deviation = 1e-6
     """Lower bound of the standard deviation of actions."""
     output_gain: Positive = 1.0
     """Factor on the last layer's initial weights. With 0.01 actions start near zero for every observation (Andrychowicz
@@ -168,6 +168,8 @@ def check_combination(config: MAMLConfig) -> None:
         UserError: If they do not; the message names the fields.
     """
     inner, outer = config.inner, config.outer
+    if config.init_std < config.min_std:
+        raise UserError(f"algorithm.init_std: {config.init_std} is below algorithm.min_std = {config.min_std}")
     if config.episodes % config.parallel_episodes:
         raise UserError(
             f"algorithm.parallel_episodes: {config.parallel_episodes} does not divide algorithm.episodes ="

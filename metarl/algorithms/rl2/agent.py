@@ -164,14 +164,16 @@ class RL2Agent(TrainedAgent):
         """See `TrainedAgent`."""
         return None if self._memory is None else len(self._memory.state)
 
-    def _replay(self, timestep: Timestep) -> None:
+    def replay(self, timestep: Timestep) -> None:
+        """See `TrainedAgent`."""
         self._act(timestep.observation, explore=False)
         assert self._memory is not None
         actions = torch.as_tensor(to_vectors(timestep.action, self.action_space), device=self._device)
         self._memory = self._memory._replace(previous=self._memory.previous._replace(actions=actions))
         self.step(timestep)
 
-    def _exportable(self, env: int) -> Exportable:
+    def exportable(self, env: int) -> Exportable:
+        """See `TrainedAgent`."""
         if not isinstance(self.policy, RecurrentPolicy):
             raise UserError("an agent whose state is held is a control for evaluations, not for export")
         memory = self._adapted or self._initial_memory(self.num_envs or 1)

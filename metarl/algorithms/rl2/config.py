@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.optim.config import TrustRegionConfig
@@ -17,7 +17,7 @@ from metarl.policies.config import (
     JointEncoderConfig,
     LinearHeadConfig,
 )
-from metarl.strict import Fraction, NonNegative, Positive, StrictModel
+from metarl.strict import Count, Deviation, Fraction, NonNegative, Positive, StepSize, StrictModel
 
 if TYPE_CHECKING:
     from metarl.algorithms.rl2.algorithm import RL2
@@ -31,11 +31,11 @@ class RL2PPOConfig(StrictModel):
     """Name of the outer step."""
     clip: Positive = 0.2
     """Half-width of the interval that importance ratios are clipped to."""
-    epochs: PositiveInt = 10
+    epochs: Count = 10
     """Passes over each meta-batch."""
-    minibatches: PositiveInt = 1
+    minibatches: Count = 1
     """Minibatches per epoch, a gradient step each; they are made of whole trials, or of chunks if there are any."""
-    lr: Positive = 5e-4
+    lr: StepSize = 5e-4
     """Adam's step size."""
     max_grad_norm: Positive = 1.0
     """Norm that longer gradients are scaled down to."""
@@ -44,7 +44,7 @@ class RL2PPOConfig(StrictModel):
     max_kl: Positive | None = None
     """Bound on the approximate KL divergence of a minibatch, in nats: one that exceeds it ends the epochs, without a
     step. None is no bound."""
-    steps_at_once: PositiveInt | None = None
+    steps_at_once: Annotated[int, Field(gt=0, le=10**9)] | None = None
     """Steps of a minibatch per pass through the network, rounded down to whole rows (trials or chunks), at least one.
     Gradients of the passes are summed, so a smaller number takes less memory and changes rounding only. None fits the
     device: up to 24,576 steps on the CPU and 262,144 on a GPU, but at least 32 rows."""
@@ -73,9 +73,9 @@ class RL2ValueBaselineConfig(StrictModel):
     """Weight of the value loss in PPO's loss."""
     normalize_returns: bool = True
     """Predict returns standardised by running statistics; rewards are not changed."""
-    epochs: PositiveInt = 5
+    epochs: Count = 5
     """With TRPO: gradient steps per iteration, each on the whole meta-batch; PPO uses its own epochs."""
-    lr: Positive = 1e-3
+    lr: StepSize = 1e-3
     """With TRPO: Adam's step size; PPO uses its own."""
 
 
@@ -104,9 +104,9 @@ class RL2Config(AlgorithmConfig):
 
     kind: Literal["rl2"] = "rl2"
     """Name of the algorithm."""
-    meta_batch: PositiveInt = 40
+    meta_batch: Count = 40
     """Tasks per meta-iteration, one trial each."""
-    episodes: PositiveInt = 10
+    episodes: Count = 10
     """Episodes per trial."""
     discount: Fraction = 0.99
     """Discount factor per step, across the episodes of a trial."""
@@ -121,9 +121,9 @@ class RL2Config(AlgorithmConfig):
     observation_to_head: bool = False
     """Feed the current observation to a linear head beside the core's output, a shortcut that the paper does not have.
     Hypernetworks and value functions always get it."""
-    init_std: Positive = 1.0
+    init_std: Deviation = 1.0
     """Initial standard deviation of actions; learned, independent of the observation."""
-    min_std: Positive = 1e-6
+    min_std: Deviation = 1e-6
     """Lower bound of the standard deviation of actions."""
     normalize_observations: bool = True
     """Standardise observations by running statistics."""
@@ -136,14 +136,16 @@ class RL2Config(AlgorithmConfig):
     advantage_scale: Literal["meta_batch", "class"] = "meta_batch"
     """Steps that advantages are standardised over: those of the whole meta-batch, or of each class of tasks by itself,
     so that classes that earn much do not drown those that earn little yet."""
-    chunk: PositiveInt | None = None
+    chunk: Count | None = None
     """Steps that back-propagation goes back: trials are cut into chunks of this length, each of which starts from the
     state that the chunk before ended in. None goes back to the start of the trial."""
     outer: Annotated[RL2PPOConfig | TrustRegionConfig, Field(discriminator="kind")] = RL2PPOConfig()
     """Outer step."""
 
     @model_validator(mode="after")
-    def _check_sharing(self) -> "RL2Config":
+    def _check_combination(self) -> "RL2Config":
+        if self.init_std < self.min_std:
+            raise ValueError(f"init_std: {self.init_std} is below min_std = {self.min_std}")
         shared = isinstance(self.baseline, RL2ValueBaselineConfig) and self.baseline.shares_core
         if shared and isinstance(self.outer, TrustRegionConfig):
             raise ValueError(

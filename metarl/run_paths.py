@@ -1,0 +1,60 @@
+"""Paths that users give for runs: recognised, or answered with the run that was probably meant."""
+
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+
+from metarl.preset_files import preset_names
+from metarl.shell import command
+from metarl_envs.errors import UserError
+
+CONFIG = "config.yaml"
+"""File that makes a directory a run."""
+
+
+def is_run(path: Path) -> bool:
+    """Returns true if there is a run's directory at a path."""
+    try:
+        return (path / CONFIG).is_file()
+    except (OSError, ValueError):  # a path that cannot be: too long, or with a null character
+        return False
+
+
+def no_run(path: Path) -> UserError:
+    """Makes the error for a path without a run, with the run or command that was probably meant.
+
+    Args:
+        path: Path that the user gave.
+    """
+    what = f"{path} is not a run: it has no {CONFIG}" if is_directory(path) else f"no run at {path}"
+    if path.parent.name == "checkpoints" and is_run(path.parent.parent):
+        return UserError(f"{path} is a checkpoint: give the run, {path.parent.parent}, and --checkpoint {path.name}")
+    meant = _nearest(path)
+    if meant is not None:
+        return UserError(f"{what}; did you mean {meant}?")
+    if str(path) in preset_names():
+        return UserError(f"{what}; '{path}' is a preset: train it first with: {command('train', path)}")
+    return UserError(what)
+
+
+def _nearest(path: Path) -> Path | None:
+    """Returns the run of that name, the latest whose name begins so, or the one of the most similar name."""
+    runs: list[Path] = []
+    for folder in (path.parent, Path("runs")):
+        with suppress(OSError, ValueError):
+            runs += [run for run in sorted(folder.iterdir()) if is_run(run)]
+    if not path.name or not runs:
+        return None
+    same = [run for run in runs if run.name == path.name] or [
+        run for run in runs if run.name.startswith(f"{path.name}-")
+    ]
+    near = get_close_matches(path.name, [run.name for run in runs], n=1)
+    return same[-1] if same else next((run for run in runs if run.name in near), None)
+
+
+def is_directory(path: Path) -> bool:
+    """Returns true if there is a directory at a path, and false too where no path can be."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
