@@ -17,7 +17,7 @@ from metarl.policies.config import (
     JointEncoderConfig,
     LinearHeadConfig,
 )
-from metarl.strict import Count, Deviation, Fraction, NonNegative, Positive, StepSize, StrictModel
+from metarl.strict import Count, Deviation, Fraction, NonNegative, Positive, StepSize, StrictModel, Widths
 
 if TYPE_CHECKING:
     from metarl.algorithms.rl2.algorithm import RL2
@@ -87,13 +87,13 @@ class RL2PrivilegedBaselineConfig(StrictModel):
 
     kind: Literal["privileged"] = "privileged"
     """Name of the baseline."""
-    hidden_sizes: tuple[PositiveInt, ...] = (256, 256)
+    hidden_sizes: Widths = (256, 256)
     """Units of each tanh layer, behind layer norm (Ba et al. 2016)."""
-    epochs: PositiveInt = 4
+    epochs: Count = 4
     """Passes over each meta-batch."""
-    minibatches: PositiveInt = 8
+    minibatches: Count = 8
     """Minibatches of steps per epoch, a gradient step each."""
-    lr: Positive = 1e-3
+    lr: StepSize = 1e-3
     """Adam's step size."""
     max_grad_norm: Positive = 1.0
     """Norm that longer gradients are scaled down to."""

@@ -158,9 +158,9 @@ class SkillAgent(RL2Agent):
     def _replay(self, timestep: Timestep) -> None:
         raise UserError("skill search cannot adapt to recorded episodes: they do not tell which skill played them")
 
-    def _exportable(self, env: int) -> Exportable:
+    def exportable(self, env: int) -> Exportable:
         weights = self._initial_weights(self.num_envs or 1)[env]
-        exportable = super()._exportable(env)
+        exportable = super().exportable(env)
         policy = deepcopy(self.policy)
         assert isinstance(policy, SkillPolicy)
         exportable.module.policy = _OneSkill(policy.cpu(), torch.as_tensor(weights, dtype=torch.float32))

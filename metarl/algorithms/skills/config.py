@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from metarl.algorithms.rl2.config import RL2Config, RL2PrivilegedBaselineConfig
 from metarl.policies.config import GRUConfig
-from metarl.strict import NonNegative
+from metarl.strict import Count, Width
 
 if TYPE_CHECKING:
     from metarl.algorithms.skills.algorithm import SkillSearch
@@ -24,7 +24,7 @@ class SkillSearchConfig(RL2Config):
 
     kind: Literal["skills"] = "skills"  # type: ignore[assignment]
     """Name of the algorithm."""
-    episodes: PositiveInt = 1
+    episodes: Count = 1
     """Episodes per trial; the memory is emptied between the episodes of an adaptation, so that 1 is what is used."""
     advantage_scale: Literal["meta_batch", "class"] = "class"
     """See `RL2Config`."""
@@ -32,12 +32,12 @@ class SkillSearchConfig(RL2Config):
     """Baseline that advantages are measured against."""
     core: GRUConfig = GRUConfig(longest_memory=100)
     """Recurrent core, which finds out the hidden goal within an episode."""
-    code_size: PositiveInt = 16
+    code_size: Width = 16
     """Length of a skill's code, a vector of norm 1."""
     untold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of training episodes in which the policy is not told its class: the code is zero. It then has to find out
     by reward, which all skills share."""
-    frame_shift: NonNegative = 0.0
+    frame_shift: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     """Half-width of the interval that the origin of positions is drawn from, in metres, for each axis and training
     episode: skills then go by where things are relative to each other, and carry over to objects at other places. For
     families that tell which elements of an observation are positions, such as Meta-World."""
