@@ -229,9 +229,8 @@ class RunDirectory:
         Raises:
             RunFailure: If the file cannot be written.
         """
-        with _convert_write_errors(self.evaluations / f"{name}.json") as path:
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(path, _to_json(evaluation))
+        path = self.evaluations / f"{name}.json"
+        write_evaluation(path, evaluation)
         return path
 
     def close(self) -> None:
@@ -255,6 +254,17 @@ class RunDirectory:
             # purge_step hides metrics that the interrupted run logged after the checkpoint it resumes from.
             self._tensorboard = SummaryWriter(str(self.path), purge_step=env_steps)
         return self._tensorboard
+
+
+def write_evaluation(path: Path, evaluation: Mapping[str, Any]) -> None:
+    """Writes or replaces the file of an evaluation.
+
+    Raises:
+        RunFailure: If the file cannot be written.
+    """
+    with _convert_write_errors(path):
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, _to_json(evaluation))
 
 
 class RunExistsError(UserError):

@@ -28,8 +28,8 @@ from metarl.seeding import Stream, derive_seeds, generator
 from metarl.training_envs import TrainingEnvs
 from metarl.versions import versions
 from metarl_envs.core import Task
-from metarl_envs.errors import UserError
 from metarl_envs.cores import available_cores
+from metarl_envs.errors import UserError
 
 _log = logging.getLogger(__name__)
 _MAX_DIVERGENCE_RATE = 0.001

@@ -1,7 +1,7 @@
 """Gymnasium ids for the task distributions of this package, registered when `metarl_envs` is imported.
 
-An id names a distribution and one of its splits: `gymnasium.make_vec("metarl/ML10-train-v0", num_envs=20)`. With the
-prefix `metarl_envs:`, as in `"metarl_envs:metarl/ML10-train-v0"`, Gymnasium imports the package itself.
+An id names a distribution and one of its splits: `gymnasium.make_vec("metarl/ML10-train-v0", num_envs=20)` makes
+environments of 20 of its tasks, `gymnasium.make("metarl/ML10-train-v0", index=3)` one of its fourth task. With the prefix `metarl_envs:`, as in `"metarl_envs:metarl/ML10-train-v0"`, Gymnasium imports the package itself.
 """
 
 from itertools import cycle, islice
@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import NonNegativeInt
 
 from metarl_envs import registry
-from metarl_envs.core import TaskVectorEnv, draw_balanced
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv, draw_balanced
+from metarl_envs.single import SingleTaskEnv, pick_task
 
 _NAMES = {
     "ML1": "ML1",
@@ -32,6 +33,7 @@ def register_gymnasium_ids() -> None:
         for split in ("train", "test"):
             gym.register(
                 f"metarl/{name}-{split}-v0",
+                entry_point="metarl_envs.gymnasium_ids:make_single_env",
                 vector_entry_point="metarl_envs.gymnasium_ids:make_vector_env",
                 kwargs={"distribution": distribution, "split": split},
             )
@@ -61,11 +63,42 @@ def make_vector_env(
     Raises:
         UserError: If an option is not one of the distribution's.
     """
-    if env_name is not None:
-        options["task"] = env_name
-    family = registry.make(distribution, **options)
-    tasks = {"train": family.train_tasks, "test": family.test_tasks}[split]
+    family, tasks = _make_family(distribution, split, env_name, options)
     drawn = draw_balanced(tasks, num_envs, np.random.default_rng(seed))
     env = family.make_env(num_envs, render_mode)
     env.set_tasks(list(islice(cycle(drawn), num_envs)))
     return env
+
+
+def make_single_env(
+    distribution: str,
+    split: Literal["train", "test"],
+    index: int = 0,
+    render_mode: str | None = None,
+    env_name: str | None = None,
+    **options: Any,
+) -> SingleTaskEnv:
+    """Makes an environment of one task; `gymnasium.make` calls it.
+
+    Args:
+        distribution: Name in the registry.
+        split: Split that the task is of.
+        index: Index of the task in its split.
+        render_mode: None or "rgb_array".
+        env_name: The task of ML1, such as "reach-v3", as Meta-World's own ids call it.
+        **options: Further options of the distribution.
+
+    Raises:
+        UserError: If an option is not one of the distribution's, or there is no such task.
+    """
+    family, tasks = _make_family(distribution, split, env_name, options)
+    return SingleTaskEnv(family, pick_task(tasks, index), render_mode)
+
+
+def _make_family(
+    distribution: str, split: Literal["train", "test"], env_name: str | None, options: dict[str, Any]
+) -> tuple[TaskDistribution, tuple[Task, ...]]:
+    """Returns a distribution and the tasks of one of its splits."""
+    named = {} if env_name is None else {"task": env_name}
+    family = registry.make(distribution, **(options | named))
+    return family, {"train": family.train_tasks, "test": family.test_tasks}[split]

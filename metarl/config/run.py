@@ -27,7 +27,7 @@ class EvaluationConfig(StrictModel):
     """Held-out tasks of each name; None takes all."""
     num_envs: PositiveInt | None = None
     """Largest number of environments to evaluate in; None is as many as training samples from. Results do not depend on
-    it."""
+    it, but for rounding."""
 
 
 class CheckpointConfig(StrictModel):

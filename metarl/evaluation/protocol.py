@@ -135,7 +135,9 @@ class _Protocol:
             batch = [index % len(tasks) for index in range(start, start + count)]
             self.env.set_tasks([tasks[index] for index in batch])
             for row, k in enumerate(ks):
-                for whole, part in zip(outcome, self._adapt_and_play([keys[index] for index in batch], k, bar), strict=True):
+                for whole, part in zip(
+                    outcome, self._adapt_and_play([keys[index] for index in batch], k, bar), strict=True
+                ):
                     whole[row, start : start + count] = part[: len(tasks) - start]
         return outcome
 
