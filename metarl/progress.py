@@ -30,8 +30,8 @@ STOP_SIGNALS = (
 class StopSignal:
     """Context in which any of `STOP_SIGNALS` requests a stop after the iteration, and a second Ctrl-C interrupts.
 
-    Signals that the caller had the process ignore, as `nohup` does with SIGHUP, remain ignored. Outside of the main thread
-    it does nothing: Python allows signal handlers in the main thread only.
+    Signals that the caller had the process ignore, as `nohup` does with SIGHUP, remain ignored. Outside of the main
+    thread it does nothing: Python allows signal handlers in the main thread only.
     """
 
     def __init__(self) -> None:

@@ -65,7 +65,7 @@ class RunLock:
         path = self._directory / ".lock"
         # thread_local: a training may be started in one thread and closed in another
         try:
-            lock: BaseFileLock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
+            lock: BaseFileLock = FileLock(path, timeout=0, thread_local=False)
             lock.acquire()
         except OSError as error:  # Timeout is one as well
             if isinstance(error, Timeout) or error.errno not in _NO_FLOCK:

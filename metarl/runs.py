@@ -208,8 +208,8 @@ class RunDirectory:
         logged = len(self._lines_before(self.config.iterations))
         if logged > self.config.checkpoint.every:
             raise UserError(
-                f"run {self.path} has logged {logged} iterations, but {self.checkpoints} is empty: restore a checkpoint,"
-                " or train anew in another directory"
+                f"run {self.path} has logged {logged} iterations, but {self.checkpoints} is empty: restore a"
+                " checkpoint, or train anew in another directory"
             )
 
     def rewind(self, iteration: int) -> None:

@@ -127,8 +127,8 @@ class Training(Iterator[TrainedIteration]):
                 workers and the number of environments to evaluate in may change from machine to machine.
 
         Raises:
-            UserError: If there is no run, another process writes it, its checkpoint is damaged, more iterations are done
-                than asked for, or something else would change.
+            UserError: If there is no run, another process writes it, its checkpoint is damaged, more iterations are
+                done than asked for, or something else would change.
         """
         run = RunDirectory.open(Path(path))
         as_it_was = run.config

@@ -1,7 +1,8 @@
 """Gymnasium ids for the task distributions of this package, registered when `metarl_envs` is imported.
 
 An id names a distribution and one of its splits: `gymnasium.make_vec("metarl/ML10-train-v0", num_envs=20)` makes
-environments of 20 of its tasks, `gymnasium.make("metarl/ML10-train-v0", index=3)` one of its fourth task. With the prefix `metarl_envs:`, as in `"metarl_envs:metarl/ML10-train-v0"`, Gymnasium imports the package itself.
+environments of 20 of its tasks, `gymnasium.make("metarl/ML10-train-v0", index=3)` one of its fourth task. With the
+prefix `metarl_envs:`, as in `"metarl_envs:metarl/ML10-train-v0"`, Gymnasium imports the package itself.
 """
 
 from itertools import cycle, islice

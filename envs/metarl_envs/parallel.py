@@ -264,7 +264,8 @@ def _shared_memory(size: int) -> IO[bytes]:
 
     One in /dev/shm would be limited to the 64 MiB of most containers, beyond which a write kills the process.
     """
-    memory = open(os.memfd_create("metarl"), "r+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
+    linux = hasattr(os, "memfd_create")
+    memory = open(os.memfd_create("metarl"), "r+b") if linux else tempfile.TemporaryFile()  # noqa: SIM115  (returned)
     memory.truncate(size)
     return memory
 

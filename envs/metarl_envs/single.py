@@ -15,7 +15,7 @@ from metarl_envs.errors import UserError
 class SingleTaskEnv(gym.Env[Any, Any]):
     """Environment of one task, played in a vector of one.
 
-    An episode ends as the vector's does, by truncation at the horizon at the latest; `info["success"]` is true where the
+    An episode ends as the vector's does, by truncation at the horizon at the latest. `info["success"]` is true if the
     step just made solved the task.
 
     Args:

@@ -38,8 +38,8 @@ def evaluate_run(
 ) -> Path:
     """Evaluates a checkpoint, prints the result and writes it to a file, by default in the run's `evaluations/`.
 
-    There the file's name holds the checkpoint's environment steps and all settings up to `control`, so only a repetition
-    of the same evaluation replaces it.
+    There the file's name holds the checkpoint's environment steps and all settings up to `control`, so only a
+    repetition of the same evaluation replaces it.
 
     Args:
         run: Run that the checkpoint belongs to.
@@ -50,8 +50,8 @@ def evaluate_run(
         split: Split of the tasks to play: "test" (held-out tasks) or "train".
         seed: Seed of the agent's exploration; the environments' seeds are derived from it too.
         control: Name in `CONTROLS` of a control to evaluate instead of the agent; None evaluates the agent.
-        num_envs: Largest number of tasks played at a time; None is what the run's configuration says, or else the size of
-            its meta-batch, at most 50.
+        num_envs: Largest number of tasks played at a time; None is what the run's configuration says, or else the size
+            of its meta-batch, at most 50.
         workers: Number of processes or threads that simulate; None is what the run's configuration says.
         output: File to write or replace; None names one in the run's `evaluations/`.
 

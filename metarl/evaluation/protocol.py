@@ -40,9 +40,9 @@ def evaluate(
     """Measures an agent's returns and successes on each task after k adaptation episodes, for each k independently.
 
     The number of episodes per task is fixed and no episode is cut at success, so quick successes cannot crowd out
-    failures; `metaworld.evaluation` takes the first few episodes that *end* among all tasks of a name instead. The seeds
-    of an environment and of the agent's exploration in it derive from the task, k and the adaptation step. What is played
-    on a task therefore depends neither on the other tasks nor on the number of environments.
+    failures; `metaworld.evaluation` takes the first few episodes that *end* among all tasks of a name instead. The
+    seeds of an environment and of the agent's exploration in it derive from the task, k and the adaptation step. What
+    is played on a task therefore depends neither on the other tasks nor on the number of environments.
 
     Args:
         agent: Agent to evaluate; its `step` gets every step.
