@@ -3,6 +3,7 @@
 import errno
 import os
 import pty
+import select
 import signal
 import stat
 import subprocess
@@ -191,9 +192,10 @@ train_in_terminal(lambda: Training.start(config, {str(tmp_path / "run")!r}))
     if pid == 0:
         environment = os.environ | {"PYTHONPATH": str(Path(killing.__file__).parent)}
         os.execve(sys.executable, [sys.executable, "-c", program], environment)
-    seen = b""
-    while b" 3/100000" not in seen:
-        seen += os.read(terminal, 4096)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not (metrics.exists() and logged(tmp_path / "run") >= 3):
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 4096)
     os.close(terminal)  # the window is closed, the connection has dropped
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert checkpoints.load(RunDirectory.open(tmp_path / "run").checkpoint("last"))[1].iteration >= 3
