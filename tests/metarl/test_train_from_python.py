@@ -231,3 +231,28 @@ def test_signals_are_handled_in_the_main_thread_only() -> None:
     assert seen["thread"] == before
     assert all(one != other for one, other in zip(seen["main"], before, strict=True))
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+@pytest.mark.parametrize(
+    ("every", "num_envs", "counts"),
+    [
+        (0, None, [3]),
+        (1, None, [3, 1]),  # one held-out task
+        (1, 1, [3, 1]),
+    ],
+)
+def test_environments_are_made_for_what_is_played(made: list[CountingEnv], tmp_path, every, num_envs, counts) -> None:
+    evaluation = {"every": every, "adaptation_episodes": [0], "tasks_per_name": None, "num_envs": num_envs}
+    Training.start(make_config(evaluation=evaluation), tmp_path / "run").close()
+    assert [env.num_envs for env in made] == counts
+
+
+def test_a_simulator_that_can_have_one_environment_trains_and_evaluates_in_it(
+    made: list[CountingEnv], tmp_path
+) -> None:
+    algorithm = {"kind": "maml", "meta_batch": 1, "episodes": 2, "hidden_sizes": [4]}
+    evaluation = {"every": 1, "adaptation_episodes": [0, 1], "tasks_per_name": None, "num_envs": 1}
+    with Training.start(make_config(2, algorithm=algorithm, evaluation=evaluation), tmp_path / "run") as training:
+        list(training)
+    assert [env.num_envs for env in made] == [1]
+    assert all("eval/return/test/1_episodes" in line for line in logged(tmp_path / "run"))
