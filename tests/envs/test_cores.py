@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import metarl_envs
 from metarl_envs.cores import available_cores
 
 
@@ -61,3 +63,20 @@ def test_affinity_limits_the_cores_too(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     lay_out(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "200000 100000"})
     assert available_cores(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ML1", {"task": "reach-v3", "horizon": 4}),
+        ("ML1", {"task": "reach-v3", "horizon": 4, "engine": "reference"}),
+        ("AntDir", {"horizon": 4}),
+    ],
+)
+def test_a_family_uses_as_many_workers_as_it_is_told(name, settings) -> None:
+    family = metarl_envs.make(name, **settings)
+    family.workers = 3
+    env: Any = family.make_env(4)
+    workers = env._workers
+    assert (len(workers) if isinstance(workers, list) else workers.threads) == 3
+    env.close()
