@@ -338,7 +338,7 @@ def test_a_worker_that_hangs_ends_with_its_killed_parent() -> None:
         script.kill()
         script.wait()
         for pid in pids:
-            wait_until_gone(pid)
+            wait_until_gone(int(pid))
 
 
 def test_shared_memory_is_not_that_of_dev_shm() -> None:

@@ -1,5 +1,7 @@
 """One task as a plain Gymnasium environment."""
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import metarl_envs
 from metarl_envs.errors import UserError
 from metarl_envs.single import SingleTaskEnv
 
-FAMILIES = {
+FAMILIES: dict[str, dict[str, Any]] = {
     "Navigation": {"horizon": 4},
     "Bandit": {},
     "Tabular": {},

@@ -13,6 +13,7 @@ from metarl.config import NavigationTasks, RunConfig
 from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.errors import RunFailure
 from metarl.evaluation import command
+from metarl.evaluation.protocol import evaluate
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
@@ -131,8 +132,12 @@ def test_what_cannot_be_written_is_told_before_anything_is_played(run, tmp_path,
     run.evaluations.rmdir()
     run.evaluations.write_text("")  # in the way, whoever runs this
     played: list[int] = []
-    evaluate = command.evaluate
-    monkeypatch.setattr(command, "evaluate", lambda *given, **options: played.append(1) or evaluate(*given, **options))
+
+    def counted(*given: Any, **options: Any) -> Any:
+        played.append(1)
+        return evaluate(*given, **options)
+
+    monkeypatch.setattr(command, "evaluate", counted)
     with pytest.raises(UserError, match=r"cannot make directory .*evaluations: File exists; name a place by --output"):
         command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0])
     assert not played
@@ -159,6 +164,11 @@ def test_environments_are_no_more_than_asked_for(run, monkeypatch, configured, a
     run.config = run.config.model_copy(update={"evaluation": evaluation, "algorithm": algorithm})
     counts: list[int] = []
     make_env = Navigation.make_env
-    monkeypatch.setattr(Navigation, "make_env", lambda self, count: counts.append(count) or make_env(self, count))
+
+    def counted(self: Navigation, count: int) -> Any:
+        counts.append(count)
+        return make_env(self, count)
+
+    monkeypatch.setattr(Navigation, "make_env", counted)
     command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], num_envs=asked)
     assert counts == [2 if made == 3 else made]  # 4 tasks in two batches of 2
