@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME  # ROS and others put packages there that would shadow those of .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick
+.PHONY: help setup demo test test-slow reliability parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(DRAWS) ## Run the tests
 
 test-slow: $(DRAWS) ## Run the tests that take longer than CI allows
 	@$(PYTEST) -m "slow and not gpu"
+
+reliability: $(INSTALLED) ## Kill trainings 210 times and compare, damage checkpoints, fill disks: 10 minutes
+	@$(PYTEST) -s -m "not gpu" tests/metarl/test_reliability*.py tests/metarl/test_run_lock.py
 
 parity: $(INSTALLED) ## Compare the engine with Meta-World in full: 50 classes x 5 tasks x 3 ways of acting x 500 steps
 	@$(VENV_PYTHON) scripts/parity.py

@@ -140,39 +140,56 @@ def latest(directory: Path) -> Path:
     return checkpoints[-1]
 
 
-def best(directory: Path) -> Path:
+def exists(directory: Path) -> bool:
+    """Returns true if there is a checkpoint."""
+    return bool(_published(directory))
+
+
+def best(directory: Path, every: int = 1) -> Path:
     """Returns the checkpoint with the highest score, the earliest among equals.
+
+    Those of the schedule compete, and the latest one. Any other was left by a stop, which must not change what is best;
+    it competes only if no other has a score.
+
+    Args:
+        directory: Directory of the run's checkpoints.
+        every: Number of iterations between the checkpoints of the schedule.
 
     Raises:
         UserError: If no checkpoint has a score.
     """
-    scores = _scores(directory)
-    if not scores:
+    found = _manifests(directory)
+    chosen = _highest(found, {*_scheduled(found, every), *list(found)[-1:]})
+    if chosen is None:
         raise UserError(f"no checkpoint in {directory} has been evaluated during training; use the last one")
-    return max(scores, key=scores.__getitem__)
+    return chosen
 
 
-def prune(directory: Path, keep_last: int) -> None:
-    """Deletes all checkpoints except the last `keep_last` and the best of all.
+def prune(directory: Path, keep_last: int, every: int = 1) -> None:
+    """Deletes all checkpoints except the last `keep_last` and the best, and what a killed process left half-written.
 
-    As the best is always kept, it is the best of the whole run.
+    As the best is always kept, it is the best of the whole run. Checkpoints that a stop left take no place among the
+    last of the schedule, so those that are kept without the stop are kept with it.
 
     Args:
         directory: Directory of the run's checkpoints.
         keep_last: Number of latest checkpoints to keep.
+        every: Number of iterations between the checkpoints of the schedule.
 
     Raises:
         CheckpointError: If a checkpoint cannot be deleted.
     """
-    scores = _scores(directory)
-    kept = {max(scores, key=scores.__getitem__)} if scores else set()
-    checkpoints = _published(directory)
-    for checkpoint in checkpoints[: max(len(checkpoints) - keep_last, 0)]:
-        if checkpoint not in kept:
-            try:
+    try:
+        _remove_debris(directory)
+        published, found = _published(directory), _manifests(directory)
+        scheduled = _scheduled(found, every)
+        regular = [path for path in published if path in scheduled or path not in found or path == published[-1]]
+        kept = {*published[-keep_last:], *regular[-keep_last:], _highest(found, scheduled)}
+        for checkpoint in published:
+            if checkpoint not in kept:
                 _discard(checkpoint)
-            except OSError as error:
-                raise CheckpointError(f"could not delete checkpoint {checkpoint}: {error.strerror or error}") from error
+    except OSError as error:
+        raise CheckpointError(f"could not delete a checkpoint in {directory}: {error.strerror or error}") from error
 
 
 def _published(directory: Path) -> list[Path]:
@@ -184,15 +201,24 @@ def _published(directory: Path) -> list[Path]:
     )
 
 
-def _scores(directory: Path) -> dict[Path, float]:
-    """Returns the scores of the checkpoints that have one; leaves out checkpoints that cannot be read."""
-    scores = {}
+def _manifests(directory: Path) -> dict[Path, Manifest]:
+    """Returns the manifests of the checkpoints; leaves out those that cannot be read."""
+    manifests = {}
     for path in _published(directory):
         with suppress(OSError, UserError):
-            score = _parse_manifest(path, (path / MANIFEST).read_bytes()).score
-            if score is not None:
-                scores[path] = score
-    return scores
+            manifests[path] = _parse_manifest(path, (path / MANIFEST).read_bytes())
+    return manifests
+
+
+def _scheduled(manifests: Mapping[Path, Manifest], every: int) -> set[Path]:
+    return {path for path, manifest in manifests.items() if manifest.iteration % every == 0}
+
+
+def _highest(manifests: Mapping[Path, Manifest], competing: set[Path]) -> Path | None:
+    """Returns the competitor with the highest score, or that of all if no competitor has one; None if none has."""
+    scores = {path: manifest.score for path, manifest in manifests.items() if manifest.score is not None}
+    among = {path: score for path, score in scores.items() if path in competing} or scores
+    return max(among, key=among.__getitem__) if among else None
 
 
 def _publish(staging: Path, target: Path) -> None:
@@ -221,8 +247,11 @@ def _remove_debris(directory: Path) -> None:
     for path in directory.glob(f"{_DEBRIS}*"):
         shutil.rmtree(path)
     for path in directory.glob(f"{_REPLACED}*"):
-        if path.with_name(path.name.removeprefix(_REPLACED)).exists():  # otherwise a crash may have left this copy only
+        target = path.with_name(path.name.removeprefix(_REPLACED))
+        if target.exists():
             shutil.rmtree(path)
+        else:  # the process was killed between the two renames of `_publish`
+            os.replace(path, target)
 
 
 def _checksums(files: Mapping[str, bytes]) -> bytes:

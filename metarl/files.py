@@ -1,9 +1,15 @@
 """Atomic and durable writing of files."""
 
+import errno
 import os
+import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 from metarl_envs.errors import UserError
+
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
+"""Error numbers by which a file system says that it cannot sync, not that it lost data (CIFS, FUSE, shared folders)."""
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -11,21 +17,35 @@ def write_synced(path: Path, data: bytes) -> None:
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
+
+
+def sync(descriptor: int) -> None:
+    """Waits until an open file or directory is on the disk; does nothing on a file system that cannot sync it."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def sync_directory(path: Path) -> None:
-    """Waits until the entries of a directory are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Waits until the entries of a directory are on the disk; does nothing on a file system that cannot sync them."""
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in _NO_SYNC:
+            return
+        raise
+    try:
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes or replaces a file; after an error or a crash it holds all of the old content or all of the new."""
-    staging = path.with_name(f".{path.name}.tmp")
+    staging = staging_path(path)
     try:
         write_synced(staging, data)
         os.replace(staging, path)
@@ -35,15 +55,29 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_directory(path.parent)
 
 
-def make_room_for(path: Path) -> None:
-    """Makes the directory of a file to be written, so a wrong path fails before minutes of work.
+def staging_path(path: Path) -> Path:
+    """Returns a new hidden name beside `path`, which no other process writes to at the same time."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+
+
+def make_room_for(path: Path, option: str = "--output") -> None:
+    """Makes the directory of a file to be written and tries to write there, so a wrong path fails before hours of work.
+
+    Args:
+        path: The file to be written.
+        option: The option that names another file.
 
     Raises:
-        UserError: If the directory cannot be made, or `path` is itself a directory.
+        UserError: If the directory cannot be made or written to, or `path` is itself a directory.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make directory {path.parent}: {error.strerror}") from None
+        raise UserError(f"cannot make directory {path.parent}: {error.strerror}; name a place by {option}") from None
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a directory")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            file.write(b"?")
+    except OSError as error:
+        raise UserError(f"cannot write to {path.parent}: {error.strerror}; name a place by {option}") from None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,11 +18,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from metarl.shell import command
 
+STOP_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,  # the terminal or the connection is gone
+    signal.SIGUSR1,  # warnings of schedulers (SLURM, SGE, LSF) before they kill
+    signal.SIGUSR2,
+    signal.SIGXCPU,  # the limit of processor time is near
+)
+"""Signals after which a training stops with a checkpoint."""
+
 
 class StopSignal:
-    """Context in which Ctrl-C or SIGTERM requests a stop after the iteration, and a second Ctrl-C interrupts.
+    """Context in which any of `STOP_SIGNALS` requests a stop after the iteration, and a second Ctrl-C interrupts.
 
-    Outside of the main thread it does nothing: Python allows signal handlers in the main thread only.
+    Signals that the caller had the process ignore, as `nohup` does with SIGHUP, remain ignored. Outside of the main
+    thread it does nothing: Python allows signal handlers in the main thread only.
     """
 
     def __init__(self) -> None:
@@ -29,8 +43,9 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._request)
+            for number in STOP_SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -49,19 +64,27 @@ class StopSignal:
         self.requested = True
         if self._stop is not None:
             self._stop()
-        print("\nstopping after this iteration (Ctrl-C again to stop at once, without a checkpoint)", flush=True)
+        # not print: a handler may interrupt a print, whose buffer must not be entered twice
+        with suppress(OSError, ValueError):
+            text = b"\nstopping after this iteration (Ctrl-C again to stop at once, without a checkpoint)\n"
+            os.write(sys.stdout.fileno(), text)
 
 
 class Reporter:
     """Shows a bar on a terminal, and one plain line per iteration anywhere else.
 
+    Where nothing can be shown any more, as the terminal or the reader of a pipe is gone, it falls silent: training goes
+    on.
+
     Args:
+        run: Directory of the run.
         iterations: Number of iterations of the whole run.
         start: Number of iterations done before.
     """
 
-    def __init__(self, iterations: int, start: int) -> None:
+    def __init__(self, run: Path, iterations: int, start: int) -> None:
         self._console = Console()
+        self._run = run
         self._iterations = iterations
         self._start = start
         self._began = time.perf_counter()
@@ -77,12 +100,17 @@ class Reporter:
         self._task = self._bar.add_task("", total=iterations, completed=start, status="starting")
 
     def __enter__(self) -> Reporter:
-        self._bar.start()
+        with _output():
+            print(f"run directory: {self._run}", flush=True)
+            if self._start:
+                print(f"going on after iteration {self._start}", flush=True)
+            self._bar.start()
         self._began = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        with _output():
+            self._bar.stop()
 
     def show(self, iteration: int, env_steps: int, metrics: Mapping[str, float]) -> None:
         """Shows a finished iteration.
@@ -96,17 +124,34 @@ class Reporter:
             f"{metrics['time/fps']:,.0f} env steps/s, train success {metrics['rollout/success_rate']:.0%},"
             f" return {metrics['rollout/ep_rew_mean']:.1f}, gain {metrics['meta/adaptation_gain']:+.1f}"
         )
-        self._bar.update(self._task, completed=iteration, status=status)
-        if not self._console.is_terminal:
-            elapsed = time.perf_counter() - self._began
-            remaining = elapsed / (iteration - self._start) * (self._iterations - iteration)
-            eta = f"{remaining / 60:.1f} min"
-            print(f"iteration {iteration}/{self._iterations}: {status}, {env_steps:,} steps, ETA {eta}", flush=True)
+        with _output():
+            self._bar.update(self._task, completed=iteration, status=status)
+            if not self._console.is_terminal:
+                elapsed = time.perf_counter() - self._began
+                remaining = elapsed / (iteration - self._start) * (self._iterations - iteration)
+                eta = f"{remaining / 60:.1f} min"
+                print(f"iteration {iteration}/{self._iterations}: {status}, {env_steps:,} steps, ETA {eta}", flush=True)
 
-    def finish(self, run: Path, *, interrupted: bool) -> None:
+    def finish(self, *, interrupted: bool) -> None:
         """Prints the run's directory and the next command: to evaluate, or to continue an interrupted run."""
-        self._bar.stop()
-        if interrupted:
-            print(f"stopped; go on with: {command('train', '--resume', run)}")
-        else:
-            print(f"done: {run}; next: {command('evaluate', run)}")
+        with _output():
+            self._bar.stop()
+            if interrupted:
+                print(f"stopped; go on with: {command('train', '--resume', self._run)}", flush=True)
+                return
+            if self._start == self._iterations:
+                print(f"all {self._iterations} iterations were done before; --iterations N trains for more", flush=True)
+            print(f"done: {self._run}; next: {command('evaluate', self._run)}", flush=True)
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Context of what is shown; if it cannot be, the process's output goes nowhere from then on."""
+    try:
+        yield
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

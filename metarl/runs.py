@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from metarl import checkpoints
 from metarl.config import RunConfig, dump_config, load_run_config
 from metarl.errors import RunFailure
-from metarl.files import write_atomically
+from metarl.files import staging_path, write_atomically
+from metarl.run_lock import RunLock
 from metarl.run_paths import CONFIG as _CONFIG
 from metarl.run_paths import is_directory, is_run, no_run
 from metarl.shell import command
@@ -42,6 +44,7 @@ class RunDirectory:
         events.out.*        the same metrics for TensorBoard
         checkpoints/        see `metarl.checkpoints`
         evaluations/*.json  videos/  divergences/*.npz
+        .lock*              see `metarl.run_lock`
 
     Attributes:
         path: Directory of the run.
@@ -60,6 +63,7 @@ class RunDirectory:
         self.videos = path / "videos"
         self.divergences = path / "divergences"
         self._metrics = path / "metrics.jsonl"
+        self._lock = RunLock(path)
         self._tensorboard: SummaryWriter | None = None
 
     @classmethod
@@ -74,25 +78,27 @@ class RunDirectory:
             UserError: If `path` exists or cannot be made.
             RunFailure: If its files cannot be written; the directory is removed then.
         """
+        if path.exists() or path.is_symlink():
+            raise _already_exists(path)
+        # All of it is made under another name: a process killed here leaves no directory that is half a run.
+        staging = staging_path(path)
         try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            go_on = f", or go on with: {command('train', '--resume', path)}" if is_run(path) else ""
-            raise UserError(f"run directory {path} already exists; name another{go_on}") from None
+            staging.mkdir(parents=True)
         except (OSError, ValueError) as error:  # a ValueError is a path with a null character
             reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(f"cannot make run directory {path}: {reason}") from None
-        run = cls(path, config)
         try:
+            run = cls(staging, config)
             with _convert_write_errors(path):
                 for directory in (run.checkpoints, run.evaluations, run.videos):
                     directory.mkdir()
-                write_atomically(path / _VERSIONS, _to_json({"run_format": FORMAT} | versions()))
-            run.set_config(config)  # last, since `open` takes a directory with a configuration for a run
+                write_atomically(staging / _VERSIONS, _to_json({"run_format": FORMAT} | versions()))
+                write_atomically(staging / _CONFIG, dump_config(config).encode())
+            _rename(staging, path)
         except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
             raise
-        return run
+        return cls(path, config)
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
@@ -108,6 +114,16 @@ class RunDirectory:
             remedy = "update metarl" if found > FORMAT else "train it anew"
             raise UserError(f"run {path} has format {found}, but this metarl reads {FORMAT} only: {remedy}")
         return cls(path, load_run_config(path / _CONFIG))
+
+    def lock(self) -> None:
+        """Reserves the run for this process until `close`, and clears away what a killed process left half-written.
+
+        Raises:
+            UserError: If another process writes the run, or it cannot be written.
+        """
+        self._lock.acquire()
+        for path in self.path.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
     def set_config(self, config: RunConfig) -> None:
         """Replaces the run's configuration, to train for more iterations for example.
@@ -136,7 +152,7 @@ class RunDirectory:
         if which == "last":
             return checkpoints.latest(self.checkpoints)
         if which == "best":
-            return checkpoints.best(self.checkpoints)
+            return checkpoints.best(self.checkpoints, self.config.checkpoint.every)
         named = self.checkpoints / f"{which:0>12}"
         if which.isdecimal() and named.is_dir():
             return named
@@ -193,6 +209,19 @@ class RunDirectory:
                 divergence.save(path)
         return len(divergences)
 
+    def check_restart(self) -> None:
+        """Checks that a run without a checkpoint may start again from the beginning, as it had not come to its first.
+
+        Raises:
+            UserError: If it has logged more iterations than that, so its checkpoints are lost.
+        """
+        logged = len(self._lines_before(self.config.iterations))
+        if logged > self.config.checkpoint.every:
+            raise UserError(
+                f"run {self.path} has logged {logged} iterations, but {self.checkpoints} is empty: restore a"
+                " checkpoint, or train anew in another directory"
+            )
+
     def rewind(self, iteration: int) -> None:
         """Deletes the metrics logged from `iteration` on, which a resumed run logs again, and a line cut short.
 
@@ -202,9 +231,7 @@ class RunDirectory:
         if not self._metrics.exists():
             return
         with _convert_write_errors(self._metrics) as path:
-            lines = path.read_bytes().splitlines(keepends=True)
-            kept = list(takewhile(lambda line: _is_logged_before(line, iteration), lines))
-            write_atomically(path, b"".join(kept))
+            write_atomically(path, b"".join(self._lines_before(iteration)))
 
     def save_evaluation(self, name: str, evaluation: Mapping[str, Any]) -> Path:
         """Writes or replaces `evaluations/<name>.json`.
@@ -212,16 +239,23 @@ class RunDirectory:
         Raises:
             RunFailure: If the file cannot be written.
         """
-        with _convert_write_errors(self.evaluations / f"{name}.json") as path:
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(path, _to_json(evaluation))
+        path = self.evaluations / f"{name}.json"
+        write_evaluation(path, evaluation)
         return path
 
     def close(self) -> None:
-        """Closes the log."""
+        """Closes the log and unlocks the run."""
         if self._tensorboard is not None:
             self._tensorboard.close()
             self._tensorboard = None
+        self._lock.release()
+
+    def _lines_before(self, iteration: int) -> list[bytes]:
+        """Returns the whole lines of the metrics before an iteration."""
+        if not self._metrics.exists():
+            return []
+        lines = self._metrics.read_bytes().splitlines(keepends=True)
+        return list(takewhile(lambda line: _is_logged_before(line, iteration), lines))
 
     def _writer(self, env_steps: int) -> SummaryWriter:
         if self._tensorboard is None:
@@ -230,6 +264,36 @@ class RunDirectory:
             # purge_step hides metrics that the interrupted run logged after the checkpoint it resumes from.
             self._tensorboard = SummaryWriter(str(self.path), purge_step=env_steps)
         return self._tensorboard
+
+
+def write_evaluation(path: Path, evaluation: Mapping[str, Any]) -> None:
+    """Writes or replaces the file of an evaluation.
+
+    Raises:
+        RunFailure: If the file cannot be written.
+    """
+    with _convert_write_errors(path):
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, _to_json(evaluation))
+
+
+class RunExistsError(UserError):
+    """Mistake of naming a run directory that exists."""
+
+
+def _already_exists(path: Path) -> RunExistsError:
+    go_on = f", or go on with: {command('train', '--resume', path)}" if is_run(path) else ""
+    return RunExistsError(f"run directory {path} already exists; name another{go_on}")
+
+
+def _rename(staging: Path, path: Path) -> None:
+    """Gives a new run its name, unless another process has just taken it."""
+    try:
+        os.replace(staging, path)
+    except OSError as error:
+        if path.exists():
+            raise _already_exists(path) from None
+        raise UserError(f"cannot make run directory {path}: {error.strerror}") from None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ class Stream(IntEnum):
     EVALUATION = 4
     WARM_UP = 5
     TRIALS = 6
+    EXPLORATION = 7
 
 
 def derive_seeds(seed: int, *key: int, count: int) -> list[int]:

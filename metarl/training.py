@@ -15,20 +15,21 @@ import torch
 from metarl import checkpoints
 from metarl.acting.agents import TrainedAgent
 from metarl.acting.sampler import Sampler
-from metarl.algorithms.base import IterationResult
-from metarl.config import RunConfig, override_config
+from metarl.config import RunConfig
 from metarl.devices import resolve_device, seconds_now
 from metarl.errors import RunFailure
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.tasks import select_tasks
-from metarl.loading import check_settings, restore
+from metarl.metrics import common_metrics, evaluation_metrics
+from metarl.resuming import changed_config, restore_last
 from metarl.runs import RunDirectory
 from metarl.seeding import Stream, derive_seeds, generator
+from metarl.training_envs import TrainingEnvs
 from metarl.versions import versions
-from metarl_envs.core import Task, TaskVectorEnv
+from metarl_envs.core import Task
+from metarl_envs.cores import available_cores
 from metarl_envs.errors import UserError
-from metarl_envs.parallel import available_cores
 
 _log = logging.getLogger(__name__)
 _MAX_DIVERGENCE_RATE = 0.001
@@ -69,30 +70,29 @@ class Training(Iterator[TrainedIteration]):
     def __init__(self, run: RunDirectory, *, resume: bool = False) -> None:
         self.run = run
         self.config = config = run.config
-        torch.set_num_threads(config.threads or available_cores())
-        torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
-        self.distribution = config.tasks.build()
-        self._held_out = select_tasks(self.distribution.test_tasks, config.evaluation.tasks_per_name, or_all=True)
-        self.algorithm = config.algorithm.build(self.distribution, resolve_device(config.device))
-        self._draw_tasks(Stream.SAMPLING, 0)  # raises early if the meta-batch is too large
-        env_counts = self._split_environments()
         self.iteration, self.env_steps = 0, 0
         self._score: float | None = None
-        if resume:
-            manifest = restore(self.algorithm, self.distribution, run.checkpoint("last"))
-            check_settings(manifest, config, run.checkpoint("last"))
-            self.iteration, self.env_steps = manifest.iteration, manifest.env_steps
-            self._score = manifest.score
-        run.rewind(self.iteration)
-        self._saved = self.iteration if resume else None
+        self._saved: int | None = None
         """Number of iterations done at the last checkpoint; None before the first."""
         self._stopping = self._closed = False
         with ExitStack() as resources:  # closes all of them if one cannot be made
             resources.enter_context(closing(run))
-            test_envs = min(self.algorithm.num_envs, len(self._held_out))
-            self._test_env = resources.enter_context(closing(self.distribution.make_env(test_envs)))
-            self._envs = [resources.enter_context(closing(self.distribution.make_env(count))) for count in env_counts]
-            if not resume:
+            run.lock()
+            torch.set_num_threads(config.threads or available_cores())
+            torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
+            self.distribution = config.tasks.build()
+            self.distribution.workers = config.workers
+            self._held_out = select_tasks(self.distribution.test_tasks, config.evaluation.tasks_per_name, or_all=True)
+            self.algorithm = config.algorithm.build(self.distribution, resolve_device(config.device))
+            self._draw_tasks(Stream.SAMPLING, 0)  # raises early if the meta-batch is too large
+            manifest = restore_last(run, self.algorithm, self.distribution) if resume else None
+            if manifest is not None:
+                self.iteration, self.env_steps = manifest.iteration, manifest.env_steps
+                self._score, self._saved = manifest.score, manifest.iteration
+            self._envs = TrainingEnvs(self.distribution, self.algorithm, config, len(self._held_out))
+            resources.enter_context(closing(self._envs))
+            run.rewind(self.iteration)
+            if self._saved is None:
                 self.algorithm.warm_up(self._sampler(Stream.WARM_UP, 0))
             self._resources = resources.pop_all()
 
@@ -109,6 +109,7 @@ class Training(Iterator[TrainedIteration]):
         """
         resolve_device(config.device)  # raises before the directory is made
         run = RunDirectory.create(Path(path), config)
+        run.lock()
         try:
             return cls(run)
         except UserError:
@@ -116,20 +117,30 @@ class Training(Iterator[TrainedIteration]):
             raise
 
     @classmethod
-    def resume(cls, path: str | Path, iterations: int | None = None) -> Training:
-        """Continues a run after its last checkpoint.
+    def resume(cls, path: str | Path, iterations: int | None = None, overrides: Sequence[str] = ()) -> Training:
+        """Continues a run after its last checkpoint, or from the beginning if it was killed before the first.
 
         Args:
             path: Directory of the run.
             iterations: New total number of iterations; None keeps the configured one.
+            overrides: Further changes, as on the command line: `["--device", "cpu"]`. The device, the threads, the
+                workers and the number of environments to evaluate in may change from machine to machine.
 
         Raises:
-            UserError: If there is no run or no checkpoint, the checkpoint is damaged, or `iterations` is below 1.
+            UserError: If there is no run, another process writes it, its checkpoint is damaged, more iterations are
+                done than asked for, or something else would change.
         """
         run = RunDirectory.open(Path(path))
-        if iterations is not None:
-            run.set_config(override_config(run.config, [f"--iterations={iterations}"]))
-        return cls(run, resume=True)
+        as_it_was = run.config
+        run.config = changed_config(as_it_was, iterations, overrides)
+        training = cls(run, resume=True)
+        if run.config != as_it_was:
+            try:
+                run.set_config(run.config)
+            except BaseException:
+                training.close()
+                raise
+        return training
 
     def __iter__(self) -> Training:
         return self
@@ -143,15 +154,15 @@ class Training(Iterator[TrainedIteration]):
             UserError: If the training is closed.
         """
         if self._stopping or self.iteration >= self.config.iterations:
-            if self._stopping and self._saved != self.iteration and self.iteration > 0:
+            if self._stopping and self.iteration not in (0, self._saved) and not self._closed:
                 self.save()
             raise StopIteration
         self._check_open()
         metrics = self._train_one_iteration()
         if _is_due(self.iteration, self.config.evaluation.every, self.config.iterations):
-            metrics |= _evaluation_metrics(self.evaluate())
+            metrics |= evaluation_metrics(self.evaluate())
         self.run.log(metrics, self.iteration - 1, self.env_steps)
-        if self._stopping or _is_due(self.iteration, self.config.checkpoint.every, self.config.iterations):
+        if _is_due(self.iteration, self.config.checkpoint.every, self.config.iterations):
             self.save()
         return TrainedIteration(self.iteration, self.env_steps, metrics)
 
@@ -177,7 +188,8 @@ class Training(Iterator[TrainedIteration]):
             score=self._score,
         )
         path = checkpoints.save(self.run.checkpoints, self.algorithm.state_dict(), manifest)
-        checkpoints.prune(self.run.checkpoints, self.config.checkpoint.keep_last)
+        settings = self.config.checkpoint
+        checkpoints.prune(self.run.checkpoints, settings.keep_last, settings.every)
         self._saved = self.iteration
         return path
 
@@ -199,11 +211,11 @@ class Training(Iterator[TrainedIteration]):
             adaptation_episodes=self.config.evaluation.adaptation_episodes,
             episodes=self.config.evaluation.episodes,
             seed=self.config.seed,
-            env=self._test_env,
+            env=self._envs.test,
         )
 
     def close(self) -> None:
-        """Closes the log and the environments."""
+        """Closes the log and the environments, and unlocks the run."""
         self._closed = True
         self._resources.close()
 
@@ -244,24 +256,10 @@ class Training(Iterator[TrainedIteration]):
         self.iteration += 1
         return metrics
 
-    def _split_environments(self) -> list[int]:
-        """Returns the number of environments of each vector: one with all, or two with half of the tasks each."""
-        tasks = self.algorithm.meta_batch
-        if not self.config.double_buffered:
-            return [self.algorithm.num_envs]
-        if tasks < 2:
-            raise UserError(
-                "double_buffered: algorithm.meta_batch is 1, and one task cannot be halved; set it to False"
-            )
-        # With n environments per task: ceil(tasks / 2) n and floor(tasks / 2) n
-        envs_per_task = self.algorithm.num_envs // tasks
-        return [(tasks - tasks // 2) * envs_per_task, tasks // 2 * envs_per_task]
-
     def _sampler(self, stream: Stream, iteration: int) -> Sampler:
         """Draws a meta-batch and makes its sampler; tasks of one name are side by side, which costs less."""
         tasks = sorted(self._draw_tasks(stream, iteration), key=lambda task: task.name)
-        envs: Sequence[TaskVectorEnv] = self._envs
-        return Sampler(envs, tasks, (self.config.seed, stream, iteration), self.algorithm.device)
+        return Sampler(self._envs.training, tasks, (self.config.seed, stream, iteration), self.algorithm.device)
 
     def _draw_tasks(self, stream: Stream, iteration: int) -> list[Task]:
         try:
@@ -269,25 +267,6 @@ class Training(Iterator[TrainedIteration]):
             return self.distribution.sample(self.algorithm.meta_batch, rng)
         except UserError as error:
             raise UserError(f"algorithm.meta_batch: {error}") from None
-
-
-def common_metrics(result: IterationResult) -> dict[str, float]:
-    """Returns the metrics common to all algorithms and the algorithm's own; docs/metrics.md explains them.
-
-    Args:
-        result: Outcome of a meta-iteration.
-    """
-    # adaptation gain = return after adaptation - return before
-    before, after = result.before, result.after
-    return {
-        "meta/pre_adapt_return": before.episode_return,
-        "meta/pre_adapt_success_rate": before.success_rate,
-        "rollout/ep_rew_mean": after.episode_return,
-        "rollout/success_rate": after.success_rate,
-        "meta/adaptation_gain": after.episode_return - before.episode_return,
-        "train/skipped_updates": float(result.skipped_updates),
-        **result.metrics,
-    }
 
 
 def _out_of_memory(meta_batch: int, device: torch.device) -> str:
@@ -309,14 +288,3 @@ def _check_simulation(sampler: Sampler) -> None:
 def _is_due(iteration: int, every: int, iterations: int) -> bool:
     """Returns true if `iteration` is a multiple of `every`, or the last one; false if `every` is 0."""
     return every > 0 and (iteration % every == 0 or iteration == iterations)
-
-
-def _evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Returns mean success and return for each k, and mean success of each task name for the largest k."""
-    metrics = {}
-    for summary in evaluation.overall:
-        metrics[f"eval/success_rate/test/{summary.k}_episodes"] = summary.success.mean
-        metrics[f"eval/return/test/{summary.k}_episodes"] = summary.returns.mean
-    for name, summaries in evaluation.per_name.items():
-        metrics[f"eval/success_rate/test/{name}"] = summaries[-1].success.mean
-    return metrics

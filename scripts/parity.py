@@ -8,9 +8,9 @@ from multiprocessing import get_context
 from rich.console import Console
 from rich.table import Table
 
+from metarl_envs.cores import available_cores
 from metarl_envs.metaworld import TASK_NAMES, MetaWorld
 from metarl_envs.metaworld.parity import DRIVES, TOLERANCES, compare, violations
-from metarl_envs.parallel import available_cores
 
 TASKS, STEPS = 5, 500
 

@@ -19,7 +19,7 @@ from metarl.devices import resolve_device
 from metarl.optim.conjugate_gradient import conjugate_gradient
 from metarl.optim.vectors import flatten, unflatten
 from metarl.seeding import Stream, generator
-from metarl_envs.parallel import available_cores
+from metarl_envs.cores import available_cores
 
 SHARES = (2, 3, 5, 10)
 MAX_KL, CG_ITERATIONS, DAMPING = 0.01, 10, 1e-5

@@ -187,6 +187,8 @@ class TaskDistribution(ABC):
     reference; a position of three zeros stands for an object that is not there."""
     task_visible: bool = False
     """True if observations may show a task entirely, so that nothing is left to find out in some tasks."""
+    workers: int | None = None
+    """Number of processes or threads that `make_env` lets step its environments; None is one per core."""
 
     def __init__(
         self,
@@ -216,7 +218,10 @@ class TaskDistribution(ABC):
 
     @abstractmethod
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
-        """Makes `num_envs` environments for tasks of this family, on all cores (in one process when rendering)."""
+        """Makes `num_envs` environments for tasks of this family, in as many processes or threads as `workers` says.
+
+        When rendering, they are in this process.
+        """
 
     def sample(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws training tasks without replacement, the same number of each name up to one.

@@ -14,8 +14,7 @@ import numpy as np
 from metarl_envs import registry
 from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv, draw_balanced
 from metarl_envs.counts import check_counts, check_seed
-from metarl_envs.errors import UserError
-from metarl_envs.single_task import SingleTaskEnv
+from metarl_envs.single import SingleTaskEnv, pick_task
 
 _NAMES = {
     "ML1": "ML1",
@@ -63,9 +62,7 @@ def make_single_env(
         UserError: If an option is not one of the distribution's, or there is no such task.
     """
     family, tasks = _family_and_tasks(distribution, split, env_name, options)
-    if not 0 <= index < len(tasks):
-        raise UserError(f"index must be 0 to {len(tasks) - 1}, a task of {family.name}'s {split} split: got {index}")
-    return SingleTaskEnv(family, tasks[index], render_mode)
+    return SingleTaskEnv(family, pick_task(tasks, index), render_mode)
 
 
 def make_vector_env(

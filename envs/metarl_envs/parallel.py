@@ -4,12 +4,14 @@ Workers are fresh interpreters that this module starts itself, not `multiprocess
 caller's main module again, and a script without `if __name__ == "__main__"` would start workers without end.
 """
 
+import mmap
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import weakref
@@ -18,7 +20,8 @@ from contextlib import contextmanager, suppress
 from itertools import pairwise
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from multiprocessing.reduction import recv_handle, send_handle
+from typing import IO, Any, NamedTuple
 
 import cloudpickle
 import gymnasium as gym
@@ -27,6 +30,7 @@ import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
+from metarl_envs.cores import available_cores
 from metarl_envs.errors import UserError, WorkerFailure, one_line, place
 
 MakeShard = Callable[[int], TaskVectorEnv]
@@ -35,25 +39,23 @@ MakeShard = Callable[[int], TaskVectorEnv]
 _STEP, _OK, _ERROR = b"s", b"+", b"-"
 _BOOTSTRAP = """
 import contextlib, signal, sys, sysconfig
-for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job; the parent handles them
-    signal.signal(number, signal.SIG_IGN)
+for name in ("INT", "TERM", "HUP", "USR1", "USR2", "XCPU"):  # sent to the whole job; the parent handles them
+    signal.signal(getattr(signal, "SIG" + name), signal.SIG_IGN)
 from multiprocessing.connection import Connection
 pipe = Connection(int(sys.argv[1]))
 with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed the pipe, or is gone
     library = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib") + "/lib-dynload"
     path, *shard = pipe.recv()
     sys.path[:] = *library, *path  # first: a random.py of the user must not hide it, as it did not in the parent
-    from metarl_envs.parallel import _serve
+    from metarl_envs.parallel import _end_with_parent, _serve
+    _end_with_parent(int(sys.argv[2]))
     _serve(pipe, *shard)
 """
 _SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _GRACE_S = 5.0
 """Seconds that workers have to close their environments before they are killed."""
-
-
-def available_cores() -> int:
-    """Number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_CHECK_S = 0.5
+"""Seconds between a worker's looks whether its parent lives."""
 
 
 class _Worker(NamedTuple):
@@ -107,11 +109,13 @@ class ParallelVectorEnv(TaskVectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         record = _record(self.single_observation_space, self.single_action_space)
-        with tempfile.NamedTemporaryFile(dir=_memory_folder(), prefix="metarl-") as file:
-            file.truncate(self.num_envs * record.itemsize)
-            self._block = _map(file.name, record, self.num_envs)
-            # The workers map the file by its name, which nothing needs afterwards.
-            self._ask_all([("map", file.name, record, self.num_envs)] * len(self._workers))
+        with _shared_memory(self.num_envs * record.itemsize) as memory:
+            self._block = _map(memory.fileno(), record, self.num_envs)
+            self._send_all([("map", record, self.num_envs)] * len(self._workers))
+            with self._closed_on_failure():
+                for worker in self._workers:
+                    self._give(worker, memory.fileno())
+            self._answers()
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Assigns `tasks[i]` to environment `i`, from the next `reset` on."""
@@ -188,6 +192,12 @@ class ParallelVectorEnv(TaskVectorEnv):
         except OSError:
             raise self._death(worker) from None
 
+    def _give(self, worker: _Worker, descriptor: int) -> None:
+        try:
+            send_handle(worker.pipe, descriptor, worker.process.pid)
+        except OSError:
+            raise self._death(worker) from None
+
     def _receive_all(self) -> list[bytes]:
         waiting = {worker.pipe: worker for worker in self._workers}
         answers: dict[int, bytes] = {}
@@ -231,7 +241,7 @@ def _start(number: int, envs: slice) -> _Worker:
     with theirs:
         # -P: without it a signal.py or random.py in the working directory would be imported for the standard library's.
         process = subprocess.Popen(  # noqa: S603  (our own interpreter and program)
-            [sys.executable, "-P", "-c", _BOOTSTRAP, str(theirs.fileno())],
+            [sys.executable, "-P", "-c", _BOOTSTRAP, str(theirs.fileno()), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=os.environ | _SINGLE_THREADED,
@@ -251,8 +261,15 @@ def _stop(workers: list[_Worker]) -> None:
             worker.process.wait()
 
 
-def _memory_folder() -> str | None:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  (else the usual temporary folder)
+def _shared_memory(size: int) -> IO[bytes]:
+    """Makes a file in memory that nobody else can open and that ends with its last user.
+
+    One in /dev/shm would be limited to the 64 MiB of most containers, beyond which a write kills the process.
+    """
+    linux = hasattr(os, "memfd_create")
+    memory = open(os.memfd_create("metarl"), "r+b") if linux else tempfile.TemporaryFile()  # noqa: SIM115  (returned)
+    memory.truncate(size)
+    return memory
 
 
 def _record(observation_space: gym.spaces.Box, action_space: gym.spaces.Box | gym.spaces.Discrete) -> np.dtype[Any]:
@@ -271,8 +288,22 @@ def _record(observation_space: gym.spaces.Box, action_space: gym.spaces.Box | gy
     )
 
 
-def _map(path: str, record: np.dtype[Any], num_envs: int) -> npt.NDArray[Any]:
-    return np.memmap(path, record, mode="r+", shape=(num_envs,)).view(np.ndarray)
+def _map(descriptor: int, record: np.dtype[Any], num_envs: int) -> npt.NDArray[Any]:
+    return np.ndarray((num_envs,), record, mmap.mmap(descriptor, num_envs * record.itemsize))
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ends this process soon after its parent, even while an environment does not return from a step.
+
+    The pipe tells at once, but only a worker that reads it, and not while another child of the parent holds its end.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_CHECK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _pickle(make_shard: MakeShard) -> bytes:
@@ -307,7 +338,7 @@ def _serve(pipe: Connection, envs: slice, recipe: bytes, registered_ids: list[by
     except Exception as error:
         pipe.send_bytes(_report(error))
         return
-    shard = _Shard(env, envs)
+    shard = _Shard(env, envs, pipe)
     try:
         pipe.send_bytes(greeting)
         while True:
@@ -339,12 +370,17 @@ class _Shard:
 
     _block: npt.NDArray[Any]
 
-    def __init__(self, env: TaskVectorEnv, envs: slice) -> None:
+    def __init__(self, env: TaskVectorEnv, envs: slice, pipe: Connection) -> None:
         self._env = env
         self._envs = envs
+        self._pipe = pipe
 
-    def map(self, path: str, record: np.dtype[Any], num_envs: int) -> None:
-        self._block = _map(path, record, num_envs)[self._envs]
+    def map(self, record: np.dtype[Any], num_envs: int) -> None:
+        descriptor = recv_handle(self._pipe)
+        try:
+            self._block = _map(descriptor, record, num_envs)[self._envs]
+        finally:
+            os.close(descriptor)
 
     def set_tasks(self, tasks: bytes) -> None:
         self._env.set_tasks(cloudpickle.loads(tasks))

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metarl_envs.core import FloatArray
-from metarl_envs.parallel import available_cores
+from metarl_envs.cores import available_cores
 
 Fields = Mapping[str, FloatArray]
 """Fields of a model by name, each as a whole array."""

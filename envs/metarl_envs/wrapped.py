@@ -166,7 +166,7 @@ class WrappedDistribution(TaskDistribution):
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
         """Makes a vector of environments, in parallel processes unless it renders."""
         if render_mode is None:
-            return ParallelVectorEnv(self._make_shard, num_envs)
+            return ParallelVectorEnv(self._make_shard, num_envs, self.workers)
         if render_mode not in self._render_modes:
             raise UserError(f"{self.name} has no render mode '{render_mode}'; its environment has {self._render_modes}")
         return self._make_shard(num_envs, render_mode=render_mode)

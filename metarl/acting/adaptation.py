@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from metarl.acting.agents import Agent
+from metarl.acting.agents import Agent, TrainedAgent
 from metarl.data.steps import Array, BoolArray, TimestepLike
 
 
@@ -15,10 +15,14 @@ class ExploringAgent:
 
     Args:
         agent: Agent whose `adapt_action` chooses actions and whose `step` gets each step.
+        seeds: Seed of each environment's exploration, which the agent's own seed is added to; None leaves it to the
+            agent. An agent that is no `TrainedAgent` with an `exploration` draws as it likes.
     """
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, seeds: Sequence[int] | None = None) -> None:
         self._agent = agent
+        if seeds is not None and isinstance(agent, TrainedAgent) and agent.exploration is not None:
+            agent.exploration.seed(seeds)
 
     def init(self) -> None:
         """Makes the agent forget everything about earlier tasks."""

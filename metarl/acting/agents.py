@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from metarl.acting.exploration import Exploration
 from metarl.acting.export import Exportable, describe_space, write_onnx
 from metarl.data.episodes import Episode, check_episodes
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
@@ -79,6 +80,8 @@ class TrainedAgent(Agent):
     """Length of an observation."""
     origin: Origin | None = None
     """Origin of the parameters; None if they were not read from a checkpoint."""
+    exploration: Exploration | None = None
+    """Draws the exploration actions from a stream for each environment; None if the agent draws them otherwise."""
 
     @property
     def num_envs(self) -> int | None:

@@ -1,6 +1,7 @@
 """`metarl evaluate`: measures adaptation to held-out tasks."""
 
 import argparse
+from pathlib import Path
 
 from metarl.cli.arguments import Commands, add_run_arguments, at_least
 
@@ -25,6 +26,13 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--split", choices=("test", "train"), default="test", help="which tasks (test)")
     parser.add_argument("--seed", metavar="N", type=at_least(0, 2**64 - 1), default=1, help="seed of the episodes (1)")
     parser.add_argument(
+        "--num-envs", metavar="N", type=at_least(1), help="largest number of tasks played at a time (the meta-batch)"
+    )
+    parser.add_argument("--workers", metavar="N", type=at_least(1), help="processes or threads that simulate (cores)")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="file to write or replace (RUN/evaluations/SETTINGS.json)"
+    )
+    parser.add_argument(
         "--control",
         choices=("state-held",),
         help="play with a control made of the policy instead: RL² with its state held at the initial value",
@@ -46,4 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         split=arguments.split,
         seed=arguments.seed,
         control=arguments.control,
+        num_envs=arguments.num_envs,
+        workers=arguments.workers,
+        output=arguments.output,
     )

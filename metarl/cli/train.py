@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from metarl.config import RunConfig
-    from metarl.runs import RunDirectory
+    from metarl.training import Training
 
 
 def add_parser(commands: Commands) -> None:
@@ -24,7 +26,8 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "train",
         help="meta-train a policy",
-        usage="metarl train CONFIG [--run DIR] [--FIELD VALUE ...]\n       metarl train --resume RUN [--iterations N]",
+        usage="metarl train CONFIG [--run DIR] [--FIELD VALUE ...]\n"
+        "       metarl train --resume RUN [--iterations N] [--device D] [--threads N] [--workers N]",
         epilog="'metarl train CONFIG --help' lists the fields of that configuration.",
         add_help=False,  # it depends on the configuration
         allow_abbrev=False,
@@ -74,58 +77,62 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from metarl.config import load_config
-    from metarl.devices import resolve_device
-    from metarl.runs import RunDirectory
+    from metarl.training import Training
 
     config = load_config(arguments.config, arguments.overrides)
     if arguments.help:
         _print_fields(config, arguments.config)
-        return
-    resolve_device(config.device)  # before there is a directory
-    directory = arguments.run or Path("runs", f"{arguments.config.stem}-{datetime.now():%Y%m%d-%H%M%S}")
-    run = RunDirectory.create(directory, config)
-    try:
-        train_in_terminal(run, resume=False)
-    except UserError:
-        run.discard_unless_used()
-        raise
+    elif arguments.run is not None:
+        train_in_terminal(lambda: Training.start(config, arguments.run))
+    else:
+        train_in_terminal(lambda: _start_anywhere(config, arguments.config.stem))
+
+
+def _start_anywhere(config: RunConfig, name: str) -> Training:
+    """Starts a run in a directory named after the configuration and the time, and a number if that is taken."""
+    from metarl.runs import RunExistsError
+    from metarl.training import Training
+
+    now = f"{datetime.now():%Y%m%d-%H%M%S}"
+    for number in count(1):
+        with suppress(RunExistsError):
+            return Training.start(config, Path("runs", f"{name}-{now}" + (f"-{number}" if number > 1 else "")))
+    raise AssertionError  # never comes here
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from metarl.config import override_config, parse_overrides
-    from metarl.runs import RunDirectory
+    from metarl.training import Training
 
-    others = [name for name in parse_overrides(arguments.overrides) if name != "iterations"]
-    if arguments.run is not None or others:
-        name = others[0] if others else "run"
-        raise UserError(f"--{name} cannot go with --resume, which continues a run as it is; only --iterations can")
-    run = RunDirectory.open(arguments.resume)
-    if arguments.overrides:
-        run.set_config(override_config(run.config, arguments.overrides))
-    train_in_terminal(run, resume=True)
+    if arguments.run is not None:
+        raise UserError("--run cannot go with --resume, which continues a run where it is")
+
+    def start() -> Training:
+        training = Training.resume(arguments.resume, overrides=arguments.overrides)
+        if training.iteration == 0:
+            print("no checkpoint yet: starting from the beginning", flush=True)
+        return training
+
+    train_in_terminal(start)
 
 
-def train_in_terminal(run: RunDirectory, resume: bool) -> None:
+def train_in_terminal(start: Callable[[], Training]) -> None:
     """Trains with progress on the terminal until all iterations are done, or a signal asks to stop.
 
     Args:
-        run: Directory of the run.
-        resume: Go on from the run's last checkpoint rather than start.
+        start: Starts the training, or resumes it.
 
     Raises:
         UserError: If settings contradict each other, or the checkpoint does not belong to these tasks.
         RunFailure: If the run cannot go on; what was checkpointed stays.
     """
     from metarl.progress import Reporter, StopSignal
-    from metarl.training import Training
 
-    print(f"run directory: {run.path}", flush=True)
-    with StopSignal() as stop, Training(run, resume=resume) as training:
+    with StopSignal() as stop, start() as training:
         stop.calls(training.stop)
-        with Reporter(training.config.iterations, training.iteration) as reporter:
+        with Reporter(training.run.path, training.config.iterations, training.iteration) as reporter:
             for iteration in training:
                 reporter.show(*iteration)
-            reporter.finish(run.path, interrupted=training.iteration < training.config.iterations)
+            reporter.finish(interrupted=training.iteration < training.config.iterations)
 
 
 def _print_fields(config: RunConfig, name: Path) -> None:

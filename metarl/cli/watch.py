@@ -1,6 +1,7 @@
 """`metarl watch`: films held-out tasks before and after adaptation."""
 
 import argparse
+from pathlib import Path
 
 from metarl.cli.arguments import Commands, add_run_arguments, at_least
 
@@ -14,6 +15,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--adaptation-episodes", metavar="K", type=at_least(1), default=10, help="episodes to adapt on (10)"
     )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the videos (RUN/videos)")
     parser.add_argument("--live", action="store_true", help="show the simulation in a window")
 
 
@@ -29,6 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         num_tasks=arguments.tasks,
         adaptation_episodes=arguments.adaptation_episodes,
         live=arguments.live,
+        output=arguments.output,
     )
     for path in paths:
         print(f"video: {path}")

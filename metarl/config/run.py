@@ -25,6 +25,9 @@ class EvaluationConfig(StrictModel):
     """Evaluation episodes per task and number of adaptation episodes."""
     tasks_per_name: Count | None = 10
     """Held-out tasks of each name, or all where there are fewer; None takes all."""
+    num_envs: Count | None = None
+    """Largest number of environments to evaluate in; None is as many as training samples from. Results do not depend on
+    it, but for rounding."""
 
     @field_validator("adaptation_episodes")
     @classmethod
@@ -72,6 +75,8 @@ class RunConfig(StrictModel):
     """Device to learn on; "auto" is CUDA if there is such a device, else the CPU."""
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     """Number of PyTorch's threads on the CPU; None is one per core."""
+    workers: Annotated[int, Field(gt=0, le=1024)] | None = None
+    """Number of processes or threads that simulate; None is one per core. Results do not depend on it."""
     double_buffered: bool = False
     """True to simulate one half of the tasks while the policy acts in the other half. Faster if acting leaves the cores
     idle, as on a GPU; slower if policy and simulation share a few cores."""

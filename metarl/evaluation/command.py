@@ -13,9 +13,13 @@ from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.table import evaluation_table
 from metarl.evaluation.tasks import select_tasks
+from metarl.files import make_room_for
 from metarl.loading import load_agent
-from metarl.runs import RunDirectory
+from metarl.runs import RunDirectory, write_evaluation
 from metarl.versions import versions
+
+_MAX_ENVS = 50
+"""Largest number of tasks played at a time unless more are asked for."""
 
 
 def evaluate_run(
@@ -28,11 +32,14 @@ def evaluate_run(
     split: Literal["train", "test"] = "test",
     seed: int = 1,
     control: str | None = None,
+    num_envs: int | None = None,
+    workers: int | None = None,
+    output: Path | None = None,
 ) -> Path:
-    """Evaluates a checkpoint, prints the result and writes it to a file in the run's `evaluations/`.
+    """Evaluates a checkpoint, prints the result and writes it to a file, by default in the run's `evaluations/`.
 
-    The file's name holds the checkpoint's environment steps and all settings below, so only a repetition of the same
-    evaluation replaces it.
+    There the file's name holds the checkpoint's environment steps and all settings up to `control`, so only a
+    repetition of the same evaluation replaces it.
 
     Args:
         run: Run that the checkpoint belongs to.
@@ -43,20 +50,28 @@ def evaluate_run(
         split: Split of the tasks to play: "test" (held-out tasks) or "train".
         seed: Seed of the agent's exploration; the environments' seeds are derived from it too.
         control: Name in `CONTROLS` of a control to evaluate instead of the agent; None evaluates the agent.
+        num_envs: Largest number of tasks played at a time; None is what the run's configuration says, or else the size
+            of its meta-batch, at most 50.
+        workers: Number of processes or threads that simulate; None is what the run's configuration says.
+        output: File to write or replace; None names one in the run's `evaluations/`.
 
     Returns:
         Path of the file.
 
     Raises:
-        UserError: If a setting is out of range, the checkpoint is damaged or of another task family, or the control is
-            unknown or does not apply to the agent.
-        RunFailure: If a return is not finite or the file cannot be written.
+        UserError: If a setting is out of range, the checkpoint is damaged or of another task family, the control is
+            unknown or does not apply to the agent, or there cannot be such a file.
+        RunFailure: If a return is not finite or the file cannot be written after all.
     """
     distribution = run.config.tasks.build()
+    distribution.workers = workers or run.config.workers
     tasks = select_tasks(distribution.train_tasks if split == "train" else distribution.test_tasks, tasks_per_name)
     agent, manifest = load_agent(checkpoint, run.config, distribution, seed)
     if control is not None:
         agent = make_control(control, agent)
+    name = _file_name(manifest, adaptation_episodes, episodes, split, tasks_per_name, seed, control)
+    path = output or run.evaluations / f"{name}.json"
+    make_room_for(path)
     messages = Console(stderr=True)
     with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
         evaluation = evaluate(
@@ -66,6 +81,7 @@ def evaluate_run(
             adaptation_episodes=adaptation_episodes,
             episodes=episodes,
             seed=seed,
+            num_envs=num_envs or run.config.evaluation.num_envs or min(run.config.algorithm.meta_batch, _MAX_ENVS),
             progress=progress,
         )
     origin = _describe_checkpoint(checkpoint, manifest) | {
@@ -73,9 +89,9 @@ def evaluate_run(
         "tasks_per_name": tasks_per_name,
         "control": control,
     }
-    name = _file_name(evaluation, manifest, split, tasks_per_name, control)
-    path = run.save_evaluation(name, origin | evaluation.to_dict())
-    _print(evaluation, control, path)
+    _print(evaluation, control)  # first, so that the numbers are not lost with the file
+    write_evaluation(path, origin | evaluation.to_dict())
+    print(f"Evaluation: {path}")
     return path
 
 
@@ -87,18 +103,23 @@ def _describe_checkpoint(checkpoint: Path, manifest: Manifest) -> dict[str, Any]
     }
 
 
-def _print(evaluation: Evaluation, control: str | None, path: Path) -> None:
+def _print(evaluation: Evaluation, control: str | None) -> None:
     console = Console()
     if control is not None:
         console.print(f"Control: {control}.")
     console.print(evaluation_table(evaluation))
-    print(f"Evaluation: {path}")
 
 
 def _file_name(
-    evaluation: Evaluation, manifest: Manifest, split: str, tasks_per_name: int | None, control: str | None
+    manifest: Manifest,
+    adaptation_episodes: Sequence[int],
+    episodes: int,
+    split: str,
+    tasks_per_name: int | None,
+    seed: int,
+    control: str | None,
 ) -> str:
-    ks = "-".join(map(str, evaluation.adaptation_episodes))
+    ks = "-".join(map(str, sorted(adaptation_episodes)))
     limit = "" if tasks_per_name is None else f"-tasks{tasks_per_name}"
     suffix = "" if control is None else f"-{control}"
-    return f"{manifest.env_steps:012d}-{split}-k{ks}-episodes{evaluation.episodes}{limit}-seed{evaluation.seed}{suffix}"
+    return f"{manifest.env_steps:012d}-{split}-k{ks}-episodes{episodes}{limit}-seed{seed}{suffix}"

@@ -1,6 +1,7 @@
 """Evaluation protocol: the same number of episodes on every task, before and after adaptation to it."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -39,9 +40,9 @@ def evaluate(
     """Measures an agent's returns and successes on each task after k adaptation episodes, for each k independently.
 
     The number of episodes per task is fixed and no episode is cut at success, so quick successes cannot crowd out
-    failures; `metaworld.evaluation` takes the first few episodes that *end* among all tasks of a name instead. The seed
-    of an environment depends on the task's index in `tasks`, on k and on the adaptation step, not on the batching of
-    tasks.
+    failures; `metaworld.evaluation` takes the first few episodes that *end* among all tasks of a name instead. The
+    seeds of an environment and of the agent's exploration in it derive from the task, k and the adaptation step. What
+    is played on a task therefore depends neither on the other tasks nor on the number of environments.
 
     Args:
         agent: Agent to evaluate; its `step` gets every step.
@@ -126,6 +127,7 @@ class _Protocol:
         """Returns outcomes `(k, task, episode)`; plays as many tasks at a time as there are environments."""
         count = self.env.num_envs
         starts = range(0, len(tasks), count)
+        keys = _task_keys(tasks)
         bar = self._add_bar(len(starts) * count * sum(k + self.episodes for k in ks))
         outcome = _Outcome.zeros(len(ks), len(tasks), self.episodes)
         for start in starts:
@@ -133,21 +135,25 @@ class _Protocol:
             batch = [index % len(tasks) for index in range(start, start + count)]
             self.env.set_tasks([tasks[index] for index in batch])
             for row, k in enumerate(ks):
-                for whole, part in zip(outcome, self._adapt_and_play(batch, k, bar), strict=True):
+                for whole, part in zip(
+                    outcome, self._adapt_and_play([keys[index] for index in batch], k, bar), strict=True
+                ):
                     whole[row, start : start + count] = part[: len(tasks) - start]
         return outcome
 
-    def _adapt_and_play(self, batch: list[int], k: int, bar: TaskID | None) -> _Outcome:
-        # seed of an environment = derive(seed, k, phase, task index),
+    def _adapt_and_play(self, keys: list[tuple[int, ...]], k: int, bar: TaskID | None) -> _Outcome:
+        # (seed of an environment, seed of the exploration in it) = derive(seed, k, phase, task),
         # with phase 0 for the evaluation episodes and 1 + i for adaptation step i = 0, 1, ...
-        def seeds(phase: int) -> list[int]:
-            return [derive_seeds(self.seed, Stream.EVALUATION, k, phase, index, count=1)[0] for index in batch]
+        def seeds(phase: int) -> tuple[list[int], list[int]]:
+            pairs = [derive_seeds(self.seed, Stream.EVALUATION, k, phase, *key, count=2) for key in keys]
+            return [env for env, _ in pairs], [exploration for _, exploration in pairs]
 
         def play_episodes(step: int, count: int) -> None:
-            self._play_episodes(ExploringAgent(self.agent), count, seeds(1 + step), bar)
+            env_seeds, exploration_seeds = seeds(1 + step)
+            self._play_episodes(ExploringAgent(self.agent, exploration_seeds), count, env_seeds, bar)
 
         adapt_by_playing(self.agent, k, play_episodes)
-        return self._play_episodes(AdaptedAgent(self.agent, self.env.num_envs), self.episodes, seeds(0), bar)
+        return self._play_episodes(AdaptedAgent(self.agent, self.env.num_envs), self.episodes, seeds(0)[0], bar)
 
     @one_torch_thread()
     def _play_episodes(self, actor: Actor, count: int, seeds: list[int], bar: TaskID | None) -> _Outcome:
@@ -168,3 +174,13 @@ class _Protocol:
 
     def _add_bar(self, total: int) -> TaskID | None:
         return self.progress.add_task("evaluating", total=total) if self.progress else None
+
+
+def _task_keys(tasks: Sequence[Task]) -> list[tuple[int, ...]]:
+    """Returns the part of a seed's key that stands for each task: its id, and how often it came before in `tasks`."""
+    seen: Counter[Task] = Counter()
+    keys: list[tuple[int, ...]] = []
+    for task in tasks:
+        keys.append((int(task.id[:8], 16), int(task.id[8:], 16), seen[task]))
+        seen[task] += 1
+    return keys

@@ -52,6 +52,12 @@ class ActionDistribution(Protocol):
     def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
         """Draws one action per parameter vector."""
 
+    def noise(self, rng: np.random.Generator, count: int) -> Float[np.ndarray, "count a"]:
+        """Draws the noise of `count` actions, float32, for `sample_by`."""
+
+    def sample_by(self, parameters: Float[Tensor, "*b p"], noise: Float[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
+        """Returns the actions that the noise of `noise` makes of parameters; they are distributed as by `sample`."""
+
     def fisher_product(self, parameters: Float[Tensor, "*b p"], vector: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
         """Fisher information matrix F(y) = E[score scoreᵀ], the Hessian of `kl` at old = new, times a vector."""
 
@@ -114,10 +120,19 @@ class Gaussian:
 
     def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
         """See `ActionDistribution`."""
+        shape = (*parameters.shape[:-1], self.action_size)
+        noise = torch.randn(shape, generator=generator, dtype=parameters.dtype, device=generator.device)
+        return self.sample_by(parameters, noise.to(parameters.device))
+
+    def noise(self, rng: np.random.Generator, count: int) -> Float[np.ndarray, "count a"]:
+        """See `ActionDistribution`."""
+        return rng.standard_normal((count, self.action_size), dtype=np.float32)
+
+    def sample_by(self, parameters: Float[Tensor, "*b p"], noise: Float[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
+        """See `ActionDistribution`."""
         # a = mu + sigma * noise,  noise ~ N(0, I)
         mean, log_std = parameters.chunk(2, dim=-1)
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=generator.device)
-        return mean + torch.exp(log_std) * noise.to(mean.device)
+        return mean + torch.exp(log_std) * noise
 
     def fisher_product(self, parameters: Float[Tensor, "*b p"], vector: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
         """See `ActionDistribution`."""
@@ -175,17 +190,34 @@ class Categorical:
         Raises:
             RunFailure: If the parameters are not finite.
         """
-        probabilities = parameters.softmax(-1).reshape(-1, self.action_size).to(generator.device)
-        if not torch.isfinite(probabilities).all():
-            raise RunFailure("the policy's action probabilities are not finite; the last checkpoint is as it was")
+        probabilities = self._probabilities(parameters).reshape(-1, self.action_size).to(generator.device)
         choices = torch.multinomial(probabilities, 1, generator=generator).to(parameters.device)
         return self._one_hot(choices.reshape(parameters.shape[:-1]), parameters.dtype)
+
+    def noise(self, rng: np.random.Generator, count: int) -> Float[np.ndarray, "count a"]:
+        """See `ActionDistribution`."""
+        return rng.gumbel(size=(count, self.action_size)).astype(np.float32)
+
+    def sample_by(self, parameters: Float[Tensor, "*b p"], noise: Float[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
+        """See `ActionDistribution`.
+
+        Raises:
+            RunFailure: If the parameters are not finite.
+        """
+        # argmax_i (log p_i + g_i) = i with probability p_i, for g_i ~ Gumbel(0, 1)
+        return self._one_hot((self._probabilities(parameters).log() + noise).argmax(-1), parameters.dtype)
 
     def fisher_product(self, parameters: Float[Tensor, "*b p"], vector: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
         """See `ActionDistribution`."""
         # F v = (diag(p) - p pᵀ) v = p * (v - pᵀ v)
         probabilities = parameters.softmax(-1)
         return probabilities * (vector - (probabilities * vector).sum(-1, keepdim=True))
+
+    def _probabilities(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+        probabilities = parameters.softmax(-1)
+        if not torch.isfinite(probabilities).all():
+            raise RunFailure("the policy's action probabilities are not finite; the last checkpoint is as it was")
+        return probabilities
 
     def _one_hot(self, choices: Tensor, dtype: torch.dtype) -> Tensor:
         return torch.nn.functional.one_hot(choices, self.action_size).to(dtype)

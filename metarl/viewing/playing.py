@@ -61,7 +61,7 @@ def adapt_and_play(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, 
     evaluation_seed, *round_seeds = derive_seeds(seed, Stream.EVALUATION, count=1 + agent.adaptation_steps)
 
     def play_episodes(step: int, count: int) -> None:
-        for _ in play([VectorPlay(env, ExploringAgent(agent), count, [round_seeds[step]])]):
+        for _ in play([VectorPlay(env, ExploringAgent(agent, [round_seeds[step]]), count, [round_seeds[step]])]):
             pass  # adaptation episodes are not shown
 
     env.set_tasks([task])

@@ -19,8 +19,8 @@ from benchmark.table import benchmark_tables
 from metarl.errors import RunFailure
 from metarl.files import make_room_for, write_atomically
 from metarl.versions import versions
+from metarl_envs.cores import available_cores
 from metarl_envs.errors import UserError, unknown
-from metarl_envs.parallel import available_cores
 
 _FEW = Comparison("ML10", num_envs=20, original_num_envs=20, min_ratio=3.0)
 

@@ -288,3 +288,15 @@ def test_only_a_single_environment_is_drawn(cache: Path) -> None:
 def test_every_ml1_has_fifty_goals_in_each_split(task: Any) -> None:
     distribution = MetaWorld("ML1", task=task)
     assert len({*distribution.train_tasks, *distribution.test_tasks}) == 100
+
+
+def test_a_user_without_a_home_has_no_cache_and_no_harm(monkeypatch) -> None:
+    """As in a container with a user id of its own."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    assert MetaWorld("ML1", task="reach-v3").train_tasks

@@ -150,7 +150,8 @@ class Trouble(WrappedVectorEnv):
             time.sleep(60)
         if command == -2.0:
             os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGTERM)
+            for name in ("TERM", "HUP", "USR1", "USR2", "XCPU"):  # a hang-up or a scheduler reaches the whole job
+                os.kill(os.getpid(), getattr(signal, f"SIG{name}"))
         return super().step(actions)
 
 
@@ -324,6 +325,30 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         for pid in pids:
             wait_until_gone(pid)
         assert script.stderr.read() == ""
+
+
+def test_a_worker_that_hangs_ends_with_its_killed_parent() -> None:
+    """Regression: only a worker that waited for its next command saw that the parent was gone."""
+    code = SCRIPT.replace("lambda env, task: None", "lambda env, task: __import__('time').sleep(600)")
+    code = code.replace("env.reset(seed=0)\n", "").replace("sys.stdin.readline()", "env.reset(seed=0)")
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as script:
+        assert script.stdout is not None
+        pids = script.stdout.readline().split()
+        time.sleep(1)  # until they hang
+        script.kill()
+        script.wait()
+        for pid in pids:
+            wait_until_gone(int(pid))
+
+
+def test_shared_memory_is_not_that_of_dev_shm() -> None:
+    """Containers have 64 MiB of it; a write beyond kills the process without a word."""
+    env = trouble()
+    assert env._block.base is not None
+    maps = Path("/proc/self/maps").read_text()
+    assert "memfd:metarl" in maps
+    assert "/dev/shm/metarl" not in maps
+    env.close()
 
 
 def test_workers_run_single_threaded_numerics() -> None:

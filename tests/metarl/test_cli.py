@@ -3,10 +3,11 @@ from __future__ import annotations
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import datetime, tzinfo
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, NoReturn, Self
 
 import pytest
 import torch
@@ -19,11 +20,9 @@ from metarl.cli import main
 from metarl.config import RunConfig, load_config, override_config
 from metarl.preset_files import FOLDER, preset_path
 from metarl.runs import RunDirectory
+from metarl.training import Training
 from metarl_envs.core import TaskDistribution
 from metarl_envs.errors import UserError
-
-if TYPE_CHECKING:  # tests replace the module
-    from metarl.training import TrainedIteration
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -55,37 +54,33 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 @pytest.fixture
-def trained(fake: Fake) -> Trainings:
+def trained(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     """The trainings started, none of which is done."""
     calls: Trainings = []
-    fake("metarl.training", "Training", lambda run, resume: Done(run, lambda: calls.append((run.config, run, resume))))
+    replace_training(monkeypatch, lambda run, resume: calls.append((run.config, run, resume)))
     return calls
 
 
-class Done:
-    """A training that does one thing as it starts, and has nothing left to do."""
+def replace_training(monkeypatch: pytest.MonkeyPatch, at_start: Callable[[RunDirectory, bool], object]) -> None:
+    """Makes trainings do one thing as they start, and have nothing left to do."""
 
-    def __init__(self, run: RunDirectory, at_start: Callable[[], object]) -> None:
-        at_start()
-        self.config = run.config
-        self.iteration = run.config.iterations
+    class Done(Training):
+        def __init__(self, run: RunDirectory, *, resume: bool = False) -> None:
+            at_start(run, resume)
+            self.run, self.config, self.iteration = run, run.config, run.config.iterations
 
-    def __enter__(self) -> Self:
-        return self
+        def __next__(self) -> NoReturn:
+            raise StopIteration
 
-    def __exit__(self, *_: object) -> None:
-        pass
+        def close(self) -> None:
+            self.run.close()
 
-    def __iter__(self) -> Iterator[TrainedIteration]:
-        return iter(())
-
-    def stop(self) -> None:
-        pass
+    monkeypatch.setattr("metarl.training.Training", Done)
 
 
 def save_checkpoint(run: RunDirectory, env_steps: int) -> Path:
     manifest = Manifest(
-        iteration=1, env_steps=env_steps, config={}, task_fingerprint="f", versions={}, score=-env_steps
+        iteration=10 * env_steps, env_steps=env_steps, config={}, task_fingerprint="f", versions={}, score=-env_steps
     )
     return checkpoints.save(run.checkpoints, {"a": torch.zeros(1)}, manifest)
 
@@ -171,6 +166,23 @@ def test_resume(run: RunDirectory, trained: Trainings) -> None:
         (8, Path("done"), True),
     ]
     assert RunDirectory.open(run.path).config.iterations == 8
+    assert main(["train", "--resume", "done", "--device=cpu", "--threads", "2", "--workers", "1"]) == 0
+    changed = trained[-1][0]
+    assert (changed.iterations, changed.device, changed.threads, changed.workers) == (8, "cpu", 2, 1)
+    assert RunDirectory.open(run.path).config == changed
+
+
+def test_default_names_of_one_second_do_not_collide(config: str, trained: Trainings, monkeypatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr("metarl.cli.train.datetime", Clock)
+    for _ in range(3):
+        assert main(["train", config]) == 0
+    names = ["quick-20260102-030405", "quick-20260102-030405-2", "quick-20260102-030405-3"]
+    assert [run.path.name for _, run, _ in trained] == names
 
 
 def test_evaluate(run: RunDirectory, fake: Fake) -> None:
@@ -182,20 +194,20 @@ def test_evaluate(run: RunDirectory, fake: Fake) -> None:
     fake("metarl.evaluation.command", "evaluate_run", evaluate_run)
     assert main(["evaluate", "done"]) == 0
     arguments = "--checkpoint best --adaptation-episodes 0 5 --episodes 2 --tasks-per-name 4 --split train --seed 9"
-    arguments += " --control state-held"
+    arguments += " --control state-held --num-envs 2 --workers 3 --output e.json"
     assert main(["evaluate", "done", *arguments.split()]) == 0
     assert [(call[0].path, call[1].name, call[2]) for call in calls] == [
         (
             Path("done"),
             "000000000002",
             {"adaptation_episodes": (0, 1, 3, 10), "episodes": 3, "tasks_per_name": None, "split": "test", "seed": 1}
-            | {"control": None},
+            | {"control": None, "num_envs": None, "workers": None, "output": None},
         ),
         (
             Path("done"),
             "000000000001",
             {"adaptation_episodes": [0, 5], "episodes": 2, "tasks_per_name": 4, "split": "train", "seed": 9}
-            | {"control": "state-held"},
+            | {"control": "state-held", "num_envs": 2, "workers": 3, "output": Path("e.json")},
         ),
     ]
 
@@ -211,7 +223,7 @@ def test_watch(run: RunDirectory, fake: Fake, capsys: pytest.CaptureFixture[str]
     assert main(["watch", "done", "--tasks", "2", "--adaptation-episodes", "1", "--live", "--checkpoint", "best"]) == 0
     [(given, checkpoint, options)] = calls
     assert (given.path, checkpoint.name) == (Path("done"), "000000000001")
-    assert options == {"num_tasks": 2, "adaptation_episodes": 1, "live": True}
+    assert options == {"num_tasks": 2, "adaptation_episodes": 1, "live": True, "output": None}
     assert capsys.readouterr().out.splitlines()[-2:] == ["video: a.mp4", "video: b.mp4"]
 
 
@@ -343,21 +355,23 @@ def test_no_cuda(
 
 
 def test_a_mistake_found_at_start_up_leaves_no_directory(
-    config: str, fake: Fake, capsys: pytest.CaptureFixture[str]
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(run: RunDirectory, resume: bool) -> None:
         raise UserError("no such\ntask")
 
-    fake("metarl.training", "Training", train)
+    replace_training(monkeypatch, train)
     assert fails(capsys, 2, "train", config, "--run", "a") == "error: no such task"
     assert not Path("a").exists()
 
 
-def test_a_full_disk_is_no_fault_of_the_user(config: str, fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_no_fault_of_the_user(
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def train(run: RunDirectory, resume: bool) -> None:
         raise CheckpointError("could not write checkpoint: No space left on device")
 
-    fake("metarl.training", "Training", train)
+    replace_training(monkeypatch, train)
     assert fails(capsys, 1, "train", config, "--run", "a") == (
         "failed: could not write checkpoint: No space left on device"
     )
@@ -372,11 +386,11 @@ def test_interruption(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     assert fails(capsys, 130, "tasks") == "interrupted"
 
 
-def test_faults_of_the_program_keep_their_traceback(config: str, fake: Fake) -> None:
+def test_faults_of_the_program_keep_their_traceback(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(run: RunDirectory, resume: bool) -> None:
         raise ZeroDivisionError
 
-    fake("metarl.training", "Training", train)
+    replace_training(monkeypatch, train)
     with pytest.raises(ZeroDivisionError):
         main(["train", config, "--run", "a"])
 

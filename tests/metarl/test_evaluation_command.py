@@ -11,10 +11,13 @@ from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import Manifest
 from metarl.config import NavigationTasks, RunConfig
 from metarl.data.steps import Array, BoolArray, TimestepLike
+from metarl.errors import RunFailure
 from metarl.evaluation import command
+from metarl.evaluation.protocol import evaluate
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
+from metarl_envs.navigation import Navigation
 
 
 class StandingStill:
@@ -123,3 +126,49 @@ def test_bad_settings_are_refused_and_leave_nothing(run, options, message) -> No
     with pytest.raises(UserError, match=message):
         command.evaluate_run(run, run.checkpoints / "000000001200", **options)
     assert list(run.evaluations.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_played(run, tmp_path, monkeypatch) -> None:
+    run.evaluations.rmdir()
+    run.evaluations.write_text("")  # in the way, whoever runs this
+    played: list[int] = []
+
+    def counted(*given: Any, **options: Any) -> Any:
+        played.append(1)
+        return evaluate(*given, **options)
+
+    monkeypatch.setattr(command, "evaluate", counted)
+    with pytest.raises(UserError, match=r"cannot make directory .*evaluations: File exists; name a place by --output"):
+        command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0])
+    assert not played
+    output = tmp_path / "elsewhere" / "e.json"
+    path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], output=output)
+    assert path == output
+    assert json.loads(output.read_text())["split"] == "test"
+
+
+def test_numbers_are_shown_even_if_the_disk_is_full_in_the_end(run, capsys, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise RunFailure("could not write: No space left on device")
+
+    monkeypatch.setattr(command, "write_evaluation", full)
+    with pytest.raises(RunFailure, match="No space left"):
+        command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0])
+    assert "4 held-out tasks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("configured", "asked", "made"), [(None, None, 2), (None, 3, 3), (1, None, 1), (1, 4, 4)])
+def test_environments_are_no_more_than_asked_for(run, monkeypatch, configured, asked, made) -> None:
+    evaluation = run.config.evaluation.model_copy(update={"num_envs": configured})
+    algorithm = MAMLConfig(meta_batch=2)
+    run.config = run.config.model_copy(update={"evaluation": evaluation, "algorithm": algorithm})
+    counts: list[int] = []
+    make_env = Navigation.make_env
+
+    def counted(self: Navigation, count: int) -> Any:
+        counts.append(count)
+        return make_env(self, count)
+
+    monkeypatch.setattr(Navigation, "make_env", counted)
+    command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], num_envs=asked)
+    assert counts == [2 if made == 3 else made]  # 4 tasks in two batches of 2

@@ -32,9 +32,9 @@ from metarl.checkpoints import Manifest
 from metarl.config import EvaluationConfig, NavigationTasks, RunConfig
 from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.loading import load
+from metarl.metrics import common_metrics
 from metarl.policies.config import LSTMConfig
 from metarl.runs import RunDirectory
-from metarl.training import common_metrics
 from metarl_envs.core import TaskDistribution
 from metarl_envs.navigation import Navigation
 

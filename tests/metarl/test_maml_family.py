@@ -34,10 +34,10 @@ from metarl.data.steps import Array
 from metarl.data.trajectories import Trajectories
 from metarl.errors import RunFailure
 from metarl.loading import restore
+from metarl.metrics import common_metrics
 from metarl.optim.adam import AdamState, adam_start, adam_step
 from metarl.optim.vectors import unflatten
 from metarl.seeding import Stream, generator
-from metarl.training import common_metrics
 from metarl_envs.core import StepResult, TaskDistribution
 from metarl_envs.errors import UserError
 

@@ -97,7 +97,7 @@ def test_a_break_and_close_leave_no_environments_open(made: list[CountingEnv], t
     training = Training.start(make_config(double_buffered=True), tmp_path / "run")
     for _ in training:
         break
-    assert len(made) == 3
+    assert len(made) == 2  # none to evaluate in, as that is off
     assert not any(env.closed for env in made)
     training.close()
     assert all(env.closed for env in made)
@@ -198,7 +198,7 @@ def test_training_in_a_thread_equals_training_in_the_main_thread(
     def work(name: str) -> None:
         try:
             if in_terminal:
-                train_in_terminal(RunDirectory.create(tmp_path / name, make_config()), resume=False)
+                train_in_terminal(lambda: Training.start(make_config(), tmp_path / name))
             else:
                 with Training.start(make_config(), tmp_path / name) as training:
                     for _ in training:
@@ -231,3 +231,28 @@ def test_signals_are_handled_in_the_main_thread_only() -> None:
     assert seen["thread"] == before
     assert all(one != other for one, other in zip(seen["main"], before, strict=True))
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+@pytest.mark.parametrize(
+    ("every", "num_envs", "counts"),
+    [
+        (0, None, [3]),
+        (1, None, [3, 1]),  # one held-out task
+        (1, 1, [3, 1]),
+    ],
+)
+def test_environments_are_made_for_what_is_played(made: list[CountingEnv], tmp_path, every, num_envs, counts) -> None:
+    evaluation = {"every": every, "adaptation_episodes": [0], "tasks_per_name": None, "num_envs": num_envs}
+    Training.start(make_config(evaluation=evaluation), tmp_path / "run").close()
+    assert [env.num_envs for env in made] == counts
+
+
+def test_a_simulator_that_can_have_one_environment_trains_and_evaluates_in_it(
+    made: list[CountingEnv], tmp_path
+) -> None:
+    algorithm = {"kind": "maml", "meta_batch": 1, "episodes": 2, "hidden_sizes": [4]}
+    evaluation = {"every": 1, "adaptation_episodes": [0, 1], "tasks_per_name": None, "num_envs": 1}
+    with Training.start(make_config(2, algorithm=algorithm, evaluation=evaluation), tmp_path / "run") as training:
+        list(training)
+    assert [env.num_envs for env in made] == [1]
+    assert all("eval/return/test/1_episodes" in line for line in logged(tmp_path / "run"))

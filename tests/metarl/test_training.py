@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from metarl.data.trajectories import Trajectories
 from metarl.errors import RunFailure
 from metarl.policies.config import GRUConfig, TransformerConfig
 from metarl.runs import RunDirectory
+from metarl.training import Training
 from metarl_envs.core import Task, TaskVectorEnv
 from metarl_envs.errors import UserError
 
@@ -119,7 +121,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, cap
         with monkeypatch.context() as patch:
             stop_after(patch, config, iterations)
             capsys.readouterr()
-            train_in_terminal(parts, resume=index > 0)
+            train_in_terminal(partial(Training, parts, resume=index > 0))
         assert f"metarl train --resume {parts.path}" in capsys.readouterr().out
     train(parts, resume=True)
 

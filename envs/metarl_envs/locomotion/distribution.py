@@ -96,4 +96,4 @@ class Locomotion(TaskDistribution):
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> LocomotionVectorEnv:
         """Makes a vector of environments, which steps in this process on all cores."""
-        return LocomotionVectorEnv(self.family, num_envs, self.horizon, render_mode=render_mode)
+        return LocomotionVectorEnv(self.family, num_envs, self.horizon, self.workers, render_mode)

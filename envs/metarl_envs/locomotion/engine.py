@@ -12,11 +12,11 @@ import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
 from metarl_envs.core import BoolArray, FloatArray, StepResult, Task, TaskVectorEnv
+from metarl_envs.cores import available_cores
 from metarl_envs.divergence import Divergence
 from metarl_envs.errors import UserError
 from metarl_envs.locomotion.family import Family, Motion
 from metarl_envs.locomotion.rendering import RobotCamera
-from metarl_envs.parallel import available_cores
 from metarl_envs.simulation import STATE, Fields, Simulation, Workers
 
 _MAX_CHUNK = 25

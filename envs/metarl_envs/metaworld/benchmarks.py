@@ -114,8 +114,9 @@ class MetaWorld(TaskDistribution):
         if render_mode is not None:
             return ReferenceVectorEnv(num_envs, self.horizon, render_mode, self._reward)
         if self._engine == "native":
-            return MetaWorldEngine(num_envs, self.horizon)
-        return ParallelVectorEnv(partial(ReferenceVectorEnv, horizon=self.horizon, reward=self._reward), num_envs)
+            return MetaWorldEngine(num_envs, self.horizon, self.workers)
+        make_shard = partial(ReferenceVectorEnv, horizon=self.horizon, reward=self._reward)
+        return ParallelVectorEnv(make_shard, num_envs, self.workers)
 
 
 def _benchmark_class(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import metaworld
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 def benchmark_tasks(make: Callable[[], metaworld.Benchmark], key: dict[str, Any]) -> Splits:
     """Returns the tasks of a benchmark, from the cache if they were drawn before.
 
-    If the cached file is damaged or the folder cannot be written, the tasks are drawn anew.
+    If the cached file is damaged or another user's, or there is no folder to write to, the tasks are drawn anew.
 
     Args:
         make: Makes Meta-World's benchmark, which takes about half a second per class.
@@ -38,13 +39,15 @@ def benchmark_tasks(make: Callable[[], metaworld.Benchmark], key: dict[str, Any]
         return _ours(benchmark.train_tasks), _ours(benchmark.test_tasks)
     everything = {**key, "goals_per_class": metaworld._N_GOALS, "versions": installed_versions()}
     digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
-    path = _cache_folder() / f"{digest[:16]}.json"
-    splits = _load(path)
+    folder = _cache_folder()
+    path = None if folder is None else folder / f"{digest[:16]}.json"
+    splits = None if path is None else _load(path)
     if splits is None:
-        _log.info("drawing the goals of Meta-World's %s; they will be kept in %s", key["benchmark"], path)
+        _log.info("drawing the goals of Meta-World's %s; they will be kept in %s", key["benchmark"], path or "no file")
         benchmark = make()
         splits = _ours(benchmark.train_tasks), _ours(benchmark.test_tasks)
-        _save(path, splits)
+        if path is not None:
+            _save(path, splits)
     return splits
 
 
@@ -60,8 +63,13 @@ def _ours(tasks: list[metaworld.types.Task]) -> list[Task]:
     return converted
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metarl" / "metaworld"
+def _cache_folder() -> Path | None:
+    """Returns the folder of the cache; None if the user has no home, as in a container with a user id of its own."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return cache / "metarl" / "metaworld"
 
 
 def _load(path: Path) -> Splits | None:
@@ -76,7 +84,7 @@ def _load(path: Path) -> Splits | None:
 def _save(path: Path, splits: Splits) -> None:
     content = [[(task.name, task.parameters.tolist()) for task in split] for split in splits]
     body = json.dumps(content).encode()  # Python's floats survive JSON bit for bit
-    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished = path.with_suffix(f".{uuid4().hex}")  # machines that share a cache may have processes of one number
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.agents import TrainedAgent
+from metarl.acting.exploration import Exploration
 from metarl.acting.export import EnvironmentActions, Exportable
 from metarl.data.rollout_buffer import RolloutBuffer
 from metarl.data.steps import PARAMETERS, UNCLIPPED, BoolArray, Step, Timestep, TimestepLike
@@ -34,13 +35,15 @@ class MAMLAgent(TrainedAgent):
         seed: Seed of the exploration.
     """
 
+    exploration: Exploration
+
     def __init__(self, maml: MAML, seed: int) -> None:
         self.adaptation_steps = maml.config.inner.steps
         self.action_space = maml.action_space
         self.observation_size = maml.policy.normalizer.mean.shape[0]
         self._maml = maml
         self._device = maml.policy.head.linear.weight.device
-        self._generator = torch.Generator().manual_seed(seed)
+        self.exploration = Exploration(maml.distribution, seed)
         self.init()
 
     def init(self) -> None:
@@ -48,6 +51,7 @@ class MAMLAgent(TrainedAgent):
         self._adapted: Parameters | None = None
         self._steps: list[TimestepLike] = []
         self._exploring = True
+        self.exploration.restart()
 
     def adapt_action(
         self, observations: npt.NDArray[np.float64]
@@ -126,8 +130,7 @@ class MAMLAgent(TrainedAgent):
         self._exploring = explore
         tensor = torch.as_tensor(observations, dtype=torch.float32, device=self._device)
         outputs = self._maml.outputs(self._current(len(observations)), tensor.unsqueeze(1)).squeeze(1)
-        distribution = self._maml.distribution
-        actions = distribution.sample(outputs, self._generator) if explore else distribution.mode(outputs)
+        actions = self.exploration.sample(outputs) if explore else self._maml.distribution.mode(outputs)
         return actions.cpu().numpy()
 
     def _current(self, num_envs: int) -> Parameters:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.actors import InputTransfer, PreviousStep
 from metarl.acting.agents import TrainedAgent
+from metarl.acting.exploration import Exploration
 from metarl.acting.export import EnvironmentActions, Exportable
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl.policies.distributions import ActionDistribution
@@ -68,6 +69,7 @@ class RL2Agent(TrainedAgent):
     """
 
     adaptation_steps = 1
+    exploration: Exploration
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class RL2Agent(TrainedAgent):
         self.action_space = action_space
         self.observation_size = policy.observation_normalizer.mean.shape[0]
         self._device = next(policy.parameters()).device
-        self._generator = torch.Generator().manual_seed(seed)
+        self.exploration = Exploration(distribution, seed)
         self._transfer = InputTransfer(self.observation_size, self._device)
         self.init()
 
@@ -90,6 +92,7 @@ class RL2Agent(TrainedAgent):
         self._memory: Memory | None = None
         self._before_action: Memory | None = None  # set between an action and its outcome
         self._adapted: Memory | None = None
+        self.exploration.restart()
 
     def adapt_action(
         self, observations: npt.NDArray[np.float64]
@@ -201,7 +204,7 @@ class RL2Agent(TrainedAgent):
         memory = self._memory or self._initial_memory(len(observations))
         inputs = self._transfer(observations, memory.previous)
         outputs, state = self.policy.step(inputs, memory.state)
-        actions = self._distribution.sample(outputs, self._generator) if explore else self._distribution.mode(outputs)
+        actions = self.exploration.sample(outputs) if explore else self._distribution.mode(outputs)
         self._before_action = memory
         none = PreviousStep.none(len(observations), 0, self._device)  # until `step` brings the outcome
         self._memory = Memory(state, none._replace(actions=actions, episode_start=~none.episode_start))

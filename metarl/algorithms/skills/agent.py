@@ -155,10 +155,12 @@ class SkillAgent(RL2Agent):
             order = rng.permutation(len(self.skills)) if self._only is None else [self._only]
             self._searches.append(Search(list(np.eye(len(self.skills))[order]), rng))
 
-    def _replay(self, timestep: Timestep) -> None:
+    def replay(self, timestep: Timestep) -> None:
+        """See `TrainedAgent`; such agents do not learn from recorded episodes."""
         raise UserError("skill search cannot adapt to recorded episodes: they do not tell which skill played them")
 
     def exportable(self, env: int) -> Exportable:
+        """See `TrainedAgent`; the file plays the skill that was kept."""
         weights = self._initial_weights(self.num_envs or 1)[env]
         exportable = super().exportable(env)
         policy = deepcopy(self.policy)
