@@ -28,8 +28,8 @@ from metarl.files import sync_directory, write_synced
 from metarl.strict import StrictModel
 from metarl_envs.errors import UserError
 
-FORMAT = 2
-"""Version of the checkpoint format; raised with every change that earlier versions of metarl could not read."""
+FORMAT = 3
+"""Version of the checkpoint format; raised when those of before would not load or would act otherwise."""
 
 MANIFEST, STATE, SUMS = "manifest.json", "state.safetensors", "SHA256SUMS"
 _PUBLISHED = re.compile(r"\d{12,}")

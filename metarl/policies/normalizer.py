@@ -4,15 +4,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-_MIN_STD = 0.01
-"""Lower bound of the divisor: inputs that hardly vary (a resting object, a hidden goal) grow at most a hundredfold."""
-_LIMIT = 10.0
-"""Bound on standardised inputs, in standard deviations."""
+_FLOOR, _LEAST_FLOOR = 0.1, 0.01
+"""Lower bounds of the divisor: inputs that hardly vary (a resting object, a hidden goal) grow at most tenfold, and at
+most a hundredfold where all inputs of the vector hardly vary."""
+_LINEAR = 10.0
+"""Standard deviations up to which standardised inputs are linear; beyond, they grow by the logarithm."""
 
 
 class Normalizer(nn.Module):
-    """Maps inputs to (input - mean) / std, clipped to ±10, with the statistics of all inputs given to `update`.
+    """Maps inputs to z = (input - mean) / std, with the statistics of all inputs given to `update`.
 
+    Beyond ±10 it compresses z to ±(10 + log(|z| - 9)): the slope is continuous, and different inputs stay different.
+    What the statistics have not seen, an object that random actions never lift for example, thus reaches the network.
     Before the first update mean is 0 and std is 1.
 
     Args:
@@ -26,7 +29,7 @@ class Normalizer(nn.Module):
     squares: Tensor
     """M = Σ (x - mean)², per component."""
     std: Tensor
-    """max(sqrt(M / n), 0.01); a buffer, since computing it in each step of acting costs more than dividing by it."""
+    """max(sqrt(M / n), floor); a buffer, since computing it in each step of acting costs more than dividing by it."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -37,12 +40,23 @@ class Normalizer(nn.Module):
         self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
 
     def forward(self, inputs: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
-        """Standardised and clipped inputs."""
-        return ((inputs - self.mean.to(inputs.dtype)) / self.std.to(inputs.dtype)).clamp(-_LIMIT, _LIMIT)
+        """Standardised inputs, compressed where they are far out."""
+        z = self._standardise(inputs)
+        linear = z.clamp(-_LINEAR, _LINEAR)
+        # linear part + sign(excess) log(1 + |excess|)
+        excess = z - linear
+        return linear + excess.sign() * excess.abs().log1p()
+
+    def compressed(self, inputs: Float[Tensor, "*b n"]) -> Bool[Tensor, "*b"]:
+        """Returns true for input vectors with a component so far out that `forward` compresses it."""
+        return (self._standardise(inputs).abs() > _LINEAR).any(-1)
 
     def restore(self, standardised: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
-        """Inverse of `forward` for inputs that were not clipped."""
+        """Inverse of `forward` for inputs that were not compressed."""
         return standardised * self.std.to(standardised.dtype) + self.mean.to(standardised.dtype)
+
+    def _standardise(self, inputs: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        return (inputs - self.mean.to(inputs.dtype)) / self.std.to(inputs.dtype)
 
     @torch.no_grad()
     def update(self, inputs: Float[Tensor, "*b n"], valid: Bool[Tensor, "*b"]) -> None:
@@ -68,5 +82,7 @@ class Normalizer(nn.Module):
 
 def _refresh(normalizer: Normalizer, _: object = None) -> None:
     """Recomputes std from count and sum of squares, also after a checkpoint is loaded."""
-    variance = torch.where(normalizer.count > 0, normalizer.squares / normalizer.count.clamp(min=1), 1.0)
-    normalizer.std.copy_(variance.sqrt().clamp(min=_MIN_STD))
+    std = torch.where(normalizer.count > 0, normalizer.squares / normalizer.count.clamp(min=1), 1.0).sqrt()
+    # floor = max(0.01, min(0.1, half of the largest standard deviation)): in the units of a vector that moves
+    floor = (std.amax() / 2).clamp(_LEAST_FLOOR, _FLOOR)
+    normalizer.std.copy_(std.maximum(floor))

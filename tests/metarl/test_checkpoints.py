@@ -135,7 +135,7 @@ def test_missing_checkpoint(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "message"), [(3, "format 3, newer than 2.*update metarl"), (1, "format 1, older than 2.*train anew")]
+    ("version", "message"), [(4, "format 4, newer than 3.*update metarl"), (2, "format 2, older than 3.*train anew")]
 )
 def test_another_format_says_so(tmp_path, version, message) -> None:
     path = checkpoints.save(tmp_path, STATE, manifest(version=version))
@@ -147,10 +147,10 @@ def test_another_format_says_so(tmp_path, version, message) -> None:
     ("text", "problem"),
     [
         *((text, " is not a manifest") for text in ("[]", "3", "null", "{}", "\xff", "{")),
-        ('{"format": 2}', ": iteration: Field required"),
+        ('{"format": 3}', ": iteration: Field required"),
         ('{"format": "1"}', ": format: Input should be a valid integer"),
-        ('{"format": 2, "iteratian": 3}', ": unknown field 'iteratian'; did you mean 'iteration'?"),
-        ('{"format": 2, "iterati\\n": 3}', ": unknown field 'iterati\\n'; did you mean 'iteration'?"),
+        ('{"format": 3, "iteratian": 3}', ": unknown field 'iteratian'; did you mean 'iteration'?"),
+        ('{"format": 3, "iterati\\n": 3}', ": unknown field 'iterati\\n'; did you mean 'iteration'?"),
     ],
 )
 def test_manifest_that_is_none(tmp_path, text, problem) -> None:

@@ -28,9 +28,11 @@ VALUE = {"kind": "value"}
 LIKELIHOOD_RATIO = {"estimator": "likelihood_ratio"}
 GRU = {"meta_batch": 2, "episodes": 2, "core": {"kind": "gru", "hidden_size": 4}}
 MLP = {"meta_batch": 2, "episodes": 2, "hidden_sizes": [4]}
-OF_MAML = {"meta/tasks_without_signal", "train/grad_norm", "train/action_std"}
+OF_INPUTS = {"train/compressed_inputs"}
+OF_MAML = OF_INPUTS | {"meta/tasks_without_signal", "train/grad_norm", "train/action_std"}
 OF_TRPO = {"train/loss", "train/kl", "train/line_search_steps", "train/line_search_failed"}
 OF_CLIPPING = {"train/loss", "train/kl", "train/inner_kl", "train/clip_fraction"}
+OF_RL2 = OF_INPUTS | {"meta/trial_return"}
 OF_RL2_PPO = {"train/loss", "train/entropy", "train/approx_kl", "train/clip_fraction", "train/minibatches"}
 ALGORITHMS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "maml": ({"kind": "maml", **MLP}, OF_MAML | OF_TRPO),
@@ -42,23 +44,23 @@ ALGORITHMS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "maml ppo": ({"kind": "maml", **MLP, "outer": {"kind": "ppo"}}, OF_MAML | OF_CLIPPING),
     "maml vpg": ({"kind": "maml", **MLP, "outer": {"kind": "vpg"}}, OF_MAML | {"train/loss", "train/kl"}),
     "reptile": ({"kind": "maml", **MLP, "outer": {"kind": "reptile"}}, OF_MAML),
-    "rl2 ppo": ({"kind": "rl2", **GRU}, OF_RL2_PPO | {"meta/trial_return"}),
+    "rl2 ppo": ({"kind": "rl2", **GRU}, OF_RL2_PPO | OF_RL2),
     "rl2 ppo value": (
         {"kind": "rl2", **GRU, "baseline": VALUE},
-        OF_RL2_PPO | {"meta/trial_return", "train/value_loss"},
+        OF_RL2_PPO | OF_RL2 | {"train/value_loss"},
     ),
     "rl2 ppo privileged": (
         {"kind": "rl2", **GRU, "baseline": {"kind": "privileged"}},
-        OF_RL2_PPO | {"meta/trial_return", "train/value_loss"},
+        OF_RL2_PPO | OF_RL2 | {"train/value_loss"},
     ),
     "skills": (
         {"kind": "skills", "meta_batch": 2, "core": {"kind": "gru", "hidden_size": 4}},
-        OF_RL2_PPO | {"meta/trial_return", "train/value_loss"},
+        OF_RL2_PPO | OF_RL2 | {"train/value_loss"},
     ),
-    "rl2 trpo": ({"kind": "rl2", **GRU, "outer": {"kind": "trpo"}}, OF_TRPO | {"meta/trial_return"}),
+    "rl2 trpo": ({"kind": "rl2", **GRU, "outer": {"kind": "trpo"}}, OF_TRPO | OF_RL2),
     "rl2 trpo value": (
         {"kind": "rl2", **GRU, "outer": {"kind": "trpo"}, "baseline": VALUE},
-        OF_TRPO | {"meta/trial_return", "train/value_loss"},
+        OF_TRPO | OF_RL2 | {"train/value_loss"},
     ),
     "portfolio": ({"kind": "portfolio", "meta_batch": 2}, {"train/accepted"}),
 }

@@ -119,7 +119,7 @@ class MAML:
             adapted = self.adapt(adapted, supports[-1])
         # Query trajectories D'_i ~ pi(phi_i), then the outer step on 1/N sum_i L(phi_i(theta); D'_i)
         records.append(self._collect(sampler, adapted))
-        metrics = _signal_metrics(supports)
+        metrics = _signal_metrics(supports) | self._input_metrics(records)
         metrics |= self._update(self._meta_objective(adapted, supports, records[-1]))
         metrics |= self.baseline.fit(records)
         std = self.policy.head.std
@@ -213,6 +213,11 @@ class MAML:
             query=make_batch(query, values, config.discount, config.gae_lambda),
             credit=credit,
         )
+
+    def _input_metrics(self, records: list[Trajectories]) -> dict[str, float]:
+        """Returns the share of steps whose observation is so far out that the normaliser compresses it."""
+        compressed = torch.cat([self.policy.normalizer.compressed(x.observations)[x.valid] for x in records])
+        return {"train/compressed_inputs": compressed.float().mean().item()}
 
     def _update(self, objective: MetaObjective) -> dict[str, float]:
         """Takes the outer step, or skips it if it is not finite; returns its metrics, none if skipped."""

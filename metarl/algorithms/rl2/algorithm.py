@@ -118,7 +118,7 @@ class RL2:
 
         trajectories = sampler.collect(make_actor, self.config.episodes)
         states = None if sampler.divergences else chunk_states(actors)  # trials leave out diverged steps
-        metrics = self._learn_or_advise(trajectories, generator, states)
+        metrics = self._learn_or_advise(trajectories, generator, states) | self._input_metrics(trajectories)
         self._update_normalizers(trajectories)
         # Trial return: sum of a trial's episode returns, averaged over tasks
         metrics["meta/trial_return"] = trajectories.returns.mean(0).sum().item()
@@ -249,6 +249,13 @@ class RL2:
             self.policy.observation_normalizer.update(trajectories.observations, trajectories.valid)
         if self.config.normalize_reward_input:
             self.policy.reward_normalizer.update(trajectories.rewards.unsqueeze(-1), trajectories.valid)
+
+    def _input_metrics(self, trajectories: Trajectories) -> dict[str, float]:
+        """Returns the share of steps with an observation or reward so far out that a normaliser compresses it."""
+        observations = self.policy.observation_normalizer.compressed(trajectories.observations)
+        rewards = self.policy.reward_normalizer.compressed(trajectories.rewards.unsqueeze(-1))
+        compressed = (observations | rewards)[trajectories.valid]
+        return {"train/compressed_inputs": compressed.float().mean().item()}
 
     def _steps_at_once(self, trajectories: Trajectories) -> tuple[int, int]:
         """Returns the steps per pass through the network and a setting for at most half of them, 0 if there is none."""
