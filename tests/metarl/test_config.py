@@ -223,7 +223,10 @@ def test_configurations_are_frozen() -> None:
         ("tasks: {kind: metaworld, benchmark: ML10, train: x}", "tasks.train: expected a list, got 'x'"),
         ("tasks: {kind: metaworld, benchmark: ML10, train: [x, 3]}", "tasks.train.1: expected a valid string, got 3"),
         ("tasks: {kind: registered, id: x, options: 3}", "tasks.options: expected a mapping of fields, got 3"),
-        ("algorithm: {kind: mamll}", "algorithm.kind: expected 'maml', 'rl2' or 'skills', got 'mamll'; did you mean 'maml'?"),
+        (
+            "algorithm: {kind: mamll}",
+            "algorithm.kind: expected 'maml' or 'rl2' or 'skills', got 'mamll'; did you mean 'maml'?",
+        ),
         (
             "algorithm: {kind: maml, iner: {lr: 0.1}}",
             "algorithm.iner: unknown field 'iner'; did you mean 'inner'?",
