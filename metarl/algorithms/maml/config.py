@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.optim.config import TrustRegionConfig
@@ -30,6 +30,11 @@ class InnerConfig(StrictModel):
     """Episodes n0 without a learning signal that count with a step's n: the step is n / (n + n0) times as long.
 
     The gradient of few episodes is longer, as its noise is, and so should be trusted less; 0 trusts all alike."""
+    refinements: NonNegativeInt = 0
+    """Further steps outside of training: the adaptation episodes are spread over `steps` + `refinements` steps. The
+    policy that a step led to shows by how much it went wrong."""
+    refinement_decay: Fraction = 0.5
+    """Length of each of these further steps, as a multiple of that of the step before."""
     adapted: Literal["all", "head"] = "all"
     """Adapted parameters: all, or only last layer and standard deviation ("head"), as in ANIL (Raghu et al. 2020)."""
     first_order: bool = False
