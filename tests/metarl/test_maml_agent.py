@@ -155,7 +155,7 @@ def test_a_second_round_adapts_further_with_the_adapted_policy() -> None:
 
 
 def test_refinements_are_later_steps_each_a_part_of_the_step_before() -> None:
-    """With a decay of 1/4 three steps are 1, 1/4 and 1/16 times as long as the inner step of training; so is a fourth."""
+    """With a decay of 1/4 three steps are 1, 1/4 and 1/16 times as long as in training, a fourth as the third."""
     maml = make_maml(inner=InnerConfig(lr=0.5, refinements=2, refinement_decay=0.25))
     agent = maml.make_agent(seed=1)
     assert agent.adaptation_steps == 3

@@ -337,7 +337,8 @@ def test_support_episodes_are_shrunk_and_query_episodes_are_not() -> None:
         objectives.append(maml._meta_objective(adapted, [], trajectories).query.advantages)
     # 2 / (2 + 6) = 1/4
     torch.testing.assert_close(batches[1], batches[0] / 4)
-    assert batches[0].any() and torch.equal(*objectives)
+    assert batches[0].any()
+    assert torch.equal(*objectives)
 
 
 def test_value_baseline_learns_what_follows_a_step() -> None:
