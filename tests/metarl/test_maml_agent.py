@@ -154,6 +154,25 @@ def test_a_second_round_adapts_further_with_the_adapted_policy() -> None:
     assert not np.allclose(agent.eval_action(OBSERVATIONS), once)
 
 
+def test_refinements_are_later_steps_each_a_part_of_the_step_before() -> None:
+    """With a decay of 1/4 three steps are 1, 1/4 and 1/16 times as long as in training, a fourth as the third."""
+    maml = make_maml(inner=InnerConfig(lr=0.5, refinements=2, refinement_decay=0.25))
+    agent = maml.make_agent(seed=1)
+    assert agent.adaptation_steps == 3
+    adapted = maml.replicate(maml.parameters, 2)
+    for _ in range(2):
+        for index, length in enumerate([1, 0.25, 0.0625, 0.0625]):
+            batch = maml.make_batch(to_trajectories(tell_episodes(agent, [5, 5], seed=index), 5))
+            whole = maml.adapt(adapted, batch)
+            agent.adapt()
+            adapted = {name: adapted[name] + length * (whole[name] - adapted[name]) for name in adapted}
+            for name, value in agent._current(2).items():
+                torch.testing.assert_close(value, adapted[name])
+        # the first step after `init` is a whole one again
+        agent.init()
+        adapted = maml.replicate(maml.parameters, 2)
+
+
 def adapted_by(maml: MAML) -> Parameters:
     """How far each parameter is from where it started, after an agent has adapted to two environments."""
     agent = maml.make_agent(seed=1)

@@ -25,7 +25,7 @@ from metarl.algorithms.maml.config import (
     ReptileConfig,
     VPGConfig,
 )
-from metarl.algorithms.maml.losses import exploration_credit, make_batch
+from metarl.algorithms.maml.losses import exploration_credit, make_batch, shrink
 from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.algorithms.maml.outer import NonFiniteError
 from metarl.algorithms.maml.outer.base import OuterRule, OuterStep
@@ -310,6 +310,35 @@ def test_a_task_without_a_single_step_weighs_nothing() -> None:
     batch = make_batch(trajectories, torch.zeros(2, 1, 2), 1.0, 1.0)
     assert batch.weights.tolist() == [[0.5, 0.5], [0, 0]]
     assert all(torch.isfinite(values).all() for values in batch)
+
+
+def test_steps_on_few_episodes_are_shrunk_by_hand() -> None:
+    """Three, one and no episodes, with one of no signal added: advantages times 3/4, 1/2 and 0."""
+    trajectories = record([[[2.0, 1.0]] * 3] * 3, [[2, 1, 2], [2, 0, 0], [0, 0, 0]])
+    whole = make_batch(trajectories, torch.zeros(3, 3, 2), 1.0, 1.0)
+    shrunk = shrink(whole, trajectories.valid, 1.0)
+    torch.testing.assert_close(shrunk.advantages, whole.advantages * torch.tensor([[0.75], [0.5], [0.0]]))
+    assert all(left is right for left, right in zip(shrunk[:2], whole[:2], strict=True))
+    assert torch.equal(shrink(whole, trajectories.valid, 0.0).advantages, whole.advantages)
+
+
+def test_support_episodes_are_shrunk_and_query_episodes_are_not() -> None:
+    trajectories = record([[[2.0, 1.0], [3.0, 5.0]]] * 2)
+    batches, objectives = [], []
+    for prior in (0.0, 6.0):
+        maml = MAML(
+            MAMLConfig(meta_batch=2, inner=InnerConfig(prior_episodes=prior)),
+            Counting().observation_space,
+            Counting().action_space,
+            CPU,
+        )
+        batches.append(maml.make_batch(trajectories).advantages)
+        adapted = maml.replicate(maml.parameters, 2)
+        objectives.append(maml._meta_objective(adapted, [], trajectories).query.advantages)
+    # 2 / (2 + 6) = 1/4
+    torch.testing.assert_close(batches[1], batches[0] / 4)
+    assert batches[0].any()
+    assert torch.equal(*objectives)
 
 
 def test_value_baseline_learns_what_follows_a_step() -> None:

@@ -38,7 +38,7 @@ class MAMLAgent(TrainedAgent):
     exploration: Exploration
 
     def __init__(self, maml: MAML, seed: int) -> None:
-        self.adaptation_steps = maml.config.inner.steps
+        self.adaptation_steps = maml.config.inner.steps + maml.config.inner.refinements
         self.action_space = maml.action_space
         self.observation_size = maml.policy.normalizer.mean.shape[0]
         self._maml = maml
@@ -52,6 +52,7 @@ class MAMLAgent(TrainedAgent):
         self._steps: list[TimestepLike] = []
         self._exploring = True
         self.exploration.restart()
+        self._taken = 0
 
     def adapt_action(
         self, observations: npt.NDArray[np.float64]
@@ -77,7 +78,12 @@ class MAMLAgent(TrainedAgent):
         if not self._steps:
             return
         batch = self._maml.make_batch(self._record(self._steps).to(self._device))
+        # step i is decay^j times as long as one of training, j = i - steps + 1 for the refinements, else 0
+        inner = self._maml.config.inner
+        refinement = min(max(0, self._taken - inner.steps + 1), inner.refinements)
+        batch = batch._replace(advantages=batch.advantages * inner.refinement_decay**refinement)
         self._adapted = self._maml.adapt(self._current(len(batch.weights)), batch)
+        self._taken += 1
         self._steps = []
 
     def _record(self, steps: Sequence[TimestepLike]) -> Trajectories:

@@ -16,7 +16,7 @@ from metarl.algorithms.maml.agent import MAMLAgent
 from metarl.algorithms.maml.baselines import make_baseline
 from metarl.algorithms.maml.config import MAMLConfig, check_combination
 from metarl.algorithms.maml.inner import InnerRule
-from metarl.algorithms.maml.losses import Batch, exploration_credit, make_batch, trim
+from metarl.algorithms.maml.losses import Batch, exploration_credit, make_batch, shrink, trim
 from metarl.algorithms.maml.meta_objective import MetaObjective
 from metarl.algorithms.maml.outer import NonFiniteError, make_outer_rule
 from metarl.data.trajectories import Trajectories
@@ -129,9 +129,10 @@ class MAML:
         return IterationResult(before, after, self.guard.skipped, metrics)
 
     def make_batch(self, trajectories: Trajectories) -> Batch:
-        """Makes samples of trajectories, with advantages over the baseline."""
+        """Makes support samples of trajectories, with advantages over the baseline; see `shrink`."""
         values = self.baseline.values(trajectories)
-        return make_batch(trajectories, values, self.config.discount, self.config.gae_lambda)
+        batch = make_batch(trajectories, values, self.config.discount, self.config.gae_lambda)
+        return shrink(batch, trajectories.valid, self.config.inner.prior_episodes)
 
     def adapt(self, adapted: Parameters, batch: Batch) -> Parameters:
         """Takes one inner step of all tasks at once, on samples of the policies to adapt.

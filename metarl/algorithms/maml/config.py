@@ -26,6 +26,15 @@ class InnerConfig(StrictModel):
     """Step size."""
     learned_lr: bool = False
     """Learn a step size per adapted parameter, starting from `lr`, as in Meta-SGD (Li et al. 2017)."""
+    prior_episodes: NonNegative = 0.0
+    """Episodes n0 without a learning signal that count with a step's n: the step is n / (n + n0) times as long.
+
+    The gradient of few episodes is longer, as its noise is, and so should be trusted less; 0 trusts all alike."""
+    refinements: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Further steps outside of training: the adaptation episodes are spread over `steps` + `refinements` steps. The
+    policy that a step led to shows by how much it went wrong."""
+    refinement_decay: Fraction = 0.5
+    """Length of each of these further steps, as a multiple of that of the step before."""
     adapted: Literal["all", "head"] = "all"
     """Adapted parameters: all, or only last layer and standard deviation ("head"), as in ANIL (Raghu et al. 2020)."""
     first_order: bool = False

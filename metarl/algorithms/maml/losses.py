@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metarl.data.trajectories import TENSORS, Trajectories
@@ -96,6 +96,23 @@ def make_batch(
         advantages.flatten(1),
         weights.to(advantages.dtype).flatten(1),
     )
+
+
+def shrink(batch: Batch, valid: Bool[Tensor, "task episode step"], prior_episodes: float) -> Batch:
+    """Shrinks the advantages of tasks with few episodes, as if more without a learning signal had been played.
+
+    Noise lengthens a gradient g_n of n episodes: E|g_n|² = |g|² + v/n, where g is the gradient of infinitely many and v
+    the variance of one episode's. The multiple of g_n that is nearest to g in the mean square is that by
+    n / (n + n0), n0 = v/|g|².
+
+    Args:
+        batch: Samples of the episodes.
+        valid: False in padding of the episodes.
+        prior_episodes: n0.
+    """
+    # A <- n / (n + n0) A
+    episodes = valid.any(-1).sum(-1, keepdim=True)
+    return batch._replace(advantages=batch.advantages * (episodes / (episodes + prior_episodes).clamp(min=1)))
 
 
 def exploration_credit(
