@@ -1,13 +1,16 @@
 """Cores by affinity and by the quotas of control groups, from files laid out as the kernel does."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import metarl_envs
+from metarl_envs.core import TaskDistribution
 from metarl_envs.cores import available_cores
+from metarl_envs.locomotion import Locomotion
+from metarl_envs.metaworld import MetaWorld
 
 
 def lay_out(root: Path, files: dict[str, str]) -> Path:
@@ -65,18 +68,19 @@ def test_affinity_limits_the_cores_too(tmp_path, monkeypatch) -> None:
     assert available_cores(tmp_path) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("ML1", {"task": "reach-v3", "horizon": 4}),
-        ("ML1", {"task": "reach-v3", "horizon": 4, "engine": "reference"}),
-        ("AntDir", {"horizon": 4}),
-    ],
-)
-def test_a_family_uses_as_many_workers_as_it_is_told(name, settings) -> None:
-    family = metarl_envs.make(name, **settings)
+FAMILIES: dict[str, Callable[[], TaskDistribution]] = {
+    "threads": lambda: MetaWorld("ML1", task="reach-v3", horizon=4),
+    "processes": lambda: MetaWorld("ML1", task="reach-v3", horizon=4, engine="reference"),
+    "locomotion": lambda: Locomotion("AntDir", horizon=4),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_uses_as_many_workers_as_it_is_told(name) -> None:
+    family = FAMILIES[name]()
     family.workers = 3
     env: Any = family.make_env(4)
     workers = env._workers
-    assert (len(workers) if isinstance(workers, list) else workers.threads) == 3
+    count = len(workers) if isinstance(workers, list) else workers.threads
     env.close()
+    assert count == 3
