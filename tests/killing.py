@@ -35,6 +35,7 @@ BANDIT = {"kind": "bandit", "arms": 3, "num_train_tasks": 8, "num_test_tasks": 3
 MAML = {"kind": "maml", "meta_batch": 2, "episodes": 2, "hidden_sizes": [4]}
 RL2 = {"kind": "rl2", "meta_batch": 4, "episodes": 2, "core": {"kind": "gru", "hidden_size": 4}}
 TRANSFORMER = {"kind": "transformer", "memory": 4, "model_size": 4, "heads": 1}
+PRIVILEGED: dict[str, Any] = {"kind": "privileged", "hidden_sizes": [4], "minibatches": 1}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "maml-trpo": (MAML, NAVIGATION),
     "maml-ppo": (MAML | {"outer": {"kind": "ppo"}}, NAVIGATION),
@@ -45,6 +46,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "maml-meta-sgd-value": (MAML | {"inner": {"learned_lr": True}, "baseline": {"kind": "value"}}, NAVIGATION),
     "rl2-ppo-gru": (RL2, NAVIGATION),
     "rl2-ppo-lstm-value": (RL2 | {"core": {"kind": "lstm", "hidden_size": 4}, "baseline": {"kind": "value"}}, BANDIT),
+    "skills": (
+        {"kind": "skills", "meta_batch": 2, "core": {"kind": "gru", "hidden_size": 4}, "baseline": PRIVILEGED},
+        NAVIGATION,
+    ),
     "rl2-trpo-transformer": (RL2 | {"core": TRANSFORMER, "outer": {"kind": "trpo"}}, BANDIT),
 }
 

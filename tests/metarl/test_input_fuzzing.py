@@ -22,6 +22,8 @@ from metarl.preset_files import preset_names, preset_path
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
 
+EXAMPLES = 200
+"""Generated inputs of each test."""
 PRESETS = {name: preset_path(name).read_text() for name in preset_names()}
 FIELDS = sorted({line.split(":")[0].strip() for text in PRESETS.values() for line in text.splitlines() if ":" in line})
 values = st.recursive(
@@ -90,7 +92,7 @@ def garbled_presets(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 @given(text=mutated_presets() | garbled_presets())
 def test_any_configuration_is_read_or_refused_in_one_line(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -150,7 +152,7 @@ class Nothing:
         pass
 
 
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 @given(line=lines)
 def test_any_command_line_succeeds_or_is_refused_in_one_line(line: list[str]) -> None:
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")

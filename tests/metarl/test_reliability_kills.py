@@ -9,7 +9,7 @@ import killing
 import pytest
 
 KILLS = 21
-"""Kills of each algorithm; of the ten, more than 200."""
+"""Kills of each algorithm; of the eleven, more than 200."""
 
 
 def end_at_random(folder: Path, kills: int, *cases: str) -> list[dict[str, object]]:
