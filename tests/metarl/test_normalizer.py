@@ -57,7 +57,7 @@ def statistics_of_random_actions(family: MetaWorld) -> Normalizer:
 
 def solved_episode(family: MetaWorld, name: str) -> npt.NDArray[np.float64]:
     """Observations `(step, obs)` of the first held-out task that Meta-World's scripted expert solves, until then."""
-    env, expert = ALL_V3_ENVIRONMENTS[name](), ENV_POLICY_MAP[name]()
+    env, expert = ALL_V3_ENVIRONMENTS[name](), ENV_POLICY_MAP[name]()  # type: ignore[abstract]
     for task in family.test_tasks:
         env.set_task(encode(task))
         rows = [env.reset()[0]]

@@ -146,7 +146,9 @@ def test_advantages_by_class_equal_those_of_each_class_alone() -> None:
     values = torch.randn(trials.valid.shape, generator=torch.Generator().manual_seed(2))
     together = make_samples(trials, values, 0.9, 0.8, by_class=True).advantages
     for rows in ([1], [0, 2]):
-        alone = Trials(PolicyInput(*(x[rows] for x in trials.inputs)), *(x[rows] for x in trials[1:-1]))
+        inputs = PolicyInput(*(x[rows] for x in trials.inputs))
+        names = ("actions", "log_probs", "rewards", "valid", "classes")
+        alone = Trials(inputs, **{name: getattr(trials, name)[rows] for name in names})
         expected = make_samples(alone, values[rows], 0.9, 0.8).advantages
         assert torch.equal(together[rows], expected)
         valid = trials.valid[rows]

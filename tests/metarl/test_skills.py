@@ -116,7 +116,7 @@ def test_learning_sees_what_acting_saw(monkeypatch: pytest.MonkeyPatch, settings
         log_probs = algorithm.distribution.log_prob(outputs, trials.actions)
         torch.testing.assert_close(log_probs, trials.log_probs, atol=1e-4, rtol=1e-4)
         contexts.append(trials.inputs.observations[:, 0, 1:])
-    weights, shift = contexts[0].split([2, 3], dim=1)
+    weights, shift = contexts[0][:, :2], contexts[0][:, 2:]
     assert not torch.equal(contexts[0], contexts[1])
     if "untold" in settings:
         assert 0.2 < weights.sum(1).mean() < 0.8
@@ -148,9 +148,10 @@ def test_agent_tells_each_environments_return_and_keeps_its_best_skill() -> None
 def test_steps_that_are_not_valid_do_not_count() -> None:
     agent = make_algorithm().make_agent(seed=3)
     observations = np.zeros((1, 1))
+    agent.adapt_action(observations)
+    first = agent.chosen
     for reward, valid, ended in ((1.0, True, True), (0.5, True, False), (9.0, False, True), (0.0, True, True)):
         actions, auxiliary = agent.adapt_action(observations)
-        first = agent.chosen if valid and ended and reward == 1.0 else first
         over = np.array([ended])
         agent.step(
             Timestep(observations, actions, np.array([reward]), over & False, over, auxiliary), np.array([valid])
