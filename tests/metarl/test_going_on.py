@@ -190,6 +190,7 @@ train_in_terminal(lambda: Training.start(config, {str(tmp_path / "run")!r}))
 """
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that run under nohup ignore it, and so would this
         environment = os.environ | {"PYTHONPATH": str(Path(killing.__file__).parent)}
         os.execve(sys.executable, [sys.executable, "-c", program], environment)
     metrics = tmp_path / "run" / "metrics.jsonl"
