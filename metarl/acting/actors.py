@@ -52,7 +52,7 @@ class InputTransfer:
 
     def __init__(self, observation_size: int, device: torch.device) -> None:
         self._device = device
-        self._buffer = torch.empty(0, observation_size + 2)
+        self._buffer = torch.empty(0, observation_size + 2, dtype=torch.float64)
 
     def __call__(self, observations: Array, previous: PreviousStep) -> PolicyInput:
         """Returns the inputs on the device, by way of a buffer that every call reuses.
@@ -65,7 +65,8 @@ class InputTransfer:
         """
         if len(self._buffer) != len(observations):
             size = self._buffer.shape[1]
-            self._buffer = torch.empty(len(observations), size, pin_memory=self._device.type == "cuda")
+            pin = self._device.type == "cuda"
+            self._buffer = torch.empty(len(observations), size, dtype=torch.float64, pin_memory=pin)
         buffer = self._buffer.numpy()
         # row of the buffer: observation, previous reward, episode_start
         buffer[:, :-2], buffer[:, -2], buffer[:, -1] = observations, previous.rewards, previous.episode_start

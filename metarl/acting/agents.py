@@ -9,12 +9,44 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from metarl.acting.exploration import Exploration
 from metarl.acting.export import Exportable, describe_space, write_onnx
 from metarl.data.episodes import Episode, check_episodes
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
+from metarl.errors import RunFailure
 from metarl_envs.errors import UserError
+
+
+def as_numbers(what: str, values: object) -> npt.NDArray[np.float64]:
+    """Converts real numbers to a float64 array.
+
+    Raises:
+        UserError: If they are anything else, such as text, objects, complex numbers or rows of different lengths.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{what} must be an array of numbers")
+    return array.astype(np.float64, copy=False)
+
+
+def check_finite(what: str, array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Returns an array with the leading axis `env`.
+
+    Raises:
+        UserError: If a number in it is not finite.
+    """
+    finite = np.isfinite(array)
+    if not finite.all():
+        at = tuple(int(index) for index in np.argwhere(~finite)[0])
+        where = f"environment {at[0]}" + (f", number {at[1]}" if len(at) > 1 else "")
+        raise UserError(f"{what} must be finite: {where} is {array[at]}")
+    return array
 
 
 @runtime_checkable
@@ -52,6 +84,16 @@ class Agent(Protocol):
 
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """The adapted policy's actions for observations `(env, obs)`."""
+
+
+def check_outputs(*outputs: Tensor) -> None:
+    """Checks what a policy puts out before anything is commanded or remembered.
+
+    Raises:
+        RunFailure: If a number is not finite.
+    """
+    if not all(bool(torch.isfinite(output).all()) for output in outputs):
+        raise RunFailure("the policy puts out numbers that are not finite: its parameters or inputs are too large")
 
 
 class Origin(NamedTuple):
@@ -140,7 +182,7 @@ class TrainedAgent(Agent):
                 this takes are not installed.
             RunFailure: If the file cannot be written.
         """
-        if not 0 <= env < (self.num_envs or 1):
+        if env not in range(self.num_envs or 1):
             raise UserError(f"env must be from 0 to {(self.num_envs or 1) - 1}: got {env}")
         exportable = self.exportable(env)
         metadata = exportable.metadata | {"action": describe_space("action", self.action_space)}
@@ -152,6 +194,50 @@ class TrainedAgent(Agent):
                 "observation": describe_space("observation", self.origin.observation_space),
             }
         write_onnx(Path(path), exportable._replace(metadata=metadata))
+
+    def _check_observations(self, observations: object) -> npt.NDArray[np.float64]:
+        """Returns observations `(env, obs)` as float64.
+
+        Raises:
+            UserError: If they are of another shape, for another number of environments, or not finite numbers.
+        """
+        array = as_numbers("observations", observations)
+        size = self.observation_size
+        if array.shape == (size,):
+            raise UserError(f"observations must have shape (env, {size}): got {array.shape}; of one, observation[None]")
+        if array.ndim != 2 or array.shape[1] != size or len(array) == 0:
+            raise UserError(f"observations must have shape (env, {size}): got {array.shape}")
+        if self.num_envs not in (None, len(array)):
+            raise UserError(
+                f"observations must be of the {self.num_envs} environments that the agent acts in, not of {len(array)};"
+                " init begins with others"
+            )
+        return check_finite("observation", array)
+
+    def _check_step(self, timestep: TimestepLike, count: int, valid: BoolArray | None) -> None:
+        """Checks the outcome of actions in `count` environments.
+
+        Raises:
+            UserError: If an array is of another shape or kind, or a number is not finite.
+        """
+        rewards = as_numbers("rewards", timestep.reward)
+        if rewards.shape != (count,):
+            raise UserError(f"rewards must have shape ({count},), one for each environment: got {rewards.shape}")
+        check_finite("reward", rewards)
+        flags = {"terminated": timestep.terminated, "truncated": timestep.truncated}
+        for name, values in (flags if valid is None else flags | {"valid": valid}).items():
+            array = np.asarray(values)
+            if array.shape != (count,) or array.dtype != np.bool_:
+                raise UserError(
+                    f"{name} must be booleans of shape ({count},), one for each environment: got {array.dtype} of shape"
+                    f" {array.shape}"
+                )
+
+    def _check_mask(self, env_mask: object) -> None:
+        mask = np.asarray(env_mask)
+        count = self.num_envs or mask.size
+        if mask.shape != (count,) or mask.dtype != np.bool_:
+            raise UserError(f"env_mask must be booleans of shape ({count},): got {mask.dtype} of shape {mask.shape}")
 
     def _check_single(self, what: str) -> None:
         if self.num_envs not in (None, 1):

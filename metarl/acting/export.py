@@ -15,12 +15,13 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from metarl.acting.actions import middle_and_half
 from metarl.errors import RunFailure
 from metarl.files import write_atomically
+from metarl.policies.normalizer import Normalizer
 from metarl.versions import package_version
 from metarl_envs.errors import UserError
 
@@ -56,6 +57,24 @@ class EnvironmentActions(nn.Module):
         if self._integers:
             return values.round().clamp(self.low, self.high).to(torch.int64)
         return values.clamp(self.low, self.high)
+
+
+def replace_lost(
+    observations: Float[Tensor, "batch obs"], normalizer: Normalizer
+) -> tuple[Float[Tensor, "batch obs"], Bool[Tensor, "batch"]]:
+    """Replaces numbers that are not finite, of a sensor that is lost, by the mean of training.
+
+    Returns:
+        Finite observations, and false for rows in which a number was replaced.
+    """
+    finite = torch.isfinite(observations)
+    return torch.where(finite, observations, normalizer.mean.to(observations.dtype)), finite.all(-1)
+
+
+def example_observations(normalizer: Normalizer) -> Float[Tensor, "batch obs"]:
+    """Observations of an example: float32, or float64 where float32 would round too much, as of map coordinates."""
+    dtype = torch.float64 if normalizer.needs_float64() else torch.float32
+    return torch.zeros(2, len(normalizer.mean), dtype=dtype)
 
 
 class Exportable(NamedTuple):

@@ -31,7 +31,7 @@ class RolloutBuffer:
     ) -> None:
         self._distribution = distribution
         steps = (num_envs, episodes, horizon)
-        self._observations = np.zeros((*steps, observation_size), np.float32)
+        self._observations = np.zeros((*steps, observation_size))
         self._actions = np.zeros((*steps, distribution.action_size), np.float32)
         self._parameters = np.zeros((*steps, distribution.parameter_size), np.float32)
         self._rewards = np.zeros(steps, np.float32)
@@ -39,7 +39,7 @@ class RolloutBuffer:
         self._terminated = np.zeros(steps, np.bool_)
         self._truncated = np.zeros(steps, np.bool_)
         self._valid = np.zeros(steps, np.bool_)
-        self._final_observations = np.zeros((num_envs, episodes, observation_size), np.float32)
+        self._final_observations = np.zeros((num_envs, episodes, observation_size))
         self._step = np.zeros(num_envs, np.int64)
 
     def add(self, step: Step) -> None:

@@ -20,7 +20,7 @@ class Trajectories:
     """
 
     observations: Float[Tensor, "task episode step obs"]
-    """Observation before each action, in the environment's units."""
+    """Observation before each action, in the environment's units; float64, other fields are float32."""
     actions: Float[Tensor, "task episode step action"]
     """Action vectors as drawn from the policy, in units of the action space: -1 is its lower bound, 1 its upper."""
     rewards: Float[Tensor, "task episode step"]

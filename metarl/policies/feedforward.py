@@ -71,5 +71,6 @@ class FeedForwardPolicy(nn.Module):
 
     def forward(self, observations: Float[Tensor, "*b obs"]) -> Float[Tensor, "*b p"]:
         """Returns the parameters of the action distribution for each observation."""
-        output: Tensor = self.head(self.body(self.normalizer(observations)))
+        standardised = self.normalizer(observations, self.head.linear.weight.dtype)
+        output: Tensor = self.head(self.body(standardised))
         return output

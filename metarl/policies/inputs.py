@@ -17,7 +17,7 @@ class PolicyInput(NamedTuple):
     """Inputs of a policy before each action (Duan et al. 2016, section 2.2), with any leading axes."""
 
     observations: Float[Tensor, "*b obs"]
-    """Observation, in the environment's units."""
+    """Observation, in the environment's units; float64 from environments, in which it is standardised."""
     previous_actions: Float[Tensor, "*b action"]
     """Action of the step before, one-hot if discrete; zero at the start of a trial."""
     previous_rewards: Float[Tensor, "*b"]

@@ -100,9 +100,11 @@ class RecurrentPolicy(nn.Module):
     forward = sequence
 
     def standardize(self, inputs: PolicyInput) -> PolicyInput:
-        """Inputs with standardised observations and rewards."""
-        rewards = self.reward_normalizer(inputs.previous_rewards.unsqueeze(-1)).squeeze(-1)
-        return inputs._replace(observations=self.observation_normalizer(inputs.observations), previous_rewards=rewards)
+        """Inputs with standardised observations and rewards, in the type of the previous actions."""
+        dtype = inputs.previous_actions.dtype
+        rewards = self.reward_normalizer(inputs.previous_rewards.unsqueeze(-1), dtype).squeeze(-1)
+        observations = self.observation_normalizer(inputs.observations, dtype)
+        return inputs._replace(observations=observations, previous_rewards=rewards)
 
 
 class Critic(nn.Module):

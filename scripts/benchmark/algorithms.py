@@ -29,14 +29,14 @@ _HALF = (Bound(TIME, 0.5, relative=True), Bound(MEMORY, 0.25, relative=True))
 _QUARTER = (Bound(TIME, 0.25, relative=True), Bound(MEMORY, 0.25, relative=True))
 _SECOND_ON_GPU = (Bound(UPDATE, 1.0, device="cuda"),)
 _RL2 = (Bound(TIME, 0.5, relative=True), Bound(MEMORY, 0.5, relative=True))
-_AS_REFERENCE = (
+_SIZES_OF_REFERENCE = (
     "--algorithm.encoder.hidden_sizes",
     *("256", "256"),
     "--algorithm.episodes=10",
     "--algorithm.chunk=250",
-    "--algorithm.outer.epochs=10",
     "--algorithm.outer.minibatches=1",
 )
+_AS_REFERENCE = (*_SIZES_OF_REFERENCE, "--algorithm.outer.epochs=10")
 """RL² with the reference's settings: two layers before the GRU, trials of 10 episodes, back-propagation through 250
 steps, and 10 epochs of one gradient step."""
 
@@ -44,7 +44,8 @@ steps, and 10 epochs of one gradient step."""
 def _sampling(name: str, *overrides: str, device: Device = "cpu") -> Case:
     """Measures the speed of sampling on ML10; the update is as short as possible."""
     bound = Bound(SAMPLING_SPEED, {"cpu": 15.0, "cuda": 60.0}[device], device=device)
-    return Case(name, "ml10-rl2", (*_AS_REFERENCE, "--algorithm.outer.epochs=1", *overrides), (), (bound,), (device,))
+    settings = (*_SIZES_OF_REFERENCE, "--algorithm.outer.epochs=1", *overrides)
+    return Case(name, "ml10-rl2", settings, (), (bound,), (device,))
 
 
 _CASES = (

@@ -125,7 +125,7 @@ def test_a_single_task() -> None:
 
 
 def test_a_single_task_that_is_not_there() -> None:
-    with pytest.raises(UserError, match="index must be 0 to 39"):
+    with pytest.raises(UserError, match="index must be from 0 to 39"):
         gymnasium.make("metarl/Navigation-test-v0", index=40)
 
 

@@ -226,7 +226,7 @@ def test_rl2_has_the_sizes_of_its_peer(case) -> None:
 
 
 def test_benchmark(monkeypatch, capfd) -> None:
-    other = Case("other", "navigation-maml", (*SMALL, "--algorithm.meta_batch=4"))
+    other = Case("other", "navigation-maml", tuple(each.replace("meta_batch=2", "meta_batch=4") for each in SMALL))
     suite = Suite((TINY,), (Curve("tasks", ((2, TINY), (4, other))),))
     monkeypatch.setitem(ALGORITHM_SUITES, "tiny", suite)
     path = running.run_benchmark("tiny", rounds=2, output=Path("new", "speed.json"))

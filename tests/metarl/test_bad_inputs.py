@@ -237,7 +237,7 @@ COMMANDS = [
     ("train maml.yaml --algorithm.inner.lrr 3", "did you mean 'lr'?"),
     ("train maml.yaml --algorithm.inner.lr.x 3", "unknown section"),
     ("train maml.yaml --algorithm maml", "algorithm: expected a mapping of fields"),
-    ("train maml.yaml --algorithm.kind rl3", "algorithm.kind: expected 'maml' or 'rl2', got 'rl3'"),
+    ("train maml.yaml --algorithm.kind rl3", "algorithm.kind: expected 'maml' or 'rl2' or 'skills', got 'rl3'"),
     ("train maml.yaml --algorithm.kind rl2 --algorithm.inner.lr 3", "unknown section in --algorithm.inner.lr: 'inner'"),
     ("train maml.yaml --algorithm.outer.kind reptile --algorithm.outer.clip 3", "unknown field 'clip'"),
     ("train maml.yaml --algorithm.outer.kind promp", "promp needs algorithm.inner.estimator"),

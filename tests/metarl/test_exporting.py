@@ -112,7 +112,7 @@ def test_maml(space, adapted) -> None:
         play(agent, 12, rng)
     agent.export("policy.onnx", env=int(adapted))
     session = onnxruntime.InferenceSession("policy.onnx")
-    observations = 3 * rng.normal(size=(200, 3))
+    observations = 6 * rng.normal(size=(200, 3))
     expected = np.array([agent.eval_action(np.tile(observation, (ENVS, 1)))[-1] for observation in observations])
     for batch in (observations, observations[:1]):
         found = run_onnx(session, observation=float32(batch))["action"]

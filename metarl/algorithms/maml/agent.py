@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from metarl.acting.actions import to_environment, to_vectors
-from metarl.acting.agents import TrainedAgent
+from metarl.acting.agents import TrainedAgent, check_outputs
 from metarl.acting.exploration import Exploration
-from metarl.acting.export import EnvironmentActions, Exportable
+from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
 from metarl.data.rollout_buffer import RolloutBuffer
 from metarl.data.steps import PARAMETERS, UNCLIPPED, BoolArray, Step, Timestep, TimestepLike
 from metarl.data.trajectories import Trajectories
 from metarl.optim.vectors import Parameters
 from metarl.policies.distributions import ActionDistribution
+from metarl.policies.feedforward import FeedForwardPolicy
 
 if TYPE_CHECKING:
     from metarl.algorithms.maml.algorithm import MAML
@@ -67,6 +68,7 @@ class MAMLAgent(TrainedAgent):
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         """See `Agent`; steps of evaluation episodes are ignored."""
+        self._check_step(timestep, len(self._check_observations(timestep.observation)), valid)
         if self._exploring:
             self._steps.append(timestep)
 
@@ -107,7 +109,8 @@ class MAMLAgent(TrainedAgent):
         return buffer.trajectories(num_envs)
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
-        """See `Agent`; does nothing, as feed-forward policies have no memory."""
+        """See `Agent`; checks the mask only, as feed-forward policies have no memory."""
+        self._check_mask(env_mask)
 
     @property
     def num_envs(self) -> int | None:
@@ -122,7 +125,7 @@ class MAMLAgent(TrainedAgent):
         if self._adapted:
             policy.load_state_dict({name: value[env] for name, value in self._adapted.items()}, strict=False)
         module = _MeanAction(policy, self._maml.distribution, EnvironmentActions(self.action_space))
-        example = {"observation": torch.zeros(2, self.observation_size)}
+        example = {"observation": example_observations(policy.normalizer)}
         adapted = "true" if self._adapted else "false"
         return Exportable(module, example, ["action"], {"algorithm": "maml", "adapted": adapted})
 
@@ -133,9 +136,11 @@ class MAMLAgent(TrainedAgent):
 
     @torch.no_grad()
     def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
+        observations = self._check_observations(observations)
         self._exploring = explore
-        tensor = torch.as_tensor(observations, dtype=torch.float32, device=self._device)
+        tensor = torch.as_tensor(observations, dtype=torch.float64, device=self._device)
         outputs = self._maml.outputs(self._current(len(observations)), tensor.unsqueeze(1)).squeeze(1)
+        check_outputs(outputs)
         actions = self.exploration.sample(outputs) if explore else self._maml.distribution.mode(outputs)
         return actions.cpu().numpy()
 
@@ -146,7 +151,7 @@ class MAMLAgent(TrainedAgent):
 class _MeanAction(nn.Module):
     """Module that computes `eval_action` with the policy of one task."""
 
-    def __init__(self, policy: nn.Module, distribution: ActionDistribution, to_environment: nn.Module) -> None:
+    def __init__(self, policy: FeedForwardPolicy, distribution: ActionDistribution, to_environment: nn.Module) -> None:
         super().__init__()
         self.policy = policy
         self.to_environment = to_environment
@@ -154,6 +159,7 @@ class _MeanAction(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         (observations,) = inputs
+        observations, _ = replace_lost(observations, self.policy.normalizer)
         return (self.to_environment(self._distribution.mode(self.policy(observations))),)
 
 

@@ -75,7 +75,7 @@ class ValueNetwork(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "*b input"]) -> Float[Tensor, "*b 1"]:
         """Returns standardised values; `returns.restore` converts them to the unit of the returns."""
-        output: Tensor = self.layers(self.inputs(inputs))
+        output: Tensor = self.layers(self.inputs(inputs, next(self.parameters()).dtype))
         return output
 
 

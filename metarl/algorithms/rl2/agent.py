@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from copy import deepcopy
 from typing import Any, NamedTuple, Protocol, SupportsFloat, runtime_checkable
 
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.actors import InputTransfer, PreviousStep
-from metarl.acting.agents import TrainedAgent
+from metarl.acting.agents import TrainedAgent, as_numbers, check_outputs
 from metarl.acting.exploration import Exploration
-from metarl.acting.export import EnvironmentActions, Exportable
+from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.inputs import PolicyInput
@@ -106,8 +105,9 @@ class RL2Agent(TrainedAgent):
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         """See `Agent`; where a step is not valid, restores the memory before the action."""
-        assert self._memory is not None
-        assert self._before_action is not None
+        if self._memory is None or self._before_action is None:
+            raise UserError("step is told the outcome of an action, once: ask for the action first")
+        self._check_step(timestep, len(self._memory.state), valid)
         previous = PreviousStep.of(self._memory.previous.actions, timestep)
         played = self._memory._replace(previous=previous)
         self._memory = played if valid is None else played.where(valid, self._before_action)
@@ -119,6 +119,7 @@ class RL2Agent(TrainedAgent):
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
         """See `Agent`."""
+        self._check_mask(env_mask)
         adapted = self._adapted or self._initial_memory(len(env_mask))
         starting = adapted.previous._replace(episode_start=np.ones_like(env_mask))
         self._memory = adapted._replace(previous=starting).where(env_mask, self._memory or adapted)
@@ -151,16 +152,19 @@ class RL2Agent(TrainedAgent):
             UserError: If the agent acts in several environments, or a number is not finite or of wrong shape.
         """
         self._check_single("act")
-        if np.shape(observation) != (self.observation_size,):
-            raise UserError(f"observation must have shape {(self.observation_size,)}: got {np.shape(observation)}")
-        if not (np.isfinite(observation).all() and math.isfinite(float(reward))):
+        seen, earned = as_numbers("observation", observation), as_numbers("reward", np.asarray(reward))
+        if seen.shape != (self.observation_size,):
+            raise UserError(f"observation must have shape {(self.observation_size,)}: got {seen.shape}")
+        if earned.size != 1:
+            raise UserError(f"reward must be a single number: got shape {earned.shape}")
+        if not (np.isfinite(seen).all() and np.isfinite(earned).all()):
             raise UserError("observation and reward must be finite numbers")
         if self._memory is not None and self._before_action is not None:
             previous = self._memory.previous._replace(
-                rewards=np.array([float(reward)]), episode_start=np.array([bool(episode_start)])
+                rewards=earned.reshape(1), episode_start=np.array([bool(episode_start)])
             )
             self._memory = self._memory._replace(previous=previous)
-        return np.asarray(self._act(np.asarray(observation, dtype=np.float64)[None], explore=explore)[0])
+        return np.asarray(self._act(seen[None], explore=explore)[0])
 
     @property
     def num_envs(self) -> int | None:
@@ -189,7 +193,7 @@ class RL2Agent(TrainedAgent):
         policy = deepcopy(self.policy).cpu()
         return Exportable(
             _GreedyStep(policy, self._distribution, EnvironmentActions(self.action_space)),
-            {"observation": torch.zeros(2, self.observation_size)}
+            {"observation": example_observations(policy.observation_normalizer)}
             | {name: torch.cat([tensor, tensor]) for name, tensor in initial.items()},
             ["action", "next_previous_action", "next_state"],
             {
@@ -201,14 +205,20 @@ class RL2Agent(TrainedAgent):
 
     @torch.no_grad()
     def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
+        observations = self._with_context(self._check_observations(observations))
         memory = self._memory or self._initial_memory(len(observations))
         inputs = self._transfer(observations, memory.previous)
         outputs, state = self.policy.step(inputs, memory.state)
+        check_outputs(outputs, state)
         actions = self.exploration.sample(outputs) if explore else self._distribution.mode(outputs)
         self._before_action = memory
         none = PreviousStep.none(len(observations), 0, self._device)  # until `step` brings the outcome
         self._memory = Memory(state, none._replace(actions=actions, episode_start=~none.episode_start))
         return to_environment(actions.cpu().numpy(), self.action_space)
+
+    def _with_context(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Returns what the policy sees: the observations, and what a subclass adds to them."""
+        return observations
 
     def _initial_memory(self, num_envs: int) -> Memory:
         previous = PreviousStep.none(num_envs, self._distribution.action_size, self._device)
@@ -225,7 +235,14 @@ class _GreedyStep(nn.Module):
         self._distribution = distribution
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        *seen, state = inputs
-        parameters, state = self.policy.step(PolicyInput(*seen), state)
+        observations, previous_actions, previous_rewards, episode_start, state = inputs
+        observations, whole = replace_lost(observations, self.policy.observation_normalizer)
+        whole = whole & torch.isfinite(previous_rewards)
+        rewards = torch.where(torch.isfinite(previous_rewards), previous_rewards, 0.0)
+        seen = PolicyInput(observations, previous_actions, rewards, episode_start)
+        parameters, following = self.policy.step(seen, state)
         actions = self._distribution.mode(parameters)
-        return self.to_environment(actions), actions, state
+        # A step with a number that was lost commands an action, but leaves nothing in the memory.
+        kept = whole.unsqueeze(-1)
+        remembered = torch.where(kept, actions, previous_actions)
+        return self.to_environment(actions), remembered, torch.where(kept, following, state)

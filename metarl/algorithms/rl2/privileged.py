@@ -116,7 +116,7 @@ class PrivilegedCritic(nn.Module):
         """Standardised observation, time in trial and episode, class as one-hot, standardised parameters."""
         inputs = trials.inputs
         tasks, time = trials.valid.shape
-        observations = self.normalizer(inputs.observations[..., : self._observation_size])
+        observations = self.normalizer(inputs.observations[..., : self._observation_size], self.output.weight.dtype)
         steps = torch.arange(time, device=observations.device).expand(tasks, time)
         # step within the episode = step within the trial - last step at which an episode started
         started = torch.where(inputs.episode_start, steps, 0).cummax(1).values

@@ -68,6 +68,7 @@ class SkillAgent(RL2Agent):
         self, observations: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """See `Agent`."""
+        observations = self._check_observations(observations)
         if not self._exploring:
             self._start_searches(len(observations))
             super().reset(np.ones(len(observations), dtype=np.bool_))
@@ -171,10 +172,9 @@ class SkillAgent(RL2Agent):
         told["skill"] = json.dumps({name: weight for name, weight in share.items() if weight})
         return exportable._replace(metadata=exportable.metadata | told)
 
-    def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
+    def _with_context(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         # weights, and a shift of zero
-        context = np.pad(self._weights, ((0, 0), (0, 3)))
-        return super()._act(np.concatenate([observations, context], axis=1), explore=explore)
+        return np.concatenate([observations, np.pad(self._weights, ((0, 0), (0, 3)))], axis=1)
 
 
 class _OneSkill(nn.Module):
@@ -190,6 +190,7 @@ class _OneSkill(nn.Module):
     def __init__(self, policy: SkillPolicy, weights: Float[Tensor, "skill"]) -> None:
         super().__init__()
         self.policy = policy
+        self.observation_normalizer = policy.observation_normalizer
         self.register_buffer("weights", weights)
 
     def step(

@@ -60,9 +60,10 @@ class SkillPolicy(RecurrentPolicy):
         """Inputs with standardised observations and rewards, and codes in the place of weights."""
         observations, weights, shift = inputs.observations.tensor_split(self._splits, dim=-1)
         # e = Eᵀw / |Eᵀw|
-        codes = nn.functional.normalize(weights @ self.codes, dim=-1)
-        rewards = self.reward_normalizer(inputs.previous_rewards.unsqueeze(-1)).squeeze(-1)
-        seen = torch.cat([self.observation_normalizer(self._shifted(observations, shift)), codes], dim=-1)
+        codes = nn.functional.normalize(weights.to(self.codes) @ self.codes, dim=-1)
+        dtype = inputs.previous_actions.dtype
+        rewards = self.reward_normalizer(inputs.previous_rewards.unsqueeze(-1), dtype).squeeze(-1)
+        seen = torch.cat([self.observation_normalizer(self._shifted(observations, shift), dtype), codes], dim=-1)
         return inputs._replace(observations=seen, previous_rewards=rewards)
 
     def _shifted(self, observations: Float[Tensor, "*b obs"], shift: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b obs"]:

@@ -42,7 +42,7 @@ class MLPDerivatives:
 
     def forward(self, parameters: Parameters, observations: Float[Tensor, "task sample obs"]) -> ForwardPass:
         """See `PolicyDerivatives`."""
-        hidden = [self._policy.normalizer(observations)]
+        hidden = [self._policy.normalizer(observations, next(iter(parameters.values())).dtype)]
         for weight, bias in self._layers[:-1]:
             # h_l = act(h_(l-1) W_lᵀ + b_l)
             z = _affine(hidden[-1], parameters[weight], parameters[bias])
