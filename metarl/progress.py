@@ -32,8 +32,8 @@ STOP_SIGNALS = (
 class StopSignal:
     """Context in which any of `STOP_SIGNALS` requests a stop after the iteration, and a second Ctrl-C interrupts.
 
-    Signals that the caller had the process ignore, as `nohup` does with SIGHUP, remain ignored. Outside of the main
-    thread it does nothing: Python allows signal handlers in the main thread only.
+    SIGHUP remains ignored if it was, as `nohup` has it. Outside of the main thread the context does nothing: Python
+    allows signal handlers in the main thread only.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class StopSignal:
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._request)
         return self
 

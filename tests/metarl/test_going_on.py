@@ -155,6 +155,17 @@ def test_a_stop_between_iterations_leaves_one_checkpoint(tmp_path, monkeypatch) 
     assert saved == [2, 3]
 
 
+def test_an_interrupt_is_heard_in_the_background() -> None:
+    """Shells have SIGINT ignored by what a script starts with `&`, but whoever sends it there means it."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignal() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 @pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
 def test_every_signal_that_asks_to_end_stops_with_a_checkpoint(tmp_path, capsys, number) -> None:
     def start() -> Training:
@@ -168,8 +179,7 @@ def test_every_signal_that_asks_to_end_stops_with_a_checkpoint(tmp_path, capsys,
     assert checkpoints.load(RunDirectory.open(tmp_path / "run").checkpoint("last"))[1].iteration == 1
 
 
-def test_signals_that_are_ignored_remain_so(monkeypatch) -> None:
-    """As SIGHUP after `nohup metarl train`."""
+def test_a_hang_up_remains_ignored_after_nohup() -> None:
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopSignal() as stop:
