@@ -61,6 +61,21 @@ def checked_step(env: Env, action: Any) -> tuple[npt.NDArray[np.float64], float,
     )
 
 
+def checked_frame(env: Env) -> npt.NDArray[np.uint8]:
+    """Draws a frame `(height, width, 3)`.
+
+    Raises:
+        UserError: If the environment returns anything else.
+    """
+    frame: Any = env.render()
+    if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3):
+        raise UserError(
+            f"{_name(env)}: render must return an RGB picture, an array of shape (height, width, 3) and type uint8: got"
+            f" {_shown(frame)}"
+        )
+    return frame
+
+
 def _observation(env: Env, observation: Any, of: str) -> npt.NDArray[np.float64]:
     space = env.observation_space
     assert space.shape is not None
@@ -105,6 +120,8 @@ def _name(env: Env) -> str:
 
 def _shown(value: Any) -> str:
     """Describes a value in few words."""
+    if value is None:
+        return "None"
     if isinstance(value, tuple | list):
         return f"{len(value)} values in a {type(value).__name__}"
     if isinstance(value, np.ndarray):

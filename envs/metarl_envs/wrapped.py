@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
 from metarl_envs.parallel import ParallelVectorEnv
-from metarl_envs.single_steps import checked_reset, checked_step
+from metarl_envs.single_steps import checked_frame, checked_reset, checked_step
 
 _log = logging.getLogger(__name__)
 Env = gym.Env[Any, Any]
@@ -118,7 +118,7 @@ class WrappedVectorEnv(TaskVectorEnv):
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
         """Draws one frame `(height, width, 3)` per environment."""
-        return tuple(np.asarray(env.render(), dtype=np.uint8) for env in self._envs)
+        return tuple(map(checked_frame, self._envs))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the environments."""

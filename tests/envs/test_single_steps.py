@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from metarl_envs import Task, WrappedDistribution
 from metarl_envs.errors import UserError
-from metarl_envs.single_steps import checked_reset, checked_step
+from metarl_envs.single_steps import checked_frame, checked_reset, checked_step
 from metarl_envs.testing import check_distribution
 
 START: tuple[Any, dict[str, Any]] = (np.zeros(2), {})
@@ -44,7 +44,7 @@ RESETS: dict[str, tuple[Any, str]] = {
     "an observation alone": (np.zeros(2), r"reset must return \(observation, info\).*array of shape"),
     "info that is no dict": ((np.zeros(2), None), r"reset must return \(observation, info\)"),
     "three values": ((np.zeros(2), {}, {}), "3 values in a tuple"),
-    "None": (None, "NoneType"),
+    "None": (None, "got None"),
     "too long": ((np.zeros(3), {}), r"shape \(3,\), but observation_space says \(2,\)"),
     "a column": ((np.zeros((2, 1)), {}), r"shape \(2, 1\)"),
     "NaN": ((np.array([0, np.nan]), {}), "not finite: element 1"),
@@ -87,6 +87,24 @@ def test_step_that_breaks_a_rule(what: str) -> None:
     answer, message = STEPS[what]
     with pytest.raises(UserError, match=rf"^Obedient: .*{message}"):
         checked_step(Obedient(step=answer), np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (None, "got None"),
+        (np.zeros((3, 4, 4), np.uint8), r"shape \(3, 4, 4\)"),
+        (np.zeros((3, 4), np.uint8), r"shape \(3, 4\)"),
+        (np.zeros((3, 4, 3)), "type float64"),
+        ([np.zeros((3, 4, 3), np.uint8)], "1 values in a list"),
+    ],
+    ids=["nothing", "RGBA", "grey", "floats", "list"],
+)
+def test_picture_that_is_not_rgb(picture: Any, message: str) -> None:
+    env = Obedient()
+    env.render = lambda: picture  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=rf"Obedient: render must return an RGB picture.*{message}"):
+        checked_frame(env)
 
 
 @given(
