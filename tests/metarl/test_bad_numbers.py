@@ -28,7 +28,7 @@ SPACES: dict[str, gym.spaces.Box | gym.spaces.Discrete] = {
     "integers": gym.spaces.Box(-2, 3, (2,), np.int64),
     "discrete": gym.spaces.Discrete(3),
 }
-CORES = {
+CORES: dict[str, GRUConfig | LSTMConfig | TransformerConfig] = {
     "gru": GRUConfig(hidden_size=4),
     "lstm": LSTMConfig(hidden_size=4),
     "transformer": TransformerConfig(memory=4, model_size=4, layers=1, heads=1),
