@@ -1,12 +1,17 @@
 """What holds for every test: one torch thread, deterministic kernels, a working directory of its own."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+# Jobs under nohup, or in the background of a script, ignore these; so would tests of them, and their children.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # small tensors gain nothing from more, and sums come out the same on every machine
 torch.use_deterministic_algorithms(True)

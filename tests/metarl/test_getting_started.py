@@ -255,7 +255,7 @@ def test_completion_finds_what_the_package_offers() -> None:
     [
         ("demo", "--tasks.benchmark {ML1,ML10,ML25,ML45,custom}"),
         ("demo", "--tasks.kind {metaworld,locomotion,navigation,bandit,tabular,registered}"),
-        ("demo", "--algorithm.kind {maml,rl2}"),
+        ("demo", "--algorithm.kind {maml,rl2,skills}"),
         ("demo", "--algorithm.outer.kind {trpo,ppo,promp,vpg,reptile}"),
         ("demo", "--algorithm.baseline.kind {linear,value}"),
         ("ml10-rl2", "--algorithm.core.kind {gru,lstm,transformer}"),

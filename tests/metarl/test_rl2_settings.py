@@ -218,7 +218,9 @@ def test_a_memory_shorter_than_the_trial_is_warned_of(memory, warned, caplog) ->
     ],
 )
 def test_a_user_is_told_in_one_line(mistake, message, capsys) -> None:
-    assert main(["train", str(NAVIGATION), "--run", "run", *SMALL, *mistake]) == 2
+    pairs = zip(SMALL[::2], SMALL[1::2], strict=True)
+    others = [each for option, value in pairs if option != mistake[0] for each in (option, value)]
+    assert main(["train", str(NAVIGATION), "--run", "run", *others, *mistake]) == 2
     error = capsys.readouterr().err
     assert error.startswith("metarl: error: algorithm.")
     assert error.count("\n") == 1
