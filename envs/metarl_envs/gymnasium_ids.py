@@ -36,6 +36,7 @@ def register_gymnasium_ids() -> None:
                 f"metarl/{name}-{split}-v0",
                 entry_point="metarl_envs.gymnasium_ids:make_single_env",
                 vector_entry_point="metarl_envs.gymnasium_ids:make_vector_env",
+                disable_env_checker=True,  # it warns of a bandit's observation, which is always 0
                 kwargs={"distribution": distribution, "split": split},
             )
 

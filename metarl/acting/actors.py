@@ -71,7 +71,8 @@ class InputTransfer:
         # row of the buffer: observation, previous reward, episode_start
         buffer[:, :-2], buffer[:, -2], buffer[:, -1] = observations, previous.rewards, previous.episode_start
         here = self._buffer.to(self._device, non_blocking=True, copy=True)
-        return PolicyInput(here[:, :-2], previous.actions, here[:, -2], here[:, -1] != 0)
+        # rewards in float32, as in trajectories; observations are standardised in float64
+        return PolicyInput(here[:, :-2], previous.actions, here[:, -2].float(), here[:, -1] != 0)
 
 
 class PolicyActor(ABC):

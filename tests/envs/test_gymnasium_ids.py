@@ -139,3 +139,10 @@ print(one == other == plain)
     # in a process of its own, since this one checks annotations, which Gymnasium's own interface gives as int
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_a_single_bandit_brings_no_warning() -> None:
+    env = gymnasium.make("metarl/Bandit-test-v0")
+    env.reset(seed=0)
+    env.step(0)
+    env.close()
