@@ -28,7 +28,7 @@ def changed_config(config: RunConfig, iterations: int | None, overrides: Sequenc
     Raises:
         UserError: If something else would change, or a value is wrong.
     """
-    others = [name for name in parse_overrides(overrides) if name.replace("-", "_") not in _CHANGEABLE]
+    others = [name for name in parse_overrides(overrides) if name not in _CHANGEABLE]
     if others:
         *some, last = (f"--{name}" for name in _CHANGEABLE)
         raise UserError(

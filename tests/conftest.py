@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -44,3 +46,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests that need a CUDA device are skipped where there is none."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
+
+
+@pytest.fixture(scope="module")
+def no_plug_ins() -> Iterator[None]:
+    """Spares each command the search for plug-ins, which takes most of its time."""
+    with (
+        mock.patch("metarl.algorithms.registry.entry_points", return_value=()),
+        mock.patch("metarl_envs.registry.entry_points", return_value=()),
+    ):
+        yield

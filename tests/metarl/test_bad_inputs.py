@@ -7,7 +7,6 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
-from unittest import mock
 
 import pytest
 import yaml
@@ -55,14 +54,7 @@ KINDS: dict[str, list[str]] = {
 """Fields that a family of tasks requires."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_plug_ins() -> Iterator[None]:
-    """Spares each command the search for plug-ins, which takes most of its time."""
-    with (
-        mock.patch("metarl.algorithms.registry.entry_points", return_value=()),
-        mock.patch("metarl_envs.registry.entry_points", return_value=()),
-    ):
-        yield
+pytestmark = pytest.mark.usefixtures("no_plug_ins")
 
 
 @pytest.fixture(scope="module")

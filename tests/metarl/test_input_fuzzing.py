@@ -38,14 +38,7 @@ values = st.recursive(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_plug_ins() -> Iterator[None]:
-    """Spares each command the search for plug-ins, which takes most of its time."""
-    with (
-        mock.patch("metarl.algorithms.registry.entry_points", return_value=()),
-        mock.patch("metarl_envs.registry.entry_points", return_value=()),
-    ):
-        yield
+pytestmark = pytest.mark.usefixtures("no_plug_ins")
 
 
 def paths(fields: Any) -> Iterator[tuple[Any, ...]]:

@@ -141,13 +141,13 @@ def test_advantages_of_a_trial_equal_a_slow_reference(discount, gae_lambda) -> N
 
 def test_advantages_by_class_equal_those_of_each_class_alone() -> None:
     """Classes of which one earns a hundredfold weigh the same; a class alone is standardised as a meta-batch is."""
-    trials = make_trials(play(make_rl2()))._replace(classes=torch.tensor([4, 1, 4]))
+    trials = make_trials(play(make_rl2()))._replace(tasks=tuple(Task(name, []) for name in ("e", "b", "e")))
     trials = trials._replace(rewards=trials.rewards * torch.tensor([[1.0], [100.0], [1.0]]))
     values = torch.randn(trials.valid.shape, generator=torch.Generator().manual_seed(2))
     together = make_samples(trials, values, 0.9, 0.8, by_class=True).advantages
     for rows in ([1], [0, 2]):
         inputs = PolicyInput(*(x[rows] for x in trials.inputs))
-        names = ("actions", "log_probs", "rewards", "valid", "classes")
+        names = ("actions", "log_probs", "rewards", "valid")
         alone = Trials(inputs, **{name: getattr(trials, name)[rows] for name in names})
         expected = make_samples(alone, values[rows], 0.9, 0.8).advantages
         assert torch.equal(together[rows], expected)
@@ -170,7 +170,7 @@ def test_trials_know_the_classes_of_their_tasks() -> None:
 def test_the_setting_decides_what_advantages_are_standardised_over(advantage_scale: str) -> None:
     rl2 = make_rl2(advantage_scale=advantage_scale)
     seen = []
-    trials = make_trials(play(rl2))._replace(classes=torch.tensor([0, 1, 1]))
+    trials = make_trials(play(rl2))._replace(tasks=tuple(Task(name, []) for name in ("a", "b", "b")))
     rl2.outer.update = lambda samples, *_: seen.append(samples) or {}  # type: ignore[method-assign, func-returns-value]
     rl2.learn(trials, torch.Generator())
     first = seen[0].advantages[0][trials.valid[0]]

@@ -172,6 +172,15 @@ def test_every_episode_starts_from_an_empty_memory() -> None:
     np.testing.assert_array_equal(again, first)
 
 
+def test_act_begins_every_episode_anew_with_the_skill_that_was_kept() -> None:
+    agent = make_algorithm().make_agent(seed=3).with_skill("left")
+    first = agent.act(np.zeros(1))
+    assert agent.chosen.argmax(1).tolist() == [agent.skills.index("left")]
+    later = [agent.act(np.zeros(1), reward=9.0) for _ in range(3)]
+    assert any((action != first).any() for action in later)  # the memory lasts within the episode
+    np.testing.assert_array_equal(agent.act(np.zeros(1), reward=9.0, episode_start=True), first)
+
+
 def test_unknown_skill() -> None:
     with pytest.raises(UserError, match=r"skill 'up'.*left"):
         make_algorithm().make_agent(seed=1).with_skill("up")

@@ -159,12 +159,17 @@ class RL2Agent(TrainedAgent):
             raise UserError(f"reward must be a single number: got shape {earned.shape}")
         if not (np.isfinite(seen).all() and np.isfinite(earned).all()):
             raise UserError("observation and reward must be finite numbers")
+        if episode_start or self._memory is None:
+            self._begin_episode()
         if self._memory is not None and self._before_action is not None:
             previous = self._memory.previous._replace(
                 rewards=earned.reshape(1), episode_start=np.array([bool(episode_start)])
             )
             self._memory = self._memory._replace(previous=previous)
         return np.asarray(self._act(seen[None], explore=explore)[0])
+
+    def _begin_episode(self) -> None:
+        """Prepares `act` for an episode: nothing to do, as the memory lasts across episodes."""
 
     @property
     def num_envs(self) -> int | None:

@@ -27,10 +27,15 @@ class Trials(NamedTuple):
     """Reward of each step, in the environment's units."""
     valid: Bool[Tensor, "task time"]
     """False for padding."""
-    classes: Int[Tensor, "task"]
-    """Index of each task's class, that is, of its name; all 0 where the tasks are not known."""
     tasks: tuple[Task, ...] = ()
     """Task of each trial; empty if unknown. The policy does not see it."""
+
+    @property
+    def classes(self) -> Int[Tensor, "task"]:
+        """Index of each task's class, that is, of its name; all 0 where the tasks are not known."""
+        names = [task.name for task in self.tasks] or [""] * len(self.valid)
+        known = {name: index for index, name in enumerate(sorted(set(names)))}
+        return torch.tensor([known[name] for name in names], device=self.valid.device)
 
 
 class Samples(NamedTuple):
@@ -91,10 +96,8 @@ def make_trials(trajectories: Trajectories) -> Trials:
     inputs = PolicyInput(
         lay_out(trajectories.observations), _delay_one_step(actions), _delay_one_step(rewards), lay_out(starts)
     )
-    names = [task.name for task in trajectories.tasks] or [""] * len(valid)
-    classes = torch.tensor([sorted(set(names)).index(name) for name in names], device=valid.device)
     log_probs, valid = lay_out(trajectories.log_probs), lay_out(trajectories.valid)
-    return Trials(inputs, actions, log_probs, rewards, valid, classes, trajectories.tasks)
+    return Trials(inputs, actions, log_probs, rewards, valid, trajectories.tasks)
 
 
 def linear_values(trials: Trials, discount: float, per_task: bool) -> Float[Tensor, "task time"]:
@@ -153,8 +156,8 @@ def make_samples(
     valid = trials.valid
     # delta_t = r_t + discount V_{t+1} - V_t,  A_t = Σ_k (discount lambda)^k delta_{t+k},  V after the last step = 0
     advantages = gae(trials.rewards, values, valid, discount, gae_lambda)
-    classes = trials.classes if by_class else torch.zeros_like(trials.classes)
-    standardized = standardize_by_class(advantages, valid, classes)
+    one_class = torch.zeros(len(valid), dtype=torch.long, device=valid.device)
+    standardized = standardize_by_class(advantages, valid, trials.classes if by_class else one_class)
     # R_t = Σ_k discount^k r_{t+k}
     returns = discounted_returns(trials.rewards, valid, discount)
     return Samples(trials.inputs, trials.actions, trials.log_probs, standardized, returns, valid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from copy import copy, deepcopy
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from metarl.acting.actors import InputTransfer
 from metarl.acting.export import Exportable
 from metarl.algorithms.rl2.agent import RL2Agent
-from metarl.algorithms.skills.policy import SkillPolicy
+from metarl.algorithms.skills.policy import SHIFT_SIZE, SkillPolicy, append_context
 from metarl.algorithms.skills.search import Search
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl.policies.distributions import ActionDistribution
@@ -28,7 +28,8 @@ from metarl_envs.errors import UserError, unknown
 class SkillAgent(RL2Agent):
     """Tries skills, an episode each, and acts with the one that returned most. See `metarl.acting.agents.Agent`.
 
-    Every episode starts from an empty memory. Before any episode each environment gets a skill at random.
+    Every episode starts from an empty memory, so that `act` has to be told of its start. Before any episode each
+    environment gets a skill at random.
 
     Args:
         policy: Policy with skills.
@@ -54,7 +55,7 @@ class SkillAgent(RL2Agent):
         self._greedy, self._seed = greedy, seed
         self._only: int | None = None
         super().__init__(policy, distribution, action_space, seed)
-        self._transfer = InputTransfer(self.observation_size + len(skills) + 3, self._device)
+        self._transfer = InputTransfer(self.observation_size + len(skills) + SHIFT_SIZE, self._device)
 
     def init(self) -> None:
         """See `Agent`."""
@@ -105,22 +106,9 @@ class SkillAgent(RL2Agent):
         self._weights = np.where(env_mask[:, None], best, self._weights)
         super().reset(env_mask)
 
-    def act(
-        self,
-        observation: npt.NDArray[Any],
-        reward: SupportsFloat = 0.0,
-        episode_start: bool | np.bool_ = False,
-        *,
-        explore: bool = False,
-    ) -> npt.NDArray[Any]:
-        """Chooses the action of a single environment, as `RL2Agent.act`, with the skill kept by the last `adapt`.
-
-        The memory lasts for an episode, so that every episode has to be announced by `episode_start` or `reset`.
-        """
-        if episode_start or len(self._weights) == 0:
-            self._check_single("act")
-            self.reset(np.ones(1, dtype=np.bool_))
-        return super().act(observation, reward, explore=explore)
+    def _begin_episode(self) -> None:
+        """Prepares `act` for an episode: empties the memory and takes the skill kept by the last `adapt`."""
+        self.reset(np.ones(1, dtype=np.bool_))
 
     def _initial_weights(self, num_envs: int) -> npt.NDArray[np.float64]:
         """Weights `(env, skill)` that an evaluation episode is played with."""
@@ -174,7 +162,7 @@ class SkillAgent(RL2Agent):
 
     def _with_context(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         # weights, and a shift of zero
-        return np.concatenate([observations, np.pad(self._weights, ((0, 0), (0, 3)))], axis=1)
+        return np.concatenate([observations, np.pad(self._weights, ((0, 0), (0, SHIFT_SIZE)))], axis=1)
 
 
 class _OneSkill(nn.Module):
@@ -197,5 +185,5 @@ class _OneSkill(nn.Module):
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch p"], Float[Tensor, "batch state"]]:
         """See `RecurrentPolicy`."""
-        context = nn.functional.pad(self.weights, (0, 3)).expand(len(inputs.observations), -1)
-        return self.policy.step(inputs._replace(observations=torch.cat([inputs.observations, context], dim=-1)), state)
+        context = nn.functional.pad(self.weights, (0, SHIFT_SIZE))
+        return self.policy.step(inputs._replace(observations=append_context(inputs.observations, context)), state)

@@ -12,7 +12,7 @@ from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
 from metarl.algorithms.rl2.losses import Trials, make_trials
 from metarl.algorithms.skills.agent import SkillAgent
 from metarl.algorithms.skills.config import SkillSearchConfig
-from metarl.algorithms.skills.policy import SkillPolicy
+from metarl.algorithms.skills.policy import SHIFT_SIZE, SkillPolicy, append_context
 from metarl.data.trajectories import Trajectories
 from metarl.policies.inputs import PolicyInput
 from metarl_envs.core import Task, TaskDistribution
@@ -74,7 +74,7 @@ class SkillSearch(RL2):
     def _make_training_actor(self, tasks: Sequence[Task], noise: torch.Generator) -> RecurrentActor:
         told = torch.rand(len(tasks), 1, generator=noise) >= self.config.untold
         # shift ~ U(-s, s) for each axis
-        shift = self.config.frame_shift * (2 * torch.rand(len(tasks), 3, generator=noise) - 1)
+        shift = self.config.frame_shift * (2 * torch.rand(len(tasks), SHIFT_SIZE, generator=noise) - 1)
         weights = torch.where(told.to(self.device), self._weights(tasks), 0.0)
         self._played.append(torch.cat([weights, shift.to(self.device)], dim=1))
         return SkillActor(self, self._played[-1], noise)
@@ -82,7 +82,7 @@ class SkillSearch(RL2):
     def _make_trials(self, trajectories: Trajectories) -> Trials:
         trials = make_trials(trajectories)
         context, self._played = torch.cat(self._played), []
-        observations = _append(trials.inputs.observations, context.unsqueeze(1))
+        observations = append_context(trials.inputs.observations, context.unsqueeze(1))
         return trials._replace(inputs=trials.inputs._replace(observations=observations))
 
     def _weights(self, tasks: Sequence[Task]) -> Float[Tensor, "task skill"]:
@@ -106,8 +106,4 @@ class SkillActor(RecurrentActor):
 
     def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
         """See `PolicyActor`."""
-        return super().choose(inputs._replace(observations=_append(inputs.observations, self._context)))
-
-
-def _append(observations: Float[Tensor, "*b obs"], context: Float[Tensor, "*c context"]) -> Float[Tensor, "*b both"]:
-    return torch.cat([observations, context.expand(*observations.shape[:-1], -1)], dim=-1)
+        return super().choose(inputs._replace(observations=append_context(inputs.observations, self._context)))

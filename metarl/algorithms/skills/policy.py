@@ -16,6 +16,21 @@ from metarl.policies.inputs import PolicyInput
 from metarl.policies.normalizer import Normalizer
 from metarl.policies.recurrent import RecurrentPolicy
 
+SHIFT_SIZE = 3
+"""Length of the shift of the frame of reference: x, y and z."""
+
+
+def append_context(
+    observations: Float[Tensor, "*b obs"], context: Float[Tensor, "*c context"]
+) -> Float[Tensor, "*b both"]:
+    """Returns observations followed by the weights and the shift that a `SkillPolicy` takes.
+
+    Args:
+        observations: Observations, in the environment's units.
+        context: Weights and shift, with leading axes that broadcast over those of the observations.
+    """
+    return torch.cat([observations, context.expand(*observations.shape[:-1], -1)], dim=-1)
+
 
 class SkillPolicy(RecurrentPolicy):
     """Recurrent policy whose observations end in weights over skills, which select or mix their learned codes.
