@@ -16,6 +16,8 @@ from metarl.evaluation.statistics import LEVEL, Interval, verdict
 from metarl.evaluation.summary import Summary
 
 _MOST_NAMES_IN_FULL = 10
+_MOST_LABELS = 3
+"""Number of what a name's tasks are played as that the table shows, the most frequent."""
 _NO_CONTROLS: Mapping[str, Evaluation] = MappingProxyType({})
 
 
@@ -39,6 +41,8 @@ def evaluation_table(
     parts.append(_gain_table(result))
     if isinstance(result, Experiment) and len(result.evaluations) > 1:
         parts += [Text("Each run by itself, mean over tasks:"), _runs_table(result)]
+    if isinstance(result, Evaluation) and result.acted_as is not None:
+        parts += [Text(f"Played as, after {result.adaptation_episodes[-1]} episodes:"), _acted_as_table(result)]
     if controls:
         parts += [Text("Controls, on the same tasks:"), _controls_table(controls)]
     return Group(*parts, Text("\n".join(conclusions(result))))
@@ -134,6 +138,15 @@ def _controls_table(controls: Mapping[str, Evaluation]) -> Table:
     return table
 
 
+def _acted_as_table(evaluation: Evaluation) -> Table:
+    table = _table("task", "played as", "tasks", "solved")
+    for name, found in evaluation.solved_as().items():
+        for label, (tasks, solved) in list(found.items())[:_MOST_LABELS]:
+            first = label == next(iter(found))
+            table.add_row(Text(name if first else ""), Text(label), str(tasks), str(solved))
+    return table
+
+
 def _ends(rows: list[Summary]) -> list[Summary]:
     """Returns the summaries of the smallest and the largest k."""
     return rows if len(rows) < 2 else [rows[0], rows[-1]]
@@ -142,7 +155,7 @@ def _ends(rows: list[Summary]) -> list[Summary]:
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        is_name = column in ("task", "run", "control")
+        is_name = column in ("task", "run", "control", "played as")
         table.add_column(
             Text(column), justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold", max_width=40
         )
