@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from pydantic import Field, JsonValue, model_validator
 from scipy.stats import binom
 
+from metarl.evaluation.fields import StoredFields, check_fields
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.statistics import LEVEL
-from metarl.runs import RunDirectory, write_evaluation
-from metarl_envs.errors import UserError, one_line
+from metarl.evaluation.stored import read_result, result_files, write_result
+from metarl.runs import RunDirectory
+from metarl.strict import Count, CountOrZero
+from metarl_envs.errors import UserError
 
-FORMAT = 1
-"""Version of the file's format."""
 KIND = "learning_curve"
-"""Kind of the file, which tells it from the other results of a run."""
+"""Kind of a file with a `LearningCurve`."""
 
 Measure = Literal["return", "success"]
 """Quantities that adaptation and learning from scratch are compared by."""
@@ -59,8 +61,6 @@ class LearningCurve:
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as JSON types."""
         return {
-            "format": FORMAT,
-            "kind": KIND,
             "learner": self.learner,
             "settings": self.settings,
             "distribution": self.distribution,
@@ -76,38 +76,51 @@ class LearningCurve:
         }
 
     @staticmethod
-    def from_dict(data: dict[str, Any]) -> LearningCurve:
-        """Reads what `to_dict` gave.
+    def from_dict(data: Mapping[str, Any]) -> LearningCurve:
+        """Makes a learning curve of what `to_dict` gave.
 
         Raises:
-            UserError: If the format is newer than this metarl reads, or the data are of another kind or damaged.
+            UserError: If a field is missing or not what it should be.
         """
-        if data.get("kind") != KIND:
-            raise UserError(f"not a {KIND}: its kind is {data.get('kind')!r}")
-        if data.get("format") != FORMAT:
-            raise UserError(f"it has format {data.get('format')!r}, but this metarl reads {FORMAT} only: update metarl")
-        try:
-            tasks = data["tasks"]
-            episodes = np.array(data["episodes"], dtype=np.int64)
-            success, returns = (
-                np.array([task[measure] for task in tasks], dtype=np.float64) for measure in ("success", "return")
-            )
-            if not tasks or len(episodes) == 0 or not success.shape == returns.shape == (len(tasks), len(episodes)):
-                raise ValueError(f"{len(tasks)} tasks and {len(episodes)} points do not fit the other numbers")
-            return LearningCurve(
-                learner=str(data["learner"]),
-                settings=dict(data["settings"]),
-                distribution=str(data["distribution"]),
-                task_names=tuple(str(task["name"]) for task in tasks),
-                task_ids=tuple(str(task["id"]) for task in tasks),
-                episodes=episodes,
-                success=success,
-                returns=returns,
-                horizon=int(data["horizon"]),
-                seed=int(data["seed"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"it is damaged: {one_line(error)}") from None
+        fields = check_fields(_CurveFields, data, "a learning curve")
+        return LearningCurve(
+            learner=fields.learner,
+            settings=fields.settings,
+            distribution=fields.distribution,
+            task_names=tuple(task.name for task in fields.tasks),
+            task_ids=tuple(task.id for task in fields.tasks),
+            episodes=np.array(fields.episodes),
+            success=np.array([task.success for task in fields.tasks], dtype=np.float64),
+            returns=np.array([task.returns for task in fields.tasks], dtype=np.float64),
+            horizon=fields.horizon,
+            seed=fields.seed,
+        )
+
+
+class _TaskFields(StoredFields):
+    name: str
+    id: str
+    success: list[float]
+    returns: list[float] = Field(alias="return")
+
+
+class _CurveFields(StoredFields):
+    learner: str
+    settings: dict[str, JsonValue]
+    distribution: str
+    horizon: Count
+    seed: CountOrZero
+    episodes: Annotated[list[CountOrZero], Field(min_length=1)]
+    tasks: Annotated[list[_TaskFields], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_shapes(self) -> _CurveFields:
+        if self.episodes != sorted(set(self.episodes)):
+            raise ValueError("episodes must ascend")
+        for task in self.tasks:
+            if not len(task.success) == len(task.returns) == len(self.episodes):
+                raise ValueError(f"task {task.id} must have {len(self.episodes)} points")
+        return self
 
 
 def write_curve(path: Path, curve: LearningCurve) -> None:
@@ -116,40 +129,29 @@ def write_curve(path: Path, curve: LearningCurve) -> None:
     Raises:
         RunFailure: If the file cannot be written.
     """
-    write_evaluation(path, curve.to_dict())
+    write_result(path, KIND, curve.to_dict())
 
 
 def read_curve(path: Path) -> LearningCurve:
     """Reads the file of a learning curve.
 
     Raises:
-        UserError: If there is no such file, its format is newer, or it is of another kind or damaged.
+        UserError: If there is no such file, or it is of another format or kind, or damaged.
     """
+    data = read_result(path, KIND)
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-    try:
-        return LearningCurve.from_dict(data if isinstance(data, dict) else {})
+        return LearningCurve.from_dict(data)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path} is damaged: {error}") from None
 
 
 def read_curves(run: RunDirectory) -> list[LearningCurve]:
-    """Reads all learning curves among a run's evaluations, in the order of their files' names.
+    """Reads all learning curves among a run's evaluations, by names of their files.
 
     Raises:
-        UserError: If a file is damaged or its format is newer.
+        UserError: If a file is of another format, or damaged.
     """
-    return [read_curve(path) for path in sorted(run.evaluations.glob("*.json")) if _kind(path) == KIND]
-
-
-def _kind(path: Path) -> object:
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return data.get("kind") if isinstance(data, dict) else None
+    return [read_curve(path) for path in result_files(run, KIND)]
 
 
 @dataclass(frozen=True)

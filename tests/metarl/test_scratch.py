@@ -1,4 +1,3 @@
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarl.evaluation.result import Evaluation
-from metarl.evaluation.scratch import LearningCurve, _median, _order_statistics, read_curve, worth, write_curve
+from metarl.evaluation.scratch import KIND, LearningCurve, _median, _order_statistics, read_curve, worth, write_curve
+from metarl.evaluation.stored import write_result
 from metarl_envs.errors import UserError
 
 EPISODES = (0, 10, 20, 40)
@@ -144,29 +144,23 @@ def test_a_curve_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "stress"}, "not a learning_curve: its kind is 'stress'"),
-        ({"format": 2}, "it has format 2, but this metarl reads 1 only: update metarl"),
-        ({"tasks": []}, "damaged: ValueError: 0 tasks"),
-        (
-            {"tasks": [{"name": "a", "id": "b", "success": [0], "return": [1]}]},
-            "damaged: .* 1 tasks and 4 points",
-        ),
-        ({"tasks": [{}]}, "damaged: KeyError"),
-        ({"horizon": None}, "damaged: TypeError"),
+        ({"tasks": []}, "tasks: List should have at least 1 item"),
+        ({"tasks": [{"name": "a", "id": "b", "success": [0], "return": [1]}]}, "task b must have 4 points"),
+        ({"tasks": [{}]}, r"tasks\.0\.name: missing"),
+        ({"horizon": None}, "horizon: Input should be a valid integer"),
+        ({"episodes": [0, 10, 10, 40]}, "episodes must ascend"),
     ],
 )
-def test_a_file_that_is_no_curve_is_refused_in_one_line(tmp_path, change, message) -> None:
+def test_a_damaged_file_is_refused_in_one_line(tmp_path, change, message) -> None:
     path = tmp_path / "a.json"
-    path.write_text(json.dumps(curve([[0, 1, 2, 3]]).to_dict() | change))
+    write_result(path, KIND, curve([[0, 1, 2, 3]]).to_dict() | change)
     with pytest.raises(UserError, match=message) as caught:
         read_curve(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "\x00"])
-def test_a_file_of_something_else_is_refused(tmp_path, content) -> None:
-    path = tmp_path / "a.json"
-    path.write_text(content)
-    with pytest.raises(UserError, match=r"a\.json"):
-        read_curve(path)
+def test_a_file_of_another_kind_is_refused(tmp_path) -> None:
+    write_result(tmp_path / "a.json", "stress", {})
+    with pytest.raises(UserError, match="is of the kind 'stress', not 'learning_curve'"):
+        read_curve(tmp_path / "a.json")
