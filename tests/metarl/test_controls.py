@@ -1,5 +1,6 @@
 """Controls on small problems whose answers are known."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from metarl.acting.agents import TrainedAgent
 from metarl.config import NavigationTasks
 from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.evaluation import behaviour as behaviour_module
 from metarl.evaluation.behaviour import behaviour
+from metarl.evaluation.control_table import control_table, own_episodes_gain
 from metarl.evaluation.controls import Match, choose_controls, partners, play_control
 from metarl_envs.core import Task
 from metarl_envs.errors import UserError
@@ -93,9 +96,23 @@ def test_an_agent_that_adapts_to_the_task_gains_and_shuffled_it_does_not() -> No
         path = np.sign(other.parameters) * np.minimum(np.abs(other.parameters), 0.1 * steps)
         expected = -np.linalg.norm(path - task.parameters, axis=1).sum()
         np.testing.assert_allclose(shuffled.returns[1, row], expected, atol=1e-6)
-    gain = shuffled.overall[1].return_gain
+    gain, beyond = shuffled.overall[1].return_gain, own_episodes_gain(found, shuffled).return_gain
     assert gain is not None
     assert gain.mean < 0
+    assert beyond is not None
+    assert beyond.mean == pytest.approx((found.returns[1] - shuffled.returns[1]).mean())
+    assert beyond.low > 0
+    console = Console(width=80, file=io.StringIO())
+    console.print(control_table(found, {"shuffled": shuffled, "random": play_control("random", against)[0]}))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith((" policy", " shuffled "))] == [
+        ["policy", "0"],
+        ["policy", "1"],
+        ["shuffled", "0"],
+        ["shuffled", "1"],
+    ]
+    assert any(line.startswith("Beyond another task's episodes, those of the task itself bring +") for line in lines)
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=20))
@@ -140,9 +157,8 @@ def test_random_actions_cover_each_kind_of_space() -> None:
     rng = np.random.default_rng(0)
     discrete = behaviour_module.random_actions(gym.spaces.Discrete(3, start=2), 200, rng)
     assert set(discrete.tolist()) == {2, 3, 4}
-    box = behaviour_module.random_actions(
-        gym.spaces.Box(np.array([-1.0, 2.0, -np.inf]), np.array([1.0, 3.0, 0.5])), 500, rng
-    )
+    low, high = np.array([-1.0, 2.0, -np.inf]), np.array([1.0, 3.0, 0.5])
+    box = behaviour_module.random_actions(gym.spaces.Box(low, high, dtype=np.float64), 500, rng)
     assert box.shape == (500, 3)
     assert (np.abs(box[:, 0]) <= 1).all()
     assert box[:, 1].min() == pytest.approx(2, abs=0.02)
