@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metarl.acting.agents import TrainedAgent
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.config import MetaWorldTasks, NavigationTasks, RunConfig
 from metarl.data.steps import Array
@@ -113,7 +114,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path) -> None:
 def test_the_expert_is_told_the_goal_and_solves_every_task(reach: TaskDistribution, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("METARL_CACHE", str(tmp_path))
     config = MetaWorldTasks(benchmark="ML1", task="reach-v3", horizon=HORIZON)
-    agent: Any = None  # owes nothing to the policy
+    agent = type("Nobody", (TrainedAgent,), {})()  # the expert owes nothing to the policy
     against = Match(agent, config, reach, reach.test_tasks[:4], (0,), episodes=1, seed=1, num_envs=3)
     assert choose_controls(["expert"], against) == (["expert"], [])
     found, _ = play_control("expert", against)
