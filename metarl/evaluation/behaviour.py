@@ -13,6 +13,7 @@ import numpy.typing as npt
 from metarl_envs.core import Task, TaskDistribution
 
 _STEPS = 20
+_MOST_ENVS = 50
 
 
 def behaviour(distribution: TaskDistribution, tasks: Sequence[Task]) -> list[str]:
@@ -25,6 +26,14 @@ def behaviour(distribution: TaskDistribution, tasks: Sequence[Task]) -> list[str
         distribution: Family of the tasks.
         tasks: Tasks to play.
     """
+    return [
+        digest
+        for start in range(0, len(tasks), _MOST_ENVS)
+        for digest in _digests(distribution, tasks[start : start + _MOST_ENVS])
+    ]
+
+
+def _digests(distribution: TaskDistribution, tasks: Sequence[Task]) -> list[str]:
     digests = [sha256(task.id.encode()) for task in tasks]
     with closing(distribution.make_env(len(tasks))) as env:
         env.set_tasks(tasks)

@@ -55,11 +55,15 @@ def own_episodes_gain(evaluation: Evaluation, shuffled: Evaluation) -> Summary:
     Returns:
         Summary of the largest k, whose gains are over the shuffled control in place of k = 0.
     """
-    pairs = {
-        name: np.stack([getattr(shuffled, name)[-1], getattr(evaluation, name)[-1]])
-        for name in ("success", "success_last", "returns")
-    }
-    return replace(evaluation, adaptation_episodes=(0, evaluation.adaptation_episodes[-1]), **pairs).overall[-1]
+    pair = (shuffled, evaluation)
+    compared = replace(
+        evaluation,
+        adaptation_episodes=(0, evaluation.adaptation_episodes[-1]),
+        success=np.stack([each.success[-1] for each in pair]),
+        success_last=np.stack([each.success_last[-1] for each in pair]),
+        returns=np.stack([each.returns[-1] for each in pair]),
+    )
+    return compared.overall[-1]
 
 
 def _beyond_shuffled(evaluation: Evaluation, shuffled: Evaluation) -> str:

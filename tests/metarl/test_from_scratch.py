@@ -1,7 +1,6 @@
 """Learning from scratch: what is evaluated when, the cache, processes, and the command's sentences."""
 
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -82,11 +81,12 @@ def test_the_mean_actions_return_is_counted_in_full() -> None:
     points = np.stack([0.1 * np.arange(1, 6), np.zeros(5)], axis=1)
     expected = -np.linalg.norm(points - task.parameters, axis=1).sum()
     model: Any = Right()
-    assert play_mean_action(model, SingleTaskEnv(family, task), [1, 2]) == (0.0, pytest.approx(expected))
+    solved, returned = play_mean_action(model, SingleTaskEnv(family, task), [1, 2])
+    assert (solved, pytest.approx(returned)) == (0.0, expected)
 
 
 @pytest.fixture
-def lessons(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def lessons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Learning that tells the task by its return, and takes no time."""
     learned: list[str] = []
 
