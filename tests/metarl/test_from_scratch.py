@@ -66,7 +66,7 @@ def test_the_seed_decides_what_is_learned() -> None:
     for seed in (1, 1, 2):
         with closing(SingleTaskEnv(family, family.test_tasks[0])) as env:
             model = make_learner("ppo", env, seed)
-            seeds.append(float(next(model.policy.parameters()).sum()))
+            seeds.append(next(model.policy.parameters()).detach().sum().item())
     assert seeds[0] == seeds[1] != seeds[2]
 
 
