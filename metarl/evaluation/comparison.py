@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -71,7 +71,7 @@ class Comparison:
         checkpoint: Path,
         wanted: Wanted,
         *,
-        adaptation_episodes: tuple[int, ...],
+        adaptation_episodes: Sequence[int],
         episodes: int,
         tasks_per_name: int | None,
         split: Literal["train", "test"],
