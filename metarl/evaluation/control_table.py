@@ -7,8 +7,9 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from metarl.evaluation.result import Evaluation, Summary
-from metarl.evaluation.table import _decimals, _interval, _percent, _table
+from metarl.evaluation.result import Evaluation
+from metarl.evaluation.summary import Summary
+from metarl.evaluation.table import _decimals, _ends, _gain, _interval, _percent, _table
 
 _WITHOUT_ADAPTATION = ("random", "expert", "oracle")
 _MEANINGS = {
@@ -29,16 +30,13 @@ def control_table(evaluation: Evaluation, controls: Mapping[str, Evaluation]) ->
         evaluation: Evaluation of the policy.
         controls: Evaluations of the controls by name.
     """
-    table = _table("", "k", "success %", "return", "gain in return")
-    table.columns[0].justify = "left"
+    table = _table("control", "k", "success %", "return", "gain in return")
     everything = {"policy": evaluation} | dict(controls)
     decimals = _decimals([row.returns for each in everything.values() for row in each.overall])
     for name, each in everything.items():
-        rows = each.overall if len(each.overall) < 2 else [each.overall[0], each.overall[-1]]
-        for row in rows:
-            gain = _interval(row.return_gain, decimals, "+") if row.return_gain else Text("")
+        for row in _ends(each.overall):
             k = "" if name in _WITHOUT_ADAPTATION else str(row.k)
-            table.add_row(Text(name), k, _percent(row.success), _interval(row.returns, decimals), gain)
+            table.add_row(Text(name), k, _percent(row.success), _interval(row.returns, decimals), _gain(row, decimals))
     legend = [f"{name}: {_MEANINGS[name]}." for name in controls]
     if "shuffled" in controls and evaluation.adaptation_episodes[-1]:
         legend.append(_beyond_shuffled(evaluation, controls["shuffled"]))
