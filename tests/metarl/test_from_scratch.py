@@ -1,6 +1,5 @@
 """Learning from scratch: what is evaluated when, the cache, processes, and the command's sentences."""
 
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -155,7 +154,7 @@ def test_processes_learn_what_one_does() -> None:
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(single_tasks, "_learn_and_tell", os._exit)
+    monkeypatch.setattr(single_tasks, "_begin", int)  # fails, and with it the process
     family = CONFIG.build()
     with pytest.raises(RunFailure, match="a process that learns from scratch died"):
         list(learn_tasks(CONFIG, family.test_tasks[:2], LESSON, 2, lambda count: None))
