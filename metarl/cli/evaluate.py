@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from metarl.cli.arguments import Commands, at_least, path
+from metarl.cli.comparing import add_comparison_arguments, read_wanted
 
 
 def add_parser(commands: Commands) -> None:
@@ -36,29 +37,23 @@ def add_parser(commands: Commands) -> None:
         "--output", metavar="FILE", type=Path, help="file to write or replace (one in RUN/evaluations/)"
     )
     parser.add_argument("--again", action="store_true", help="play anew what was played before in the same settings")
-    parser.add_argument(
-        "--control",
-        choices=("state-held",),
-        help="play with a control made of the policy instead: RL² with its state held at the initial value",
-    )
+    add_comparison_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluates a checkpoint of each run."""
+    """Evaluates a checkpoint of each run, and holds it against what else is wanted."""
     from metarl.evaluation.command import evaluate_runs
+    from metarl.evaluation.comparison import Comparison
     from metarl.runs import RunDirectory
 
-    evaluate_runs(
-        [RunDirectory.open(run) for run in arguments.runs],
-        arguments.checkpoint,
-        again=arguments.again,
-        output=arguments.output,
-        adaptation_episodes=arguments.adaptation_episodes,
-        episodes=arguments.episodes,
-        tasks_per_name=arguments.tasks_per_name,
-        split=arguments.split,
-        seed=arguments.seed,
-        control=arguments.control,
-        num_envs=arguments.num_envs,
-        workers=arguments.workers,
-    )
+    runs = [RunDirectory.open(run) for run in arguments.runs]
+    names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
+    settings = {name: getattr(arguments, name) for name in names}
+    wanted, which = read_wanted(arguments), arguments.checkpoint
+    # Made first, as what is wrong is told before anything is played.
+    comparisons = [Comparison(run, run.checkpoint(which), wanted, **settings) for run in runs] if wanted else []
+    stored = evaluate_runs(runs, which, again=arguments.again, output=arguments.output, **settings)
+    for index, comparison in enumerate(comparisons):
+        if len(runs) > 1:
+            print(f"{runs[index].path}, held against:")
+        comparison.play(stored[index])

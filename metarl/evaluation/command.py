@@ -7,7 +7,6 @@ from typing import Literal, TypedDict, Unpack
 from rich.console import Console
 from rich.progress import Progress
 
-from metarl.evaluation.controls import make_control
 from metarl.evaluation.experiment import Experiment, check_one_experiment
 from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
 from metarl.evaluation.result import Evaluation
@@ -20,7 +19,7 @@ from metarl.runs import RunDirectory
 from metarl.versions import versions
 from metarl_envs.errors import UserError
 
-_MAX_ENVS = 50
+MAX_ENVS = 50
 """Largest number of tasks played at a time unless more are asked for."""
 
 
@@ -37,8 +36,6 @@ class Settings(TypedDict, total=False):
     """Split of the tasks to play: "test" (held-out tasks, the default) or "train"."""
     seed: int
     """Seed of the agent's exploration; the environments' seeds are derived from it too. By default 1."""
-    control: str | None
-    """Name in `CONTROLS` of a control to evaluate instead of the agent; None evaluates the agent."""
     num_envs: int | None
     """Largest number of tasks played at a time; None is what the run's configuration says, or else the size of its
     meta-batch, at most 50."""
@@ -53,7 +50,7 @@ def evaluate_runs(
     again: bool = False,
     output: Path | None = None,
     **settings: Unpack[Settings],
-) -> None:
+) -> list[StoredEvaluation]:
     """Evaluates runs of one preset that differ in their seeds, prints the result of all, and writes a file for each.
 
     A run that was evaluated in the same settings before is not played again: its file is read, and named.
@@ -64,6 +61,9 @@ def evaluate_runs(
         again: True to play anew what was played before.
         output: File to write or replace, of a single run; None names one in the run's `evaluations/`.
         settings: See `evaluate_run`.
+
+    Returns:
+        Evaluation of each run.
 
     Raises:
         UserError: If the runs cannot be compared, or a file is named for several; see `evaluate_run` too.
@@ -78,7 +78,8 @@ def evaluate_runs(
         job = _Job(run, checkpoint, output, settings)
         stored.append((None if again or output else job.read(quiet=len(runs) > 1)) or job.play(quiet=len(runs) > 1))
     if len(runs) > 1:
-        show(Experiment.of(stored), settings.get("control"))
+        show(Experiment.of(stored))
+    return stored
 
 
 def evaluate_run(
@@ -86,8 +87,8 @@ def evaluate_run(
 ) -> Path:
     """Evaluates a checkpoint, prints the result and writes it to a file, by default in the run's `evaluations/`.
 
-    There the file's name holds the checkpoint's environment steps, the control, and a digest of the other settings, so
-    only a repetition of the same evaluation replaces it.
+    There the file's name holds the checkpoint's environment steps and a digest of the settings, so only a repetition of
+    the same evaluation replaces it.
 
     Args:
         run: Run that the checkpoint belongs to.
@@ -99,8 +100,8 @@ def evaluate_run(
         Path of the file.
 
     Raises:
-        UserError: If a setting is out of range, the checkpoint is damaged or of another task family, the control is
-            unknown or does not apply to the agent, or there cannot be such a file.
+        UserError: If a setting is out of range, the checkpoint is damaged or of another task family, or there cannot
+            be such a file.
         RunFailure: If a return is not finite or the file cannot be written after all.
     """
     job = _Job(run, checkpoint, output, settings)
@@ -121,9 +122,6 @@ class _Job:
         tasks = self._distribution.train_tasks if split == "train" else self._distribution.test_tasks
         self._tasks = select_tasks(tasks, tasks_per_name)
         self._agent, manifest = load_agent(checkpoint, run.config, self._distribution, self._seed)
-        control = settings.get("control")
-        if control is not None:
-            self._agent = make_control(control, self._agent)
         self._origin = Origin(
             run=str(run.path),
             checkpoint=str(checkpoint),
@@ -131,7 +129,7 @@ class _Job:
             env_steps=manifest.env_steps,
             split=split,
             tasks_per_name=tasks_per_name,
-            control=control,
+            control=None,
             training_seed=run.config.seed,
             task_fingerprint=manifest.task_fingerprint,
             versions=versions(),
@@ -146,7 +144,7 @@ class _Job:
             return None
         stored = read_evaluation(self.path)
         if not quiet:
-            show(stored.evaluation, self._origin.control)
+            show(stored.evaluation)
         print(f"Played before, and read from {self.path} (--again plays it anew)")
         return stored
 
@@ -165,20 +163,17 @@ class _Job:
                 seed=self._seed,
                 num_envs=self._settings.get("num_envs")
                 or config.evaluation.num_envs
-                or min(config.algorithm.meta_batch, _MAX_ENVS),
+                or min(config.algorithm.meta_batch, MAX_ENVS),
                 progress=progress,
             )
         stored = StoredEvaluation(evaluation, self._origin)
         if not quiet:
-            show(evaluation, self._origin.control)  # first, so that the numbers are not lost with the file
+            show(evaluation)  # first, so that the numbers are not lost with the file
         write_evaluation(self.path, stored)
         print(f"Evaluation: {self.path}")
         return stored
 
 
-def show(result: Evaluation | Experiment, control: str | None) -> None:
-    """Prints an evaluation, and which control it is of."""
-    console = Console()
-    if control is not None:
-        console.print(f"Control: {control}.")
-    console.print(evaluation_table(result))
+def show(result: Evaluation | Experiment) -> None:
+    """Prints an evaluation."""
+    Console().print(evaluation_table(result))

@@ -1,8 +1,7 @@
 """Tables and plain sentences of an evaluation for an 80-column terminal, with or without colour."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -18,19 +17,15 @@ from metarl.evaluation.summary import Summary
 _MOST_NAMES_IN_FULL = 10
 _MOST_LABELS = 3
 """Number of what a name's tasks are played as that the table shows, the most frequent."""
-_NO_CONTROLS: Mapping[str, Evaluation] = MappingProxyType({})
 
 
-def evaluation_table(
-    result: Evaluation | Experiment, controls: Mapping[str, Evaluation] = _NO_CONTROLS
-) -> RenderableType:
+def evaluation_table(result: Evaluation | Experiment) -> RenderableType:
     """Renders an evaluation, or one of several runs: results by name if there are several, overall, and conclusions.
 
     With more than 10 names, the table per name shows only the smallest and the largest number of adaptation episodes.
 
     Args:
         result: What to show.
-        controls: Evaluations of controls on the same tasks by name, which get rows of their own.
     """
     parts: list[RenderableType] = [Text(_heading(result))]
     if len(result.per_name) > 1:
@@ -43,8 +38,6 @@ def evaluation_table(
         parts += [Text("Each run by itself, mean over tasks:"), _runs_table(result)]
     if isinstance(result, Evaluation) and result.acted_as is not None:
         parts += [Text(f"Played as, after {result.adaptation_episodes[-1]} episodes:"), _acted_as_table(result)]
-    if controls:
-        parts += [Text("Controls, on the same tasks:"), _controls_table(controls)]
     return Group(*parts, Text("\n".join(conclusions(result))))
 
 
@@ -127,17 +120,6 @@ def _runs_table(experiment: Experiment) -> Table:
     return table
 
 
-def _controls_table(controls: Mapping[str, Evaluation]) -> Table:
-    table = _table("control", "k", "success %", "return", "gain in return")
-    shown = {name: _ends(control.overall) for name, control in controls.items()}
-    decimals = _decimals([row.returns for rows in shown.values() for row in rows])
-    for name, rows in shown.items():
-        for row in rows:
-            cells = _percent(row.success), _interval(row.returns, decimals), _gain(row, decimals)
-            table.add_row(Text(name if row is rows[0] else ""), str(row.k), *cells)
-    return table
-
-
 def _acted_as_table(evaluation: Evaluation) -> Table:
     table = _table("task", "played as", "tasks", "solved")
     for name, found in evaluation.solved_as().items():
@@ -145,7 +127,6 @@ def _acted_as_table(evaluation: Evaluation) -> Table:
             first = label == next(iter(found))
             table.add_row(Text(name if first else ""), Text(label), str(tasks), str(solved))
     return table
-
 
 def _ends(rows: list[Summary]) -> list[Summary]:
     """Returns the summaries of the smallest and the largest k."""

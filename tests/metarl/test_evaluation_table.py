@@ -152,21 +152,6 @@ def test_at_the_ceiling_success_cannot_rise() -> None:
     assert conclusions(found)[1] == "At the ceiling: every episode is solved without adapting, so success cannot rise."
 
 
-def test_controls_have_rows_of_their_own() -> None:
-    random = evaluation(["a"] * 6, [[[-3]] * 6, [[-3]] * 6, [[-3]] * 6], ks=(0, 1, 10))
-    expert = evaluation(["a"] * 6, [[[500]] * 6], ks=(0,))
-    file = io.StringIO()
-    Console(file=file, width=80).print(evaluation_table(TWO, {"random": random, "expert": expert}))
-    lines = [" ".join(line.split()) for line in file.getvalue().splitlines()]
-    start = lines.index("Controls, on the same tasks:")
-    assert [line for line in lines[start + 1 :] if line.strip(" ─")][:4] == [
-        "control k success % return gain in return",
-        "random 0 0 [0, 46] -3 [-3, -3]",
-        "10 0 [0, 46] -3 [-3, -3] +0 [+0, +0]",
-        "expert 0 100 [54, 100] 500 [500, 500]",
-    ]
-
-
 def test_without_zero_shot_there_is_no_conclusion() -> None:
     found = evaluation(["a", "a"], [[[1], [2]], [[3], [4]]], ks=(1, 3))
     assert conclusions(found) == []
