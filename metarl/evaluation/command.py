@@ -7,6 +7,7 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import Progress
 
+from metarl.checkpoints import Manifest
 from metarl.evaluation.controls import make_control
 from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
 from metarl.evaluation.result import Evaluation
@@ -69,19 +70,7 @@ def evaluate_run(
     agent, manifest = load_agent(checkpoint, run.config, distribution, seed)
     if control is not None:
         agent = make_control(control, agent)
-    origin = Origin(
-        run=str(run.path),
-        checkpoint=str(checkpoint),
-        iteration=manifest.iteration,
-        env_steps=manifest.env_steps,
-        split=split,
-        tasks_per_name=tasks_per_name,
-        control=control,
-        training_seed=run.config.seed,
-        task_fingerprint=manifest.task_fingerprint,
-        versions=versions(),
-        config=manifest.config,
-    )
+    origin = origin_of(run, checkpoint, manifest, split, tasks_per_name, control)
     settings = {"adaptation_episodes": sorted(adaptation_episodes), "episodes": episodes, "seed": seed}
     path = output or run.evaluations / file_name(origin, settings)
     make_room_for(path)
@@ -94,13 +83,42 @@ def evaluate_run(
             adaptation_episodes=adaptation_episodes,
             episodes=episodes,
             seed=seed,
-            num_envs=num_envs or run.config.evaluation.num_envs or min(run.config.algorithm.meta_batch, _MAX_ENVS),
+            num_envs=num_envs or usual_num_envs(run),
             progress=progress,
         )
     _print(evaluation, control)  # first, so that the numbers are not lost with the file
     write_evaluation(path, StoredEvaluation(evaluation, origin))
     print(f"Evaluation: {path}")
     return path
+
+
+def origin_of(
+    run: RunDirectory,
+    checkpoint: Path,
+    manifest: Manifest,
+    split: str,
+    tasks_per_name: int | None,
+    control: str | None = None,
+) -> Origin:
+    """Describes where an evaluation of a run's checkpoint comes from; see `Origin`."""
+    return Origin(
+        run=str(run.path),
+        checkpoint=str(checkpoint),
+        iteration=manifest.iteration,
+        env_steps=manifest.env_steps,
+        split=split,
+        tasks_per_name=tasks_per_name,
+        control=control,
+        training_seed=run.config.seed,
+        task_fingerprint=manifest.task_fingerprint,
+        versions=versions(),
+        config=manifest.config,
+    )
+
+
+def usual_num_envs(run: RunDirectory) -> int:
+    """Returns the largest number of tasks played at a time unless another is asked for."""
+    return run.config.evaluation.num_envs or min(run.config.algorithm.meta_batch, _MAX_ENVS)
 
 
 def _print(evaluation: Evaluation, control: str | None) -> None:

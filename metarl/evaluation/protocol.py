@@ -164,7 +164,7 @@ class _Protocol:
             at = (envs, step.episode[envs])
             # With r_t the reward and s_t the success of step t = 1..T:
             # return = sum_t r_t,  success = max_t s_t,  success_last = s_T
-            outcome.returns[at] += step.timestep.reward[envs]
+            outcome.returns[at] += step.earned[envs]
             outcome.success[at] |= step.success[envs]
             outcome.success_last[at] = step.success[envs]
             self.divergences += int((step.diverged & step.valid).sum())
