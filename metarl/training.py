@@ -259,7 +259,9 @@ class Training(Iterator[TrainedIteration]):
     def _sampler(self, stream: Stream, iteration: int) -> Sampler:
         """Draws a meta-batch and makes its sampler; tasks of one name are side by side, which costs less."""
         tasks = sorted(self._draw_tasks(stream, iteration), key=lambda task: task.name)
-        return Sampler(self._envs.training, tasks, (self.config.seed, stream, iteration), self.algorithm.device)
+        key = (self.config.seed, stream, iteration)
+        self._envs.augment(key)
+        return Sampler(self._envs.training, tasks, key, self.algorithm.device)
 
     def _draw_tasks(self, stream: Stream, iteration: int) -> list[Task]:
         try:

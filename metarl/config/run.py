@@ -9,6 +9,7 @@ from pydantic_core import PydanticKnownError
 
 from metarl.algorithms import registry
 from metarl.algorithms.base import AlgorithmConfig
+from metarl.config.augmentation import AugmentationConfig
 from metarl.config.tasks import TasksConfig
 from metarl.devices import DeviceName
 from metarl.strict import Count, CountOrZero, Seed, StrictModel
@@ -86,6 +87,8 @@ class RunConfig(StrictModel):
     """Tasks to train on."""
     algorithm: Annotated[SerializeAsAny[AlgorithmConfig], PlainValidator(_validate_algorithm)]
     """Algorithm to train with."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """Perturbations of training episodes."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation on held-out tasks during training."""
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -14,7 +14,7 @@ from metarl_envs.dynamics import Dynamics
 from metarl_envs.errors import UserError
 from metarl_envs.perturbed.effects import ActuatorNoise, Effect, LateActions, LateRewards, LostRewards, Noise
 
-_MOST_STEPS = 1000
+_MOST_STEPS = 1000.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Perturbation(ABC):
         UserError: If the strength is out of its range.
     """
 
-    strength: float
+    strength: float | int
 
     name: ClassVar[str]
     """Name in commands and results."""
@@ -67,7 +67,7 @@ class Perturbation(ABC):
         return dynamics
 
 
-def check_strength(name: str, strength: float, least: float, most: float, whole: bool = False) -> None:
+def check_strength(name: str, strength: float | int, least: float, most: float, whole: bool = False) -> None:
     """Checks the strength of a perturbation.
 
     Args:
@@ -177,9 +177,7 @@ class DynamicsChange(Perturbation):
         """See `Perturbation`."""
         if env.has_dynamics:
             return None
-        return (
-            f"{cls.name} needs Meta-World's native engine or locomotion: these have no simulator to change it in"
-        )
+        return f"{cls.name} needs Meta-World's native engine or locomotion: these have no simulator to change it in"
 
     @classmethod
     def effect(cls, strengths: FloatArray, env: TaskVectorEnv, scale: FloatArray) -> Effect:
