@@ -117,8 +117,8 @@ def dynamics_fields(model: mujoco.MjModel) -> Fields:
 def scale_dynamics(model: mujoco.MjModel, fields: Fields, dynamics: Dynamics) -> Fields:
     """Computes the fields of a task's model with scaled dynamics.
 
-    The constants that MuJoCo derives from the masses are computed anew from the model's masses; a task that sets masses
-    of its own keeps those of the model too.
+    The constants that MuJoCo derives from the masses are computed anew from the model's masses, also where a task sets
+    masses of its own. The solver's tolerance, whose unit is the mean inertia, stays that of the model.
 
     Args:
         model: Model as no task has changed it.

@@ -35,7 +35,7 @@ def perturbed(
     bare = CountingEnv(len(each), 4, **options)
     env = PerturbedVectorEnv(bare, np.array(scale))
     env.perturb(each)
-    env.set_tasks([Task("count", [length, 10.0]) for length in np.resize(lengths, len(each))])
+    env.set_tasks([Task("count", [length, 10.0]) for length in np.resize(lengths, len(each)).tolist()])
     return env, bare
 
 
