@@ -51,7 +51,7 @@ def _heading(evaluation: Evaluation) -> str:
     return (
         f"{evaluation.distribution} under stress: {tasks} {kind} task{'s' * (tasks > 1)},"
         f" {episodes} episode{'s' * (episodes > 1)} each after {evaluation.adaptation_episodes[-1]} to adapt.\n"
-        f"Success and return are the task's; the gain is over k = 0. [{LEVEL:.0%} interval over tasks]"
+        f"Success and return are the task's; gain is over k = 0. [{LEVEL:.0%} interval over tasks]"
     )
 
 
