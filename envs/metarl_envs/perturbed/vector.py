@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
+from metarl_envs.core import FloatArray, StepResult, TaskVectorEnv
 from metarl_envs.dynamics import UNCHANGED
 from metarl_envs.errors import UserError
 from metarl_envs.perturbed.effects import Effect, IntArray
 from metarl_envs.perturbed.settings import PERTURBATIONS, Perturbation
+from metarl_envs.wrapping import TaskVectorWrapper
 
 TRUE_REWARD = "true_reward"
 """Key in `infos` of the rewards `(env,)` of the task, where the agent is told others."""
 
 
-class PerturbedVectorEnv(TaskVectorEnv):
+class PerturbedVectorEnv(TaskVectorWrapper):
     """Environments between which and the agent something goes wrong; at first nothing does.
 
     Noise derives from an environment's seed, the kind of perturbation and the number of the episode since the reset. It
@@ -31,10 +32,7 @@ class PerturbedVectorEnv(TaskVectorEnv):
     """
 
     def __init__(self, env: TaskVectorEnv, scale: FloatArray | None = None) -> None:
-        self.env = env
-        self.num_envs, self.horizon, self.render_mode = env.num_envs, env.horizon, env.render_mode
-        self.single_observation_space, self.single_action_space = env.single_observation_space, env.single_action_space
-        self.observation_space, self.action_space = env.observation_space, env.action_space
+        super().__init__(env)
         self._scale = np.ones(env.single_observation_space.shape) if scale is None else scale
         self._all = np.arange(env.num_envs)
         self._seeds = [np.random.SeedSequence().generate_state(1).item() for _ in range(env.num_envs)]
@@ -73,11 +71,6 @@ class PerturbedVectorEnv(TaskVectorEnv):
         if self.env.has_dynamics:
             self.env.set_dynamics(dynamics)
 
-    def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """See `TaskVectorEnv`."""
-        self.env.set_tasks(tasks)
-        self.tasks = self.env.tasks
-
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
@@ -85,24 +78,19 @@ class PerturbedVectorEnv(TaskVectorEnv):
         for env, number in enumerate(self._seed_each(seed)):
             if number is not None:
                 self._seeds[env], self._episodes[env] = number, -1
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = super().reset(seed=seed, options=options)
         self._begin(self._all)
         return self._observe(observations, self._all), infos
-
-    def step(self, actions: npt.NDArray[Any]) -> StepResult:
-        """See `TaskVectorEnv`."""
-        self.send(actions)
-        return self.receive()
 
     def send(self, actions: npt.NDArray[Any]) -> None:
         """See `TaskVectorEnv`."""
         for effect in self._effects.values():
             actions = effect.act(actions)
-        self.env.send(actions)
+        super().send(actions)
 
     def receive(self) -> StepResult:
         """See `TaskVectorEnv`."""
-        observations, rewards, terminated, truncated, infos = self.env.receive()
+        observations, rewards, terminated, truncated, infos = super().receive()
         ended = terminated | truncated
         told = rewards
         for effect in self._effects.values():
@@ -132,11 +120,3 @@ class PerturbedVectorEnv(TaskVectorEnv):
         for effect in self._effects.values():
             observations = effect.observe(observations, envs)
         return observations
-
-    def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
-        """See `TaskVectorEnv`."""
-        return self.env.render()
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Closes the perturbed environments."""
-        self.env.close()
