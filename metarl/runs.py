@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FORMAT = 2
 """Version of the run directory's format; raised with every change that earlier versions of metarl could not read."""
 
+BEFORE_TRAINING = -1
+"""Index in `metrics.jsonl` of what was measured before the first iteration."""
+
 _VERSIONS = "versions.json"
 _MAX_EVIDENCE = 10
 """Largest number of diverged simulations whose evidence a run keeps."""
@@ -40,7 +43,7 @@ class RunDirectory:
 
         config.yaml         the whole configuration
         versions.json       versions of the software that started it
-        metrics.jsonl       one line per iteration
+        metrics.jsonl       one line per iteration, and one of the evaluation before the first
         events.out.*        the same metrics for TensorBoard
         checkpoints/        see `metarl.checkpoints`
         evaluations/*.json  videos/  divergences/*.npz
@@ -170,7 +173,7 @@ class RunDirectory:
 
         Args:
             metrics: Values by name, such as "meta/kl".
-            iteration: Index of the iteration, from 0.
+            iteration: Index of the iteration, from 0; `BEFORE_TRAINING` before the first.
             env_steps: Number of environment steps so far, TensorBoard's x-axis.
 
         Raises:
@@ -215,7 +218,7 @@ class RunDirectory:
         Raises:
             UserError: If it has logged more iterations than that, so its checkpoints are lost.
         """
-        logged = len(self._lines_before(self.config.iterations))
+        logged = len(self._lines_before(self.config.iterations)) - len(self._lines_before(0))
         if logged > self.config.checkpoint.every:
             raise UserError(
                 f"run {self.path} has logged {logged} iterations, but {self.checkpoints} is empty: restore a"

@@ -27,14 +27,15 @@ class TrainingEnvs:
         self, distribution: TaskDistribution, algorithm: Algorithm, config: RunConfig, num_held_out: int
     ) -> None:
         self._distribution = distribution
-        self._test_count = min(config.evaluation.num_envs or algorithm.num_envs, num_held_out)
+        self.num_test = min(config.evaluation.num_envs or algorithm.num_envs, num_held_out)
+        """Number of environments to evaluate in."""
         self._test: TaskVectorEnv | None = None
         counts = _split(algorithm, config.double_buffered)
         with ExitStack() as resources:  # closes all of them if one cannot be made
             self.training = [resources.enter_context(closing(distribution.make_env(count))) for count in counts]
             """Vectors to sample from: one, or two for double buffering."""
             self._resources = resources.pop_all()
-        if config.evaluation.every:
+        if config.evaluation.every != 0:
             try:
                 _ = self.test  # what cannot be made is found now rather than at the first evaluation
             except BaseException:
@@ -45,10 +46,10 @@ class TrainingEnvs:
     def test(self) -> TaskVectorEnv:
         """Vector to evaluate in, made when first needed; one to sample from, if that has as many environments."""
         if self._test is None:
-            if self.training[0].num_envs == self._test_count:
+            if self.training[0].num_envs == self.num_test:
                 self._test = self.training[0]
             else:
-                self._test = self._resources.enter_context(closing(self._distribution.make_env(self._test_count)))
+                self._test = self._resources.enter_context(closing(self._distribution.make_env(self.num_test)))
         return self._test
 
     def close(self) -> None:

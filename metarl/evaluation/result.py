@@ -80,6 +80,8 @@ class Evaluation:
     """Undiscounted return of the full episode."""
     divergences: int = 0
     """Number of episodes, adaptation episodes included, that ended early because the simulation diverged."""
+    env_steps: int = 0
+    """Environment steps played, adaptation episodes and what filled up the last batch of tasks included."""
 
     @property
     def episodes(self) -> int:
