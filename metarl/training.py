@@ -280,7 +280,7 @@ class Training(Iterator[TrainedIteration]):
         return metrics
 
     def _evaluation_interval(self) -> int:
-        """Returns the number of iterations between evaluations; it follows from the configuration and the steps so far."""
+        """Returns the number of iterations between evaluations, which depends on configuration and steps so far."""
         settings = self.config.evaluation
         if settings.every is not None:
             return settings.every
@@ -292,7 +292,7 @@ class Training(Iterator[TrainedIteration]):
         share = 2 * cost / (iterations * per_iteration)
         if self.iteration == 1 and share > settings.share:
             _log.warning(
-                "evaluating before and after so short a training takes %.0f %% of its steps, more than evaluation.share;"
+                "evaluating before and after so short a training costs %.0f %% of its steps, above evaluation.share:"
                 " fewer evaluation.tasks_per_name or evaluation.adaptation_episodes take less",
                 100 * share,
             )

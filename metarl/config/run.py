@@ -18,8 +18,8 @@ class EvaluationConfig(StrictModel):
     """Evaluation on held-out tasks during training."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Largest share of all evaluations' steps in those of training. The policy is evaluated before training, at its end,
-    and in between at even distances as often as this pays for."""
+    """Largest share of all evaluations' steps in those of training. The policy is evaluated before training, at its
+    end, and in between at even distances as often as this pays for, up to 20 times."""
     every: CountOrZero | None = None
     """Iterations between evaluations, whatever they cost; 0 is never, None goes by `share`."""
     adaptation_episodes: tuple[CountOrZero, ...] = Field(default=(0, 10), min_length=1)

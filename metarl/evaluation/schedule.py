@@ -1,4 +1,4 @@
-"""How often a training evaluates: at its start, at its end, and in between as often as a share of its steps pays for."""
+"""How often a training evaluates: at its start, at its end, and between as often as a share of steps pays for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fractions import Fraction
 _MOST = 20
 """Largest number of evaluations after the first: as many points draw a curve, and small evaluations are slow for their
 steps."""
+
 
 def count_episodes(num_tasks: int, num_envs: int, adaptation_episodes: Sequence[int], episodes: int) -> int:
     """Returns the number of episodes that an evaluation plays, those that fill up its last batch included.
@@ -34,7 +35,7 @@ def evaluation_interval(share: float, iterations: int, iteration_steps: Fraction
         iteration_steps: Environment steps of an iteration.
         cost: Environment steps of an evaluation.
     """
-    # affordable evaluations: a = floor(share * iterations * steps / cost), with n of them at 0, i, 2 i, ..., and the end:
+    # affordable evaluations: a = floor(share * iterations * steps / cost), n come at 0, i, 2 i, ..., and the end:
     # n = 1 + ceil(iterations / i) <= a  for  i = ceil(iterations / (a - 1))
     affordable = math.floor(Fraction(str(share)) * iterations * iteration_steps / cost)
     return math.ceil(iterations / min(max(affordable - 1, 1), _MOST))
