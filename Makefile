@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 PYTEST := $(VENV_PYTHON) -m pytest -q --jaxtyping-packages=metarl_envs,metarl,beartype.beartype
+PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal  # each process takes a gigabyte
 INSTALLED := .venv/.installed
 DRAWS := .venv/.draws
 GL_PACKAGES := libegl1 libgl1-mesa-dri libopengl0
@@ -30,10 +31,10 @@ demo: $(DRAWS) ## Train on Meta-World, measure on held-out tasks, film it: about
 	echo "Done. In $$run: evaluations/ holds the numbers, videos/ the film, checkpoints/ the policy."
 
 test: $(DRAWS) ## Run the tests
-	@$(PYTEST)
+	@$(PYTEST) $(PARALLEL)
 
 test-slow: $(DRAWS) ## Run the tests that take longer than CI allows
-	@$(PYTEST) -m "slow and not gpu"
+	@$(PYTEST) $(PARALLEL) -m "slow and not gpu"
 
 reliability: $(INSTALLED) ## Kill trainings 210 times and compare, damage checkpoints, fill disks: 10 minutes
 	@$(PYTEST) -s -m "not gpu" tests/metarl/test_reliability*.py tests/metarl/test_run_lock.py

@@ -30,7 +30,8 @@ class TrainingEnvs:
         self, distribution: TaskDistribution, algorithm: Algorithm, config: RunConfig, num_held_out: int
     ) -> None:
         self._distribution = distribution
-        self._test_count = min(config.evaluation.num_envs or algorithm.num_envs, num_held_out)
+        self.num_test = min(config.evaluation.num_envs or algorithm.num_envs, num_held_out)
+        """Number of environments to evaluate in."""
         self._test: TaskVectorEnv | None = None
         counts = _split(algorithm, config.double_buffered)
         self._augmentation = config.augmentation
@@ -43,7 +44,7 @@ class TrainingEnvs:
                 self.training = [PerturbedVectorEnv(env, scale) for env in self.training]
                 self.augment((0,))  # what cannot be perturbed is found now
             self._resources = resources.pop_all()
-        if config.evaluation.every:
+        if config.evaluation.every != 0:
             try:
                 _ = self.test  # what cannot be made is found now rather than at the first evaluation
             except BaseException:
@@ -57,10 +58,10 @@ class TrainingEnvs:
         With augmentation it is always one of its own, which nothing perturbs.
         """
         if self._test is None:
-            if self.training[0].num_envs == self._test_count and not self._augmentation.active:
+            if self.training[0].num_envs == self.num_test and not self._augmentation.active:
                 self._test = self.training[0]
             else:
-                self._test = self._resources.enter_context(closing(self._distribution.make_env(self._test_count)))
+                self._test = self._resources.enter_context(closing(self._distribution.make_env(self.num_test)))
         return self._test
 
     def augment(self, key: tuple[int, ...]) -> None:

@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from metarl.checkpoints import Manifest
 from metarl.evaluation.controls import make_control
+from metarl.evaluation.hints import print_hints
 from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.stored import Origin, StoredEvaluation, file_name, write_evaluation
@@ -87,7 +88,9 @@ def evaluate_run(
             progress=progress,
         )
     _print(evaluation, control)  # first, so that the numbers are not lost with the file
-    write_evaluation(path, StoredEvaluation(evaluation, origin))
+    stored = StoredEvaluation(evaluation, origin)
+    write_evaluation(path, stored)
+    print_hints(stored, run, distribution)
     print(f"Evaluation: {path}")
     return path
 

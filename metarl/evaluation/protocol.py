@@ -17,6 +17,7 @@ from metarl.acting.play import Actor, VectorPlay, play
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
 from metarl.evaluation.result import Evaluation
+from metarl.evaluation.schedule import count_episodes
 from metarl.seeding import Stream, derive_seeds
 from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
@@ -80,6 +81,7 @@ def evaluate(
         adaptation_steps=agent.adaptation_steps,
         seed=seed,
         divergences=protocol.divergences,
+        env_steps=protocol.env_steps,
         success=outcome.success,
         success_last=outcome.success_last,
         returns=outcome.returns,
@@ -122,13 +124,14 @@ class _Protocol:
     seed: int
     progress: Progress | None
     divergences: int = 0
+    env_steps: int = 0
 
     def play(self, tasks: Sequence[Task], ks: tuple[int, ...]) -> _Outcome:
         """Returns outcomes `(k, task, episode)`; plays as many tasks at a time as there are environments."""
         count = self.env.num_envs
         starts = range(0, len(tasks), count)
         keys = _task_keys(tasks)
-        bar = self._add_bar(len(starts) * count * sum(k + self.episodes for k in ks))
+        bar = self._add_bar(count_episodes(len(tasks), count, ks, self.episodes))
         outcome = _Outcome.zeros(len(ks), len(tasks), self.episodes)
         for start in starts:
             # The last batch is filled up with the first tasks; their second outcomes are dropped.
@@ -167,6 +170,7 @@ class _Protocol:
             outcome.returns[at] += step.earned[envs]
             outcome.success[at] |= step.success[envs]
             outcome.success_last[at] = step.success[envs]
+            self.env_steps += len(envs)
             self.divergences += int((step.diverged & step.valid).sum())
             if self.progress and bar is not None and step.ended.any():
                 self.progress.advance(bar, int((step.ended & step.valid).sum()))

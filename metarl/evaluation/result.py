@@ -82,6 +82,8 @@ class Evaluation:
     """Undiscounted return of the full episode."""
     divergences: int = 0
     """Number of episodes, adaptation episodes included, that ended early because the simulation diverged."""
+    env_steps: int = 0
+    """Environment steps played, adaptation episodes and what filled up the last batch of tasks included."""
 
     @property
     def episodes(self) -> int:
@@ -141,6 +143,7 @@ class Evaluation:
                 "horizon": self.horizon,
                 "seed": self.seed,
                 "divergences": self.divergences,
+                "env_steps": self.env_steps,
                 "interval_level": LEVEL,
                 "interval_resamples": RESAMPLES,
             },
@@ -186,6 +189,7 @@ class Evaluation:
             success_last=np.array([task.success_last for task in tasks]).swapaxes(0, 1),
             returns=np.array([task.returns for task in tasks], dtype=float).swapaxes(0, 1),
             divergences=protocol.divergences,
+            env_steps=protocol.env_steps,
         )
 
 

@@ -141,7 +141,8 @@ configs = st.builds(
     algorithm=algorithms,
     evaluation=st.builds(
         EvaluationConfig,
-        every=st.integers(0, 9),
+        share=st.floats(0.01, 1),
+        every=st.none() | st.integers(0, 9),
         adaptation_episodes=st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(tuple),
         tasks_per_name=st.none() | positive,
     ),
@@ -163,7 +164,9 @@ def test_what_is_left_out_has_its_default(write) -> None:
     config = load_config(write(MINIMAL))
     assert config == RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig())
     assert (config.seed, config.device, config.threads) == (1, "auto", None)
-    assert config.evaluation == EvaluationConfig(every=10, adaptation_episodes=(0, 10), episodes=1, tasks_per_name=10)
+    assert config.evaluation == EvaluationConfig(
+        share=0.1, every=None, adaptation_episodes=(0, 10), episodes=1, tasks_per_name=10
+    )
     assert config.checkpoint == CheckpointConfig(every=10, keep_last=2)
 
 
