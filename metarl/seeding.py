@@ -16,7 +16,8 @@ class Stream(IntEnum):
     WARM_UP = 5
     TRIALS = 6
     EXPLORATION = 7
-    PERTURBATION = 8
+    BASELINES = 8
+    PERTURBATION = 9
 
 
 def derive_seeds(seed: int, *key: int, count: int) -> list[int]:

@@ -1,10 +1,18 @@
 """`metarl evaluate`: measures adaptation to held-out tasks."""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from metarl.cli.arguments import Commands, add_run_arguments, at_least
+from metarl.cli.comparing import add_comparison_arguments, read_wanted
 from metarl_envs.errors import UserError
+
+if TYPE_CHECKING:
+    from metarl.evaluation.comparison import Wanted
+    from metarl.runs import RunDirectory
 
 
 def add_parser(commands: Commands) -> None:
@@ -38,34 +46,52 @@ def add_parser(commands: Commands) -> None:
         "--output", metavar="FILE", type=Path, help="file to write or replace (RUN/evaluations/SETTINGS.json)"
     )
     parser.add_argument(
-        "--control",
-        choices=("state-held",),
-        help="play with a control made of the policy instead: RL² with its state held at the initial value",
-    )
-    parser.add_argument(
         "--stress",
         metavar="NAME[=S,...]",
         nargs="*",
         help="evaluate under perturbations of growing strength, with strengths S or usual ones (all that apply)",
     )
+    add_comparison_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluates a checkpoint of a run."""
-    from metarl.evaluation.command import evaluate_run
-    from metarl.evaluation.stress_command import stress_run
+    """Evaluates a checkpoint of a run, and holds it against what else is wanted, or evaluates it under stress."""
     from metarl.runs import RunDirectory
 
     directory = RunDirectory.open(arguments.run)
     checkpoint = directory.checkpoint(arguments.checkpoint)
-    names = ("tasks_per_name", "split", "seed", "num_envs", "workers", "output")
+    for name, plain, stressed in (("adaptation_episodes", (0, 1, 3, 10), (0, 10)), ("episodes", 3, 1)):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, plain if arguments.stress is None else stressed)
+    names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}
-    for name in ("adaptation_episodes", "episodes"):  # whose defaults differ
-        if getattr(arguments, name) is not None:
-            settings[name] = getattr(arguments, name)
-    if arguments.stress is None:
-        evaluate_run(directory, checkpoint, control=arguments.control, **settings)
-    elif arguments.control is not None:
-        raise UserError("--control cannot go with --stress, which perturbs the policy itself: leave out one of them")
+    wanted = read_wanted(arguments)
+    if arguments.stress is not None:
+        if wanted:
+            raise UserError("--stress cannot go with --controls, --from-scratch or --protocol: evaluate twice")
+        _stress(directory, checkpoint, arguments, settings)
     else:
-        stress_run(directory, checkpoint, arguments.stress, **settings)
+        _evaluate(directory, checkpoint, arguments, settings, wanted)
+
+
+def _stress(directory: RunDirectory, checkpoint: Path, arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
+    from metarl.evaluation.stress_command import stress_run
+
+    stress_run(directory, checkpoint, arguments.stress, output=arguments.output, **settings)
+
+
+def _evaluate(
+    directory: RunDirectory,
+    checkpoint: Path,
+    arguments: argparse.Namespace,
+    settings: dict[str, Any],
+    wanted: Wanted | None,
+) -> None:
+    from metarl.evaluation.command import evaluate_run
+    from metarl.evaluation.comparison import Comparison
+    from metarl.evaluation.stored import read_evaluation
+
+    comparison = Comparison(directory, checkpoint, wanted, **settings) if wanted else None
+    path = evaluate_run(directory, checkpoint, output=arguments.output, **settings)
+    if comparison:
+        comparison.play(read_evaluation(path))

@@ -8,10 +8,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from metarl.checkpoints import Manifest
-from metarl.evaluation.controls import make_control
 from metarl.evaluation.hints import print_hints
 from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
-from metarl.evaluation.result import Evaluation
 from metarl.evaluation.stored import Origin, StoredEvaluation, file_name, write_evaluation
 from metarl.evaluation.table import evaluation_table
 from metarl.evaluation.tasks import select_tasks
@@ -33,15 +31,14 @@ def evaluate_run(
     tasks_per_name: int | None = None,
     split: Literal["train", "test"] = "test",
     seed: int = 1,
-    control: str | None = None,
     num_envs: int | None = None,
     workers: int | None = None,
     output: Path | None = None,
 ) -> Path:
     """Evaluates a checkpoint, prints the result and writes it to a file, by default in the run's `evaluations/`.
 
-    There the file's name holds the checkpoint's environment steps, the control, and a digest of the other settings, so
-    only a repetition of the same evaluation replaces it.
+    There the file's name holds the checkpoint's environment steps and a digest of the settings, so only a repetition of
+    the same evaluation replaces it.
 
     Args:
         run: Run that the checkpoint belongs to.
@@ -51,7 +48,6 @@ def evaluate_run(
         tasks_per_name: Number of tasks of each name; None takes all.
         split: Split of the tasks to play: "test" (held-out tasks) or "train".
         seed: Seed of the agent's exploration; the environments' seeds are derived from it too.
-        control: Name in `CONTROLS` of a control to evaluate instead of the agent; None evaluates the agent.
         num_envs: Largest number of tasks played at a time; None is what the run's configuration says, or else the size
             of its meta-batch, at most 50.
         workers: Number of processes or threads that simulate; None is what the run's configuration says.
@@ -61,17 +57,15 @@ def evaluate_run(
         Path of the file.
 
     Raises:
-        UserError: If a setting is out of range, the checkpoint is damaged or of another task family, the control is
-            unknown or does not apply to the agent, or there cannot be such a file.
+        UserError: If a setting is out of range, the checkpoint is damaged or of another task family, or there cannot be
+            such a file.
         RunFailure: If a return is not finite or the file cannot be written after all.
     """
     distribution = run.config.tasks.build()
     distribution.workers = workers or run.config.workers
     tasks = select_tasks(distribution.train_tasks if split == "train" else distribution.test_tasks, tasks_per_name)
     agent, manifest = load_agent(checkpoint, run.config, distribution, seed)
-    if control is not None:
-        agent = make_control(control, agent)
-    origin = origin_of(run, checkpoint, manifest, split, tasks_per_name, control)
+    origin = origin_of(run, checkpoint, manifest, split, tasks_per_name)
     settings = {"adaptation_episodes": sorted(adaptation_episodes), "episodes": episodes, "seed": seed}
     path = output or run.evaluations / file_name(origin, settings)
     make_room_for(path)
@@ -87,7 +81,7 @@ def evaluate_run(
             num_envs=num_envs or usual_num_envs(run),
             progress=progress,
         )
-    _print(evaluation, control)  # first, so that the numbers are not lost with the file
+    Console().print(evaluation_table(evaluation))  # first, so that the numbers are not lost with the file
     stored = StoredEvaluation(evaluation, origin)
     write_evaluation(path, stored)
     print_hints(stored, run, distribution)
@@ -96,12 +90,7 @@ def evaluate_run(
 
 
 def origin_of(
-    run: RunDirectory,
-    checkpoint: Path,
-    manifest: Manifest,
-    split: str,
-    tasks_per_name: int | None,
-    control: str | None = None,
+    run: RunDirectory, checkpoint: Path, manifest: Manifest, split: str, tasks_per_name: int | None
 ) -> Origin:
     """Describes where an evaluation of a run's checkpoint comes from; see `Origin`."""
     return Origin(
@@ -111,7 +100,7 @@ def origin_of(
         env_steps=manifest.env_steps,
         split=split,
         tasks_per_name=tasks_per_name,
-        control=control,
+        control=None,
         training_seed=run.config.seed,
         task_fingerprint=manifest.task_fingerprint,
         versions=versions(),
@@ -122,10 +111,3 @@ def origin_of(
 def usual_num_envs(run: RunDirectory) -> int:
     """Returns the largest number of tasks played at a time unless another is asked for."""
     return run.config.evaluation.num_envs or min(run.config.algorithm.meta_batch, _MAX_ENVS)
-
-
-def _print(evaluation: Evaluation, control: str | None) -> None:
-    console = Console()
-    if control is not None:
-        console.print(f"Control: {control}.")
-    console.print(evaluation_table(evaluation))

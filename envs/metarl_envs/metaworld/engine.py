@@ -217,6 +217,18 @@ class MetaWorldEngine(TaskVectorEnv):
         self._observations = observations
         return observations.copy(), rewards, np.zeros(self.num_envs, dtype=np.bool_), truncated, infos
 
+    def restart(self, which: npt.NDArray[np.bool_]) -> FloatArray:
+        """Begins a new episode of the same task in the environments of a mask `(env,)`, between two steps.
+
+        Returns:
+            Observations `(env, 39)` of all environments.
+        """
+        self._restore(which)
+        self._observations = np.where(which[:, None], self._first_observations, self._observations)
+        self._frames = np.where(which[:, None], self._observations[:, :18], self._frames)
+        self._elapsed[which] = 0
+        return self._observations.copy()
+
     def simulation(self, env: int) -> mujoco.MjData:
         """Returns the simulator's data of one environment."""
         if not self._places:
