@@ -71,7 +71,7 @@ def test_noise_has_the_stated_deviation_and_leaves_what_has_none() -> None:
     # 4000 draws of N(0, 2²): their mean is within 4 * 2 / sqrt(4000) = 0.13, their deviation within 4 * 2 / sqrt(8000)
     assert abs(noise.mean()) < 0.13
     assert abs(noise.std() - 2.0) < 0.09
-    assert np.unique(noise).size == noise.size
+    assert np.unique(noise.round(9)).size == noise.size  # in every episode anew
     assert (np.stack(seen)[..., 1] == 10.0).all()
 
 

@@ -344,7 +344,10 @@ def test_overrides_take_lists_and_options_as_yaml() -> None:
         ("--iteratons 3", "command line: iteratons: unknown field 'iteratons'; did you mean 'iterations'?"),
         ("--algorithm.inner.lrr 3", "command line: algorithm.inner.lrr: unknown field 'lrr'; did you mean 'lr'?"),
         ("--algoritm.inner.lr 3", "unknown section in --algoritm.inner.lr: 'algoritm'; did you mean 'algorithm'?"),
-        ("--seed.x 3", "unknown section in --seed.x: 'seed'; known: algorithm, checkpoint, evaluation, tasks"),
+        (
+            "--seed.x 3",
+            "unknown section in --seed.x: 'seed'; known: algorithm, augmentation, checkpoint, evaluation, tasks",
+        ),
         ("--algorithm.inner.lr x", "command line: algorithm.inner.lr: expected a valid number, got 'x'"),
         ("--seed 1 2", "command line: seed: expected a valid integer, got (1, 2)"),
         ("--algorithm maml", "command line: algorithm: expected a mapping of fields, got 'maml'"),
