@@ -1,25 +1,21 @@
 """`metarl evaluate`: measures adaptation to held-out tasks."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from metarl.cli.arguments import Commands, add_run_arguments, at_least
+from metarl.cli.arguments import Commands, at_least, path
 from metarl.cli.comparing import add_comparison_arguments, read_wanted
 from metarl_envs.errors import UserError
-
-if TYPE_CHECKING:
-    from metarl.evaluation.comparison import Wanted
-    from metarl.runs import RunDirectory
 
 
 def add_parser(commands: Commands) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("evaluate", help="measure adaptation to held-out tasks", allow_abbrev=False)
     parser.set_defaults(run_command=run)
-    add_run_arguments(parser)
+    parser.add_argument("runs", metavar="RUN", type=path, nargs="+", help="run directory; several that differ in seeds")
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", default="last", help="'last', 'best', or the name of one (last)"
+    )
     parser.add_argument(
         "--adaptation-episodes",
         metavar="K",
@@ -43,8 +39,9 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--workers", metavar="N", type=at_least(1), help="processes or threads that simulate (cores)")
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="file to write or replace (RUN/evaluations/SETTINGS.json)"
+        "--output", metavar="FILE", type=Path, help="file to write or replace (one in RUN/evaluations/)"
     )
+    parser.add_argument("--again", action="store_true", help="play anew what was played before in the same settings")
     parser.add_argument(
         "--stress",
         metavar="NAME[=S,...]",
@@ -55,43 +52,37 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluates a checkpoint of a run, and holds it against what else is wanted, or evaluates it under stress."""
+    """Evaluates a checkpoint of each run, and holds it against what else is wanted."""
+    from metarl.evaluation.command import evaluate_runs
+    from metarl.evaluation.comparison import Comparison
+    from metarl.evaluation.stress_command import stress_run
     from metarl.runs import RunDirectory
 
-    directory = RunDirectory.open(arguments.run)
-    checkpoint = directory.checkpoint(arguments.checkpoint)
-    for name, plain, stressed in (("adaptation_episodes", (0, 1, 3, 10), (0, 10)), ("episodes", 3, 1)):
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, plain if arguments.stress is None else stressed)
+    runs = [RunDirectory.open(run) for run in arguments.runs]
+    _set_defaults(arguments)
     names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}
-    wanted = read_wanted(arguments)
+    wanted, which = read_wanted(arguments), arguments.checkpoint
     if arguments.stress is not None:
-        if wanted:
-            raise UserError("--stress cannot go with --controls, --from-scratch or --protocol: evaluate twice")
-        _stress(directory, checkpoint, arguments, settings)
-    else:
-        _evaluate(directory, checkpoint, arguments, settings, wanted)
+        if wanted or len(runs) > 1:
+            raise UserError("--stress is for one run, without --controls, --from-scratch and --protocol")
+        stress_run(runs[0], runs[0].checkpoint(which), arguments.stress, output=arguments.output, **settings)
+        return
+    # Made first, as what is wrong is told before anything is played.
+    comparisons = [Comparison(run, run.checkpoint(which), wanted, **settings) for run in runs] if wanted else []
+    stored = evaluate_runs(runs, which, again=arguments.again, output=arguments.output, **settings)
+    for index, comparison in enumerate(comparisons):
+        if len(runs) > 1:
+            print(f"{runs[index].path}, held against:")
+        comparison.play(stored[index])
 
 
-def _stress(directory: RunDirectory, checkpoint: Path, arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
-    from metarl.evaluation.stress_command import stress_run
-
-    stress_run(directory, checkpoint, arguments.stress, output=arguments.output, **settings)
-
-
-def _evaluate(
-    directory: RunDirectory,
-    checkpoint: Path,
-    arguments: argparse.Namespace,
-    settings: dict[str, Any],
-    wanted: Wanted | None,
-) -> None:
-    from metarl.evaluation.command import evaluate_run
-    from metarl.evaluation.comparison import Comparison
-    from metarl.evaluation.stored import read_evaluation
-
-    comparison = Comparison(directory, checkpoint, wanted, **settings) if wanted else None
-    path = evaluate_run(directory, checkpoint, output=arguments.output, **settings)
-    if comparison:
-        comparison.play(read_evaluation(path))
+def _set_defaults(arguments: argparse.Namespace) -> None:
+    """Sets what was not given; a stress test, which evaluates many times, plays less."""
+    plain, stressed = (
+        {"adaptation_episodes": (0, 1, 3, 10), "episodes": 3},
+        {"adaptation_episodes": (0, 10), "episodes": 1},
+    )
+    for name, value in (plain if arguments.stress is None else stressed).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)

@@ -212,7 +212,7 @@ def test_the_command_prints_a_table_and_leaves_a_file_for_each(run: RunDirectory
         (["--stress", "mas"], "unknown perturbation 'mas'; did you mean 'mass'?"),
         (["--stress", "mass"], "mass needs Meta-World's native engine or locomotion"),
         (["--stress", "reward-drop=7"], "strength of reward-drop"),
-        (["--stress", "--controls", "random"], "--stress cannot go with --controls"),
+        (["--stress", "--controls", "random"], "--stress is for one run, without --controls"),
         (["--stress", "--output", "one.json"], "--output is one file, for one perturbation: got 9"),
         (["--stress", "action-delay", "--tasks-per-name", "9"], "tasks_per_name must be at most 5"),
     ],
