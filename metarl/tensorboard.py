@@ -91,5 +91,6 @@ def read_still(film: Path) -> npt.NDArray[np.uint8]:
         [*decode, "-f", "image2pipe", "-c:v", "png", "-"], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     if found.returncode != 0:
-        raise OSError(found.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+        *_, reason = found.stderr.decode(errors="replace").strip().split("\n")
+        raise OSError(f"{film}: {reason}")
     return np.asarray(Image.open(BytesIO(found.stdout)).convert("RGB"))
