@@ -55,7 +55,7 @@ def check_settings(manifest: Manifest, config: RunConfig, checkpoint: Path) -> N
         checkpoint: Directory of the checkpoint, for the message.
 
     Raises:
-        UserError: If the seed, or a setting of the tasks or of the algorithm, is another.
+        UserError: If the seed, or a setting of the tasks, the algorithm or the augmentation, is another.
     """
     trained = comparable_settings(manifest.config)
     configured = comparable_settings(config.model_dump(mode="json"))
@@ -68,10 +68,13 @@ def check_settings(manifest: Manifest, config: RunConfig, checkpoint: Path) -> N
 
 
 def comparable_settings(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns seed, tasks and algorithm by dotted names; an id is left out, as the file that it may name may move."""
+    """Returns seed, tasks, algorithm and augmentation by dotted names.
+
+    An id is left out, as the file that it may name may move.
+    """
     found: dict[str, Any] = {}
     for name, value in fields.items():
-        if prefix or name in ("seed", "tasks", "algorithm"):
+        if prefix or name in ("seed", "tasks", "algorithm", "augmentation"):
             key = f"{prefix}{name}"
             found |= comparable_settings(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
     found.pop("tasks.id", None)

@@ -26,8 +26,8 @@ def common_metrics(result: IterationResult) -> dict[str, float]:
 
 
 def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Returns mean success and return for each k, and mean success of each task name for the largest k."""
-    metrics = {}
+    """Returns mean success and return for each k, mean success of each name for the largest k, and what it cost."""
+    metrics = {"eval/env_steps": float(evaluation.env_steps)}
     for summary in evaluation.overall:
         metrics[f"eval/success_rate/test/{summary.k}_episodes"] = summary.success.mean
         metrics[f"eval/return/test/{summary.k}_episodes"] = summary.returns.mean

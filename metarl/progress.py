@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from metarl.evaluation.result import Evaluation
 from metarl.shell import command
 
 STOP_SIGNALS = (
@@ -132,6 +133,14 @@ class Reporter:
                 eta = f"{remaining / 60:.1f} min"
                 print(f"iteration {iteration}/{self._iterations}: {status}, {env_steps:,} steps, ETA {eta}", flush=True)
 
+    def show_evaluation(self, evaluation: Evaluation) -> None:
+        """Shows an evaluation on held-out tasks in a line of its own."""
+        with _output():
+            if self._console.is_terminal:
+                self._console.print(describe(evaluation), markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(describe(evaluation), flush=True)
+
     def finish(self, *, interrupted: bool) -> None:
         """Prints the run's directory and the next command: to evaluate, or to continue an interrupted run."""
         with _output():
@@ -142,6 +151,16 @@ class Reporter:
             if self._start == self._iterations:
                 print(f"all {self._iterations} iterations were done before; --iterations N trains for more", flush=True)
             print(f"done: {self._run}; next: {command('evaluate', self._run)}", flush=True)
+
+
+def describe(evaluation: Evaluation) -> str:
+    """Returns the success and the return for each k, and the gain of the largest k over k = 0, in one line."""
+    rows = evaluation.overall
+    success = " -> ".join(f"k={row.k} {100 * row.success.mean:.0f} %" for row in rows)
+    returns = " -> ".join(f"{row.returns.mean:.1f}" for row in rows)
+    gain = rows[-1].return_gain
+    paired = f", gain {gain.mean:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]" if gain else ""
+    return f"held-out: {success}; return {returns}{paired}"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metarl import checkpoints
 from metarl.config import RunConfig, dump_config, load_run_config
@@ -20,15 +20,16 @@ from metarl.run_lock import RunLock
 from metarl.run_paths import CONFIG as _CONFIG
 from metarl.run_paths import is_directory, is_run, no_run
 from metarl.shell import command
+from metarl.tensorboard import TensorBoard
 from metarl.versions import versions
 from metarl_envs.divergence import Divergence
 from metarl_envs.errors import UserError
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
 FORMAT = 2
 """Version of the run directory's format; raised with every change that earlier versions of metarl could not read."""
+
+BEFORE_TRAINING = -1
+"""Index in `metrics.jsonl` of what was measured before the first iteration."""
 
 _VERSIONS = "versions.json"
 _MAX_EVIDENCE = 10
@@ -40,7 +41,7 @@ class RunDirectory:
 
         config.yaml         the whole configuration
         versions.json       versions of the software that started it
-        metrics.jsonl       one line per iteration
+        metrics.jsonl       one line per iteration, and one of the evaluation before the first
         events.out.*        the same metrics for TensorBoard
         checkpoints/        see `metarl.checkpoints`
         evaluations/*.json  videos/  divergences/*.npz
@@ -64,7 +65,7 @@ class RunDirectory:
         self.divergences = path / "divergences"
         self._metrics = path / "metrics.jsonl"
         self._lock = RunLock(path)
-        self._tensorboard: SummaryWriter | None = None
+        self._tensorboard: TensorBoard | None = None
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> RunDirectory:
@@ -170,7 +171,7 @@ class RunDirectory:
 
         Args:
             metrics: Values by name, such as "meta/kl".
-            iteration: Index of the iteration, from 0.
+            iteration: Index of the iteration, from 0; `BEFORE_TRAINING` before the first.
             env_steps: Number of environment steps so far, TensorBoard's x-axis.
 
         Raises:
@@ -184,10 +185,9 @@ class RunDirectory:
         with _convert_write_errors(self._metrics) as path:
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-            writer = self._writer(env_steps)
-            for name, value in metrics.items():
-                writer.add_scalar(name, value, env_steps)
-            writer.flush()
+            if self._tensorboard is None:
+                self._tensorboard = TensorBoard(self.path, env_steps)
+            self._tensorboard.log(metrics, env_steps)
 
     def keep_evidence(self, iteration: int, divergences: Sequence[Divergence]) -> int:
         """Writes evidence of diverged simulations to `divergences/`, of the first 10 of the run only.
@@ -215,7 +215,7 @@ class RunDirectory:
         Raises:
             UserError: If it has logged more iterations than that, so its checkpoints are lost.
         """
-        logged = len(self._lines_before(self.config.iterations))
+        logged = len(self._lines_before(self.config.iterations)) - len(self._lines_before(0))
         if logged > self.config.checkpoint.every:
             raise UserError(
                 f"run {self.path} has logged {logged} iterations, but {self.checkpoints} is empty: restore a"
@@ -246,14 +246,6 @@ class RunDirectory:
             return []
         lines = self._metrics.read_bytes().splitlines(keepends=True)
         return list(takewhile(lambda line: _is_logged_before(line, iteration), lines))
-
-    def _writer(self, env_steps: int) -> SummaryWriter:
-        if self._tensorboard is None:
-            from torch.utils.tensorboard import SummaryWriter  # here, as the import takes a second
-
-            # purge_step hides metrics that the interrupted run logged after the checkpoint it resumes from.
-            self._tensorboard = SummaryWriter(str(self.path), purge_step=env_steps)
-        return self._tensorboard
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

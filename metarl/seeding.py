@@ -17,6 +17,7 @@ class Stream(IntEnum):
     TRIALS = 6
     EXPLORATION = 7
     BASELINES = 8
+    PERTURBATION = 9
 
 
 def derive_seeds(seed: int, *key: int, count: int) -> list[int]:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -20,10 +21,11 @@ from metarl.devices import resolve_device, seconds_now
 from metarl.errors import RunFailure
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.result import Evaluation
+from metarl.evaluation.schedule import count_episodes, evaluation_interval
 from metarl.evaluation.tasks import select_tasks
 from metarl.metrics import common_metrics, evaluation_metrics
 from metarl.resuming import changed_config, restore_last
-from metarl.runs import RunDirectory
+from metarl.runs import BEFORE_TRAINING, RunDirectory
 from metarl.seeding import Stream, derive_seeds, generator
 from metarl.training_envs import TrainingEnvs
 from metarl.versions import versions
@@ -45,6 +47,8 @@ class TrainedIteration(NamedTuple):
     """Number of environment steps so far."""
     metrics: dict[str, float]
     """Logged metrics by name; docs/metrics.md explains them."""
+    evaluation: Evaluation | None = None
+    """Evaluation on held-out tasks after this iteration, if one was due."""
 
 
 class Training(Iterator[TrainedIteration]):
@@ -74,7 +78,7 @@ class Training(Iterator[TrainedIteration]):
         self._score: float | None = None
         self._saved: int | None = None
         """Number of iterations done at the last checkpoint; None before the first."""
-        self._stopping = self._closed = False
+        self._stopping = self._closed = self._first_evaluated = False
         with ExitStack() as resources:  # closes all of them if one cannot be made
             resources.enter_context(closing(run))
             run.lock()
@@ -91,7 +95,7 @@ class Training(Iterator[TrainedIteration]):
                 self._score, self._saved = manifest.score, manifest.iteration
             self._envs = TrainingEnvs(self.distribution, self.algorithm, config, len(self._held_out))
             resources.enter_context(closing(self._envs))
-            run.rewind(self.iteration)
+            run.rewind(BEFORE_TRAINING if self._saved is None else self.iteration)
             if self._saved is None:
                 self.algorithm.warm_up(self._sampler(Stream.WARM_UP, 0))
             self._resources = resources.pop_all()
@@ -158,13 +162,32 @@ class Training(Iterator[TrainedIteration]):
                 self.save()
             raise StopIteration
         self._check_open()
+        self.evaluate_untrained()
         metrics = self._train_one_iteration()
-        if _is_due(self.iteration, self.config.evaluation.every, self.config.iterations):
-            metrics |= evaluation_metrics(self.evaluate())
+        evaluation = None
+        if _is_due(self.iteration, self._evaluation_interval(), self.config.iterations):
+            evaluation = self.evaluate()
+            metrics |= evaluation_metrics(evaluation)
         self.run.log(metrics, self.iteration - 1, self.env_steps)
         if _is_due(self.iteration, self.config.checkpoint.every, self.config.iterations):
             self.save()
-        return TrainedIteration(self.iteration, self.env_steps, metrics)
+        return TrainedIteration(self.iteration, self.env_steps, metrics, evaluation)
+
+    def evaluate_untrained(self) -> Evaluation | None:
+        """Evaluates before the first iteration and logs it; iterating does so too, unless it is done.
+
+        Returns:
+            The evaluation, or None if it is done, training has begun, or the configuration wants none.
+
+        Raises:
+            UserError: If the training is closed.
+        """
+        if self._first_evaluated or self.iteration > 0 or self.config.evaluation.every == 0:
+            return None
+        evaluation = self.evaluate()
+        self.run.log(evaluation_metrics(evaluation), BEFORE_TRAINING, 0)
+        self._first_evaluated = True
+        return evaluation
 
     def stop(self) -> None:
         """Ends training after the current iteration, with a checkpoint; any thread or signal handler may call it."""
@@ -256,10 +279,31 @@ class Training(Iterator[TrainedIteration]):
         self.iteration += 1
         return metrics
 
+    def _evaluation_interval(self) -> int:
+        """Returns the number of iterations between evaluations, which depends on configuration and steps so far."""
+        settings = self.config.evaluation
+        if settings.every is not None:
+            return settings.every
+        episodes = count_episodes(
+            len(self._held_out), self._envs.num_test, settings.adaptation_episodes, settings.episodes
+        )
+        cost, iterations = episodes * self.distribution.horizon, self.config.iterations
+        per_iteration = Fraction(self.env_steps, self.iteration)
+        share = 2 * cost / (iterations * per_iteration)
+        if self.iteration == 1 and share > settings.share:
+            _log.warning(
+                "evaluating before and after so short a training costs %.0f %% of its steps, above evaluation.share:"
+                " fewer evaluation.tasks_per_name or evaluation.adaptation_episodes take less",
+                100 * share,
+            )
+        return evaluation_interval(settings.share, iterations, per_iteration, cost)
+
     def _sampler(self, stream: Stream, iteration: int) -> Sampler:
         """Draws a meta-batch and makes its sampler; tasks of one name are side by side, which costs less."""
         tasks = sorted(self._draw_tasks(stream, iteration), key=lambda task: task.name)
-        return Sampler(self._envs.training, tasks, (self.config.seed, stream, iteration), self.algorithm.device)
+        key = (self.config.seed, stream, iteration)
+        self._envs.augment(key)
+        return Sampler(self._envs.training, tasks, key, self.algorithm.device)
 
     def _draw_tasks(self, stream: Stream, iteration: int) -> list[Task]:
         try:

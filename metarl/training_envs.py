@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 
+from metarl.acting.observation_scale import observation_scale
 from metarl.algorithms.base import Algorithm
 from metarl.config import RunConfig
+from metarl.seeding import Stream, generator
 from metarl_envs.core import TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
+from metarl_envs.perturbed import PerturbedVectorEnv
 
 
 class TrainingEnvs:
@@ -27,14 +30,21 @@ class TrainingEnvs:
         self, distribution: TaskDistribution, algorithm: Algorithm, config: RunConfig, num_held_out: int
     ) -> None:
         self._distribution = distribution
-        self._test_count = min(config.evaluation.num_envs or algorithm.num_envs, num_held_out)
+        self.num_test = min(config.evaluation.num_envs or algorithm.num_envs, num_held_out)
+        """Number of environments to evaluate in."""
         self._test: TaskVectorEnv | None = None
         counts = _split(algorithm, config.double_buffered)
+        self._augmentation = config.augmentation
+        self._meta_batch = algorithm.meta_batch
         with ExitStack() as resources:  # closes all of them if one cannot be made
             self.training = [resources.enter_context(closing(distribution.make_env(count))) for count in counts]
             """Vectors to sample from: one, or two for double buffering."""
+            if self._augmentation.active:
+                scale = observation_scale(distribution) if self._augmentation.sensor_noise else None
+                self.training = [PerturbedVectorEnv(env, scale) for env in self.training]
+                self.augment((0,))  # what cannot be perturbed is found now
             self._resources = resources.pop_all()
-        if config.evaluation.every:
+        if config.evaluation.every != 0:
             try:
                 _ = self.test  # what cannot be made is found now rather than at the first evaluation
             except BaseException:
@@ -43,13 +53,38 @@ class TrainingEnvs:
 
     @property
     def test(self) -> TaskVectorEnv:
-        """Vector to evaluate in, made when first needed; one to sample from, if that has as many environments."""
+        """Vector to evaluate in, made when first needed; one to sample from, if that has as many environments.
+
+        With augmentation it is always one of its own, which nothing perturbs.
+        """
         if self._test is None:
-            if self.training[0].num_envs == self._test_count:
+            if self.training[0].num_envs == self.num_test and not self._augmentation.active:
                 self._test = self.training[0]
             else:
-                self._test = self._resources.enter_context(closing(self._distribution.make_env(self._test_count)))
+                self._test = self._resources.enter_context(closing(self._distribution.make_env(self.num_test)))
         return self._test
+
+    def augment(self, key: tuple[int, ...]) -> None:
+        """Draws the perturbations of a meta-batch, if the configuration asks for any.
+
+        Args:
+            key: Seed of the run, followed by the key of a random stream; each task's draws derive from it.
+
+        Raises:
+            UserError: If the environments cannot be perturbed so.
+        """
+        first = 0
+        for env in self.training:
+            if isinstance(env, PerturbedVectorEnv):
+                envs_per_task = sum(each.num_envs for each in self.training) // self._meta_batch
+                tasks = range(first, first + env.num_envs // envs_per_task)
+                # perturbations of task i = draw(key, i), the same in all of its environments
+                drawn = [self._augmentation.draw(generator(key[0], Stream.PERTURBATION, *key[1:], i)) for i in tasks]
+                try:
+                    env.perturb([each for each in drawn for _ in range(envs_per_task)])
+                except UserError as error:
+                    raise UserError(f"augmentation: {error}") from None
+                first = tasks.stop
 
     def close(self) -> None:
         """Closes all environments."""

@@ -60,6 +60,7 @@ def logged_metrics(trainings: Iterable[tuple[str, Sequence[str]]], folder: Path)
         config = load_config(ROOT / "configs" / f"{preset}.yaml", overrides)
         run = RunDirectory.create(folder / str(index), config)
         train(run)
-        logged |= json.loads((run.path / "metrics.jsonl").read_text()).keys()
+        for line in (run.path / "metrics.jsonl").read_text().splitlines():
+            logged |= json.loads(line).keys()
     logged = {re.sub(r"/\d+_episodes$", "/<k>_episodes", name) for name in logged - {"iteration", "env_steps"}}
     return {name.replace("/navigation", "/<name>") for name in logged}

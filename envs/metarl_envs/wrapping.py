@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.dynamics import Dynamics
 from metarl_envs.errors import UserError
 
 
@@ -30,6 +31,7 @@ class TaskVectorWrapper(TaskVectorEnv):
         self.env = env
         self.num_envs, self.horizon, self.tasks = env.num_envs, env.horizon, env.tasks
         self.metadata, self.render_mode = env.metadata, env.render_mode
+        self.has_dynamics = env.has_dynamics
         self.single_observation_space, self.single_action_space = env.single_observation_space, env.single_action_space
         self.observation_space, self.action_space = env.observation_space, env.action_space
 
@@ -52,6 +54,10 @@ class TaskVectorWrapper(TaskVectorEnv):
         result = self.env.reset(seed=seed, options=options)
         self.tasks = self.env.tasks
         return result
+
+    def set_dynamics(self, dynamics: Sequence[Dynamics]) -> None:
+        """See `TaskVectorEnv`."""
+        self.env.set_dynamics(dynamics)
 
     def step(self, actions: npt.NDArray[Any]) -> StepResult:
         """See `TaskVectorEnv`."""

@@ -135,6 +135,8 @@ class TrainedAgent(Agent):
     """Origin of the parameters; None if they were not read from a checkpoint."""
     exploration: Exploration | None = None
     """Draws the exploration actions from a stream for each environment; None if the agent draws them otherwise."""
+    attackable: bool = False
+    """True if `attack_gradient` is implemented."""
 
     @property
     def num_envs(self) -> int | None:
@@ -148,6 +150,20 @@ class TrainedAgent(Agent):
             UserError: If such agents cannot be exported.
         """
         raise UserError(f"{type(self).__name__} cannot be exported: it does not implement exportable")
+
+    def attack_gradient(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Computes the direction in which observations lead the agent away from the action it would choose.
+
+        Args:
+            observations: `(env, obs)` that an action is about to be asked for.
+
+        Returns:
+            Gradient `(env, obs)`; see `metarl.acting.adversary.ascent_direction`.
+
+        Raises:
+            UserError: If such agents have no gradient.
+        """
+        raise UserError(f"{type(self).__name__} has no gradient to attack it by: it does not implement attack_gradient")
 
     def replay(self, timestep: Timestep) -> None:
         """Takes in a step whose action was not asked of this agent.

@@ -9,6 +9,7 @@ import numpy as np
 
 from metarl.data.steps import Array, BoolArray, Step, Timestep, TimestepLike
 from metarl_envs.core import TaskVectorEnv
+from metarl_envs.perturbed import TRUE_REWARD
 
 
 @runtime_checkable
@@ -82,6 +83,7 @@ class VectorPlay:
             infos.get("final_obs"),
             infos.get("diverged", self._nothing),
             infos.get("divergences", ()),
+            infos.get(TRUE_REWARD),
         )
         self._actor.step(timestep, step.valid)
         self._played += step.ended

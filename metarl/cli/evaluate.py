@@ -5,6 +5,7 @@ from pathlib import Path
 
 from metarl.cli.arguments import Commands, at_least, path
 from metarl.cli.comparing import add_comparison_arguments, read_wanted
+from metarl_envs.errors import UserError
 
 
 def add_parser(commands: Commands) -> None:
@@ -20,12 +21,16 @@ def add_parser(commands: Commands) -> None:
         metavar="K",
         type=at_least(0),
         nargs="+",
-        default=(0, 1, 3, 10),
-        help="numbers of adaptation episodes to try (0 1 3 10)",
+        help="numbers of adaptation episodes to try (0 1 3 10; with --stress 0 10)",
     )
-    parser.add_argument("--episodes", metavar="N", type=at_least(1), default=3, help="evaluation episodes per task (3)")
     parser.add_argument(
-        "--tasks-per-name", metavar="N", type=at_least(1), help="number of tasks to play of each name (all)"
+        "--episodes", metavar="N", type=at_least(1), help="evaluation episodes per task (3; with --stress 1)"
+    )
+    parser.add_argument(
+        "--tasks-per-name",
+        metavar="N",
+        type=at_least(1),
+        help="number of tasks to play of each name (all; with --stress about 20 in all)",
     )
     parser.add_argument("--split", choices=("test", "train"), default="test", help="which tasks (test)")
     parser.add_argument("--seed", metavar="N", type=at_least(0, 2**64 - 1), default=1, help="seed of the episodes (1)")
@@ -37,6 +42,12 @@ def add_parser(commands: Commands) -> None:
         "--output", metavar="FILE", type=Path, help="file to write or replace (one in RUN/evaluations/)"
     )
     parser.add_argument("--again", action="store_true", help="play anew what was played before in the same settings")
+    parser.add_argument(
+        "--stress",
+        metavar="NAME[=S,...]",
+        nargs="*",
+        help="evaluate under perturbations of growing strength, with strengths S or usual ones (all that apply)",
+    )
     add_comparison_arguments(parser)
 
 
@@ -44,12 +55,19 @@ def run(arguments: argparse.Namespace) -> None:
     """Evaluates a checkpoint of each run, and holds it against what else is wanted."""
     from metarl.evaluation.command import evaluate_runs
     from metarl.evaluation.comparison import Comparison
+    from metarl.evaluation.stress_command import stress_run
     from metarl.runs import RunDirectory
 
     runs = [RunDirectory.open(run) for run in arguments.runs]
+    _set_defaults(arguments)
     names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}
     wanted, which = read_wanted(arguments), arguments.checkpoint
+    if arguments.stress is not None:
+        if wanted or len(runs) > 1:
+            raise UserError("--stress is for one run, without --controls, --from-scratch and --protocol")
+        stress_run(runs[0], runs[0].checkpoint(which), arguments.stress, output=arguments.output, **settings)
+        return
     # Made first, as what is wrong is told before anything is played.
     comparisons = [Comparison(run, run.checkpoint(which), wanted, **settings) for run in runs] if wanted else []
     stored = evaluate_runs(runs, which, again=arguments.again, output=arguments.output, **settings)
@@ -57,3 +75,14 @@ def run(arguments: argparse.Namespace) -> None:
         if len(runs) > 1:
             print(f"{runs[index].path}, held against:")
         comparison.play(stored[index])
+
+
+def _set_defaults(arguments: argparse.Namespace) -> None:
+    """Sets what was not given; a stress test, which evaluates many times, plays less."""
+    plain, stressed = (
+        {"adaptation_episodes": (0, 1, 3, 10), "episodes": 3},
+        {"adaptation_episodes": (0, 10), "episodes": 1},
+    )
+    for name, value in (plain if arguments.stress is None else stressed).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)

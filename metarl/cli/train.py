@@ -130,8 +130,12 @@ def train_in_terminal(start: Callable[[], Training]) -> None:
     with StopSignal() as stop, start() as training:
         stop.calls(training.stop)
         with Reporter(training.run.path, training.config.iterations, training.iteration) as reporter:
+            if (untrained := training.evaluate_untrained()) is not None:
+                reporter.show_evaluation(untrained)
             for iteration in training:
-                reporter.show(*iteration)
+                reporter.show(iteration.iteration, iteration.env_steps, iteration.metrics)
+                if iteration.evaluation is not None:
+                    reporter.show_evaluation(iteration.evaluation)
             reporter.finish(interrupted=training.iteration < training.config.iterations)
 
 

@@ -1,5 +1,6 @@
 """Configurations of training runs: models, reading from YAML and writing to it."""
 
+from metarl.config.augmentation import AugmentationConfig as AugmentationConfig
 from metarl.config.files import dump_config as dump_config
 from metarl.config.files import load_config as load_config
 from metarl.config.files import load_run_config as load_run_config

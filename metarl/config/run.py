@@ -9,6 +9,7 @@ from pydantic_core import PydanticKnownError
 
 from metarl.algorithms import registry
 from metarl.algorithms.base import AlgorithmConfig
+from metarl.config.augmentation import AugmentationConfig
 from metarl.config.tasks import TasksConfig
 from metarl.devices import DeviceName
 from metarl.strict import Count, CountOrZero, Seed, StrictModel
@@ -17,8 +18,11 @@ from metarl.strict import Count, CountOrZero, Seed, StrictModel
 class EvaluationConfig(StrictModel):
     """Evaluation on held-out tasks during training."""
 
-    every: CountOrZero = 10
-    """Iterations between evaluations; 0 is never."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Largest share of all evaluations' steps in those of training. The policy is evaluated before training, at its
+    end, and in between at even distances as often as this pays for, up to 20 times."""
+    every: CountOrZero | None = None
+    """Iterations between evaluations, whatever they cost; 0 is never, None goes by `share`."""
     adaptation_episodes: tuple[CountOrZero, ...] = Field(default=(0, 10), min_length=1)
     """Numbers of adaptation episodes after which the policy is evaluated."""
     episodes: Count = 1
@@ -27,7 +31,7 @@ class EvaluationConfig(StrictModel):
     """Held-out tasks of each name, or all where there are fewer; None takes all."""
     num_envs: Count | None = None
     """Largest number of environments to evaluate in; None is as many as training samples from. Results do not depend on
-    it, but for rounding."""
+    it, but for rounding; what fills up the last batch counts towards `share`."""
 
     @field_validator("adaptation_episodes")
     @classmethod
@@ -86,6 +90,8 @@ class RunConfig(StrictModel):
     """Tasks to train on."""
     algorithm: Annotated[SerializeAsAny[AlgorithmConfig], PlainValidator(_validate_algorithm)]
     """Algorithm to train with."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """Perturbations of training episodes."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation on held-out tasks during training."""
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -84,8 +84,15 @@ class Step(NamedTuple):
     """`(env,)`, true where the simulation diverged in this step, which learning must leave out."""
     divergences: Sequence[Divergence]
     """Evidence of the simulations that diverged."""
+    true_rewards: Array | None = None
+    """`(env,)`, the task's rewards where the timestep has what the agent was told instead; None if equal."""
 
     @property
     def ended(self) -> BoolArray:
         """`(env,)`, true where the step is the last of its episode: terminated or truncated."""
         return self.timestep.terminated | self.timestep.truncated
+
+    @property
+    def earned(self) -> Array:
+        """`(env,)`, rewards of the task, whatever the agent was told."""
+        return self.timestep.reward if self.true_rewards is None else self.true_rewards

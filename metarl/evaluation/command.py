@@ -7,7 +7,9 @@ from typing import Literal, TypedDict, Unpack
 from rich.console import Console
 from rich.progress import Progress
 
+from metarl.checkpoints import Manifest
 from metarl.evaluation.experiment import Experiment, check_one_experiment
+from metarl.evaluation.hints import print_hints
 from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.stored import Origin, StoredEvaluation, file_name, read_evaluation, write_evaluation
@@ -19,7 +21,7 @@ from metarl.runs import RunDirectory
 from metarl.versions import versions
 from metarl_envs.errors import UserError
 
-MAX_ENVS = 50
+_MAX_ENVS = 50
 """Largest number of tasks played at a time unless more are asked for."""
 
 
@@ -122,19 +124,7 @@ class _Job:
         tasks = self._distribution.train_tasks if split == "train" else self._distribution.test_tasks
         self._tasks = select_tasks(tasks, tasks_per_name)
         self._agent, manifest = load_agent(checkpoint, run.config, self._distribution, self._seed)
-        self._origin = Origin(
-            run=str(run.path),
-            checkpoint=str(checkpoint),
-            iteration=manifest.iteration,
-            env_steps=manifest.env_steps,
-            split=split,
-            tasks_per_name=tasks_per_name,
-            control=None,
-            training_seed=run.config.seed,
-            task_fingerprint=manifest.task_fingerprint,
-            versions=versions(),
-            config=manifest.config,
-        )
+        self._origin = origin_of(run, checkpoint, manifest, split, tasks_per_name)
         protocol = {"adaptation_episodes": sorted(self._ks), "episodes": self._episodes, "seed": self._seed}
         self.path = output or run.evaluations / file_name(self._origin, protocol)
 
@@ -152,7 +142,6 @@ class _Job:
         """Plays, prints and writes the evaluation; prints the file's name only if `quiet`."""
         make_room_for(self.path)
         messages = Console(stderr=True)
-        config = self._run.config
         with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
             evaluation = evaluate(
                 self._agent,
@@ -161,17 +150,41 @@ class _Job:
                 adaptation_episodes=self._ks,
                 episodes=self._episodes,
                 seed=self._seed,
-                num_envs=self._settings.get("num_envs")
-                or config.evaluation.num_envs
-                or min(config.algorithm.meta_batch, MAX_ENVS),
+                num_envs=self._settings.get("num_envs") or usual_num_envs(self._run),
                 progress=progress,
             )
         stored = StoredEvaluation(evaluation, self._origin)
         if not quiet:
             show(evaluation)  # first, so that the numbers are not lost with the file
         write_evaluation(self.path, stored)
+        if not quiet:
+            print_hints(stored, self._run, self._distribution)
         print(f"Evaluation: {self.path}")
         return stored
+
+
+def origin_of(
+    run: RunDirectory, checkpoint: Path, manifest: Manifest, split: str, tasks_per_name: int | None
+) -> Origin:
+    """Describes where an evaluation of a run's checkpoint comes from; see `Origin`."""
+    return Origin(
+        run=str(run.path),
+        checkpoint=str(checkpoint),
+        iteration=manifest.iteration,
+        env_steps=manifest.env_steps,
+        split=split,
+        tasks_per_name=tasks_per_name,
+        control=None,
+        training_seed=run.config.seed,
+        task_fingerprint=manifest.task_fingerprint,
+        versions=versions(),
+        config=manifest.config,
+    )
+
+
+def usual_num_envs(run: RunDirectory) -> int:
+    """Returns the largest number of tasks played at a time unless another is asked for."""
+    return run.config.evaluation.num_envs or min(run.config.algorithm.meta_batch, _MAX_ENVS)
 
 
 def show(result: Evaluation | Experiment) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from metarl.baselines.learners import check_learner
-from metarl.evaluation.command import MAX_ENVS
+from metarl.evaluation.command import usual_num_envs
 from metarl.evaluation.control_table import control_table
 from metarl.evaluation.controls import ALL, Match, choose_controls, play_control
 from metarl.evaluation.from_scratch import FromScratch, learn_from_scratch
@@ -93,7 +93,7 @@ class Comparison:
             adaptation_episodes=tuple(sorted(adaptation_episodes)),
             episodes=episodes,
             seed=seed,
-            num_envs=num_envs or run.config.evaluation.num_envs or min(run.config.algorithm.meta_batch, MAX_ENVS),
+            num_envs=num_envs or usual_num_envs(run),
             oracle_steps=wanted.oracle_steps,
         )
         self._controls, self._left_out = choose_controls(wanted.controls, self._match)

@@ -26,6 +26,7 @@ class ProtocolFields(StoredFields):
     horizon: Count
     seed: CountOrZero
     divergences: CountOrZero
+    env_steps: CountOrZero = 0
 
     @model_validator(mode="after")
     def _check_order(self) -> "ProtocolFields":

@@ -17,6 +17,7 @@ from metarl.acting.play import Actor, VectorPlay, play
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
 from metarl.evaluation.result import Evaluation
+from metarl.evaluation.schedule import count_episodes
 from metarl.seeding import Stream, derive_seeds
 from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
@@ -86,6 +87,7 @@ def evaluate(
         adaptation_steps=agent.adaptation_steps,
         seed=seed,
         divergences=protocol.divergences,
+        env_steps=protocol.env_steps,
         success=outcome.success,
         success_last=outcome.success_last,
         returns=outcome.returns,
@@ -165,12 +167,13 @@ class _Protocol:
     divergences: int = 0
     acted_as: list[list[str]] = field(default_factory=list)
     """Names `[k][task]` of what was played, of an agent that has them."""
+    env_steps: int = 0
 
     def play(self, pairs: _Pairs, ks: tuple[int, ...]) -> _Outcome:
         """Returns outcomes `(k, task, episode)`; plays as many tasks at a time as there are environments."""
         count, total = self.env.num_envs, len(pairs.tasks)
         starts = range(0, total, count)
-        bar = self._add_bar(len(starts) * count * sum(k + self.episodes for k in ks))
+        bar = self._add_bar(count_episodes(total, count, ks, self.episodes))
         outcome = _Outcome.zeros(len(ks), total, self.episodes)
         self.acted_as = [[] for _ in ks]
         for start in starts:
@@ -209,9 +212,10 @@ class _Protocol:
             at = (envs, step.episode[envs])
             # With r_t the reward and s_t the success of step t = 1..T:
             # return = sum_t r_t,  success = max_t s_t,  success_last = s_T
-            outcome.returns[at] += step.timestep.reward[envs]
+            outcome.returns[at] += step.earned[envs]
             outcome.success[at] |= step.success[envs]
             outcome.success_last[at] = step.success[envs]
+            self.env_steps += len(envs)
             self.divergences += int((step.diverged & step.valid).sum())
             if self.progress and bar is not None and step.ended.any():
                 self.progress.advance(bar, int((step.ended & step.valid).sum()))

@@ -56,6 +56,8 @@ class Evaluation:
     """Number of episodes, adaptation episodes included, that ended early because the simulation diverged."""
     acted_as: tuple[tuple[str, ...], ...] | None = None
     """Name `[k][task]` of what the adapted agent played the task as, such as a training class; None if it has none."""
+    env_steps: int = 0
+    """Environment steps played, adaptation episodes and what filled up the last batch of tasks included."""
 
     @property
     def episodes(self) -> int:
@@ -108,6 +110,7 @@ class Evaluation:
                 "horizon": self.horizon,
                 "seed": self.seed,
                 "divergences": self.divergences,
+                "env_steps": self.env_steps,
                 "interval_level": LEVEL,
                 "interval_resamples": RESAMPLES,
                 "iqm_resamples": IQM_RESAMPLES,
@@ -158,6 +161,7 @@ class Evaluation:
             returns=np.array([task.returns for task in tasks], dtype=float).swapaxes(0, 1),
             divergences=protocol.divergences,
             acted_as=tuple(zip(*acted_as, strict=True)) if acted_as else None,
+            env_steps=protocol.env_steps,
         )
 
 

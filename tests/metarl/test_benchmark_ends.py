@@ -100,7 +100,13 @@ def test_the_measuring_process_ends_with_the_benchmark(start: Start, number: sig
     assert_ends(start(["-c", SLEEPING]), number, code)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="SIGKILL"),
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),  # above, with what measures nothing
+    ],
+)
 def test_a_training_ends_with_the_benchmark(start: Start, number: signal.Signals) -> None:
     assert_ends(start(LEARNING), number, -9 if number == signal.SIGKILL else 143)
 

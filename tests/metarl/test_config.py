@@ -141,7 +141,8 @@ configs = st.builds(
     algorithm=algorithms,
     evaluation=st.builds(
         EvaluationConfig,
-        every=st.integers(0, 9),
+        share=st.floats(0.01, 1),
+        every=st.none() | st.integers(0, 9),
         adaptation_episodes=st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(tuple),
         tasks_per_name=st.none() | positive,
     ),
@@ -163,7 +164,9 @@ def test_what_is_left_out_has_its_default(write) -> None:
     config = load_config(write(MINIMAL))
     assert config == RunConfig(iterations=5, tasks=NavigationTasks(), algorithm=MAMLConfig())
     assert (config.seed, config.device, config.threads) == (1, "auto", None)
-    assert config.evaluation == EvaluationConfig(every=10, adaptation_episodes=(0, 10), episodes=1, tasks_per_name=10)
+    assert config.evaluation == EvaluationConfig(
+        share=0.1, every=None, adaptation_episodes=(0, 10), episodes=1, tasks_per_name=10
+    )
     assert config.checkpoint == CheckpointConfig(every=10, keep_last=2)
 
 
@@ -342,7 +345,10 @@ def test_overrides_take_lists_and_options_as_yaml() -> None:
         ("--iteratons 3", "command line: iteratons: unknown field 'iteratons'; did you mean 'iterations'?"),
         ("--algorithm.inner.lrr 3", "command line: algorithm.inner.lrr: unknown field 'lrr'; did you mean 'lr'?"),
         ("--algoritm.inner.lr 3", "unknown section in --algoritm.inner.lr: 'algoritm'; did you mean 'algorithm'?"),
-        ("--seed.x 3", "unknown section in --seed.x: 'seed'; known: algorithm, checkpoint, evaluation, tasks"),
+        (
+            "--seed.x 3",
+            "unknown section in --seed.x: 'seed'; known: algorithm, augmentation, checkpoint, evaluation, tasks",
+        ),
         ("--algorithm.inner.lr x", "command line: algorithm.inner.lr: expected a valid number, got 'x'"),
         ("--seed 1 2", "command line: seed: expected a valid integer, got (1, 2)"),
         ("--algorithm maml", "command line: algorithm: expected a mapping of fields, got 'maml'"),

@@ -16,9 +16,9 @@ from metarl_envs.core import TaskDistribution
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "maml": {"kind": "maml", "inner": {"steps": 2}},
-    "rl2-gru": {"kind": "rl2"},
-    "rl2-lstm": {"kind": "rl2", "core": {"kind": "lstm"}},
-    "rl2-transformer": {"kind": "rl2", "core": {"kind": "transformer"}},
+    "rl2-gru": {"kind": "rl2", "core": {"kind": "gru", "hidden_size": 32}},
+    "rl2-lstm": {"kind": "rl2", "core": {"kind": "lstm", "hidden_size": 32}},
+    "rl2-transformer": {"kind": "rl2", "core": {"kind": "transformer", "memory": 20, "model_size": 16, "heads": 2}},
 }
 TASKS = {"navigation": {"horizon": 12, "num_test_tasks": 10}, "bandit": {"arms": 4, "num_test_tasks": 10}}
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -159,9 +160,18 @@ def follow(
     return inputs
 
 
-@pytest.mark.parametrize("space", SPACES, ids=str)
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("core", CORES)
+# Each core, head and space is among these, and the rest is slow: each export traces a network.
+QUICK = [("gru", "linear", True), ("lstm", "linear", False), ("transformer", "hypernetwork", True)]
+
+
+@pytest.mark.parametrize(
+    ("core", "head", "space"),
+    [
+        pytest.param(core, head, space, marks=() if (core, head, space is BOX) in QUICK else pytest.mark.slow)
+        for core, head, space in product(CORES, HEADS, SPACES)
+    ],
+    ids=str,
+)
 def test_rl2_over_whole_trials(core, head, space) -> None:
     rng = np.random.default_rng(0)
     # Each action is an input of the next: with larger weights that would blow up what float32 rounds, step after step.

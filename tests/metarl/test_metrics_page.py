@@ -197,7 +197,7 @@ def test_skipped_updates_are_those_of_the_iteration(tmp_path: Path, monkeypatch:
 
 def test_seconds_add_up(tmp_path: Path) -> None:
     with Training.start(make_config(ALGORITHMS["maml"][0]), tmp_path / "run") as training:
-        _, env_steps, metrics = next(training)
+        _, env_steps, metrics, _ = next(training)
     assert metrics["time/fps"] == pytest.approx(env_steps / metrics["time/iteration_seconds"])
     parts = metrics["time/sampling_seconds"] + metrics["time/update_seconds"]
     assert 0 < parts <= metrics["time/iteration_seconds"]

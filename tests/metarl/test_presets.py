@@ -7,7 +7,7 @@ from training_runs import train
 
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
-from metarl.config import LocomotionTasks, MetaWorldTasks, RunConfig, dump_config, load_config
+from metarl.config import LocomotionTasks, MetaWorldTasks, NavigationTasks, RunConfig, dump_config, load_config
 from metarl.runs import RunDirectory
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -15,7 +15,7 @@ PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 def shorten(config: RunConfig) -> RunConfig:
     tasks = config.tasks.model_dump()
-    if isinstance(config.tasks, MetaWorldTasks | LocomotionTasks):
+    if isinstance(config.tasks, MetaWorldTasks | LocomotionTasks | NavigationTasks):
         tasks["horizon"] = 4
     algorithm = config.algorithm.model_dump() | {"meta_batch": 2, "episodes": 2}
     if isinstance(config.algorithm, MAMLConfig):
@@ -46,7 +46,7 @@ def test_preset_runs_a_short_iteration(path: Path, tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", shorten(config))
     train(run)
     assert run.checkpoint("last").is_dir()
-    assert (run.path / "metrics.jsonl").read_text().count("\n") == 1
+    assert (run.path / "metrics.jsonl").read_text().count("\n") == 2  # before training, and the iteration
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)

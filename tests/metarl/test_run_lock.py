@@ -32,7 +32,7 @@ def test_a_second_process_is_told_who_writes_the_run(tmp_path) -> None:
             assert second.stderr.count("\n") == 1
         list(training)  # the first goes on as if nothing had been
     assert RunDirectory.open(tmp_path / "run").config == CONFIG
-    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == killing.ITERATIONS
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1 + killing.ITERATIONS
 
 
 def test_a_second_training_of_this_process_is_told_to_close_the_first(tmp_path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -14,12 +15,13 @@ from gymnasium.vector.utils import batch_space
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
 from metarl_envs.divergence import Divergence
+from metarl_envs.dynamics import UNCHANGED, Dynamics
 from metarl_envs.metaworld.class_model import ClassModel, TaskState
 from metarl_envs.metaworld.group import ArmSimulation, Group
 from metarl_envs.metaworld.observations import observe
 from metarl_envs.metaworld.reference import ACTION_SPACE, GOAL, MAX_HORIZON, check_horizon, observation_space
 from metarl_envs.metaworld.task_class import Outcome
-from metarl_envs.simulation import Workers
+from metarl_envs.simulation import Workers, scale_dynamics
 
 _MAX_CHUNK = 10
 """Largest number of environments that a thread takes at a time."""
@@ -50,6 +52,8 @@ class MetaWorldEngine(TaskVectorEnv):
         UserError: If an argument is out of its range.
     """
 
+    has_dynamics = True
+
     def __init__(
         self,
         num_envs: int,
@@ -75,6 +79,7 @@ class MetaWorldEngine(TaskVectorEnv):
         """Indices of the environments in the order of the groups."""
         self._grasp_success = grasp_success
         self._fields = (*Outcome._fields, "grasp_success") if grasp_success else Outcome._fields
+        self._dynamics = (UNCHANGED,) * num_envs
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._goal_visible = goal_visible
         self._goals = np.zeros((num_envs, 3))
@@ -95,6 +100,10 @@ class MetaWorldEngine(TaskVectorEnv):
             self._class_models[task.name].task_state(task)
         self.tasks = tasks
 
+    def set_dynamics(self, dynamics: Sequence[Dynamics]) -> None:
+        """See `TaskVectorEnv`; episodes begin in the same states whatever the dynamics."""
+        self._dynamics = self._check_dynamics(dynamics)
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
@@ -109,6 +118,7 @@ class MetaWorldEngine(TaskVectorEnv):
 
     def _arrange(self) -> None:
         """Groups the environments by class and cuts the groups into chunks for the threads."""
+        self._playing_dynamics = self._dynamics
         members = defaultdict(list)
         for env, task in enumerate(self.tasks):
             members[task.name].append(env)
@@ -117,7 +127,7 @@ class MetaWorldEngine(TaskVectorEnv):
             class_model, simulations = self._class_models[name], self._simulations[name]
             while len(simulations) < len(envs):
                 simulations.append(ArmSimulation(class_model.model, class_model.arrays))
-            states = [class_model.task_state(self.tasks[env]) for env in envs]
+            states = self._task_states(class_model, envs)
             group = Group(class_model, np.array(envs), states, simulations[: len(envs)], self._grasp_success)
             for i, (env, state) in enumerate(zip(envs, states, strict=True)):
                 self._places[env] = group, i
@@ -134,6 +144,13 @@ class MetaWorldEngine(TaskVectorEnv):
             for first in range(0, len(group.tasks), size)
         ]
 
+    def _task_states(self, class_model: ClassModel, envs: Sequence[int]) -> list[TaskState]:
+        """Initial states of environments of one class, whose models have the environments' dynamics."""
+        keys = [(self.tasks[env], self._playing_dynamics[env]) for env in envs]
+        # one for each task and dynamics, so that threads do not write equal fields again
+        states = {key: _task_state(class_model, *key) for key in set(keys)}
+        return [states[key] for key in keys]
+
     def _show(self, env: int, state: TaskState) -> None:
         """Notes what the observations of an environment show of its task."""
         self._first_observations[env] = state.observation
@@ -146,7 +163,8 @@ class MetaWorldEngine(TaskVectorEnv):
 
     def _replace_task(self, env: int, task: Task) -> None:
         """Gives an environment another task of its class, from its next episode on."""
-        state, (group, i) = self._class_models[task.name].task_state(task), self._places[env]
+        group, i = self._places[env]
+        state = _task_state(self._class_models[task.name], task, self._playing_dynamics[env])
         group.replace(i, state)
         self._show(env, state)
         self.tasks = (*self.tasks[:env], task, *self.tasks[env + 1 :])
@@ -255,7 +273,7 @@ class MetaWorldEngine(TaskVectorEnv):
         """Collects what it takes to replay an environment's episode."""
         task = self.tasks[env]
         state = self._class_models[task.name].task_state(task).state
-        return Divergence(task, state, self._actions[: self._elapsed[env], env].copy())
+        return Divergence(task, state, self._actions[: self._elapsed[env], env].copy(), self._playing_dynamics[env])
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the threads and frees the simulators."""
@@ -264,3 +282,9 @@ class MetaWorldEngine(TaskVectorEnv):
         self._places.clear()
         self._simulations.clear()
         self._class_models.clear()
+
+
+def _task_state(class_model: ClassModel, task: Task, dynamics: Dynamics) -> TaskState:
+    """Initial state of a task whose model has other dynamics."""
+    state = class_model.task_state(task)
+    return replace(state, fields=scale_dynamics(class_model.model, state.fields, dynamics))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.acting.actions import to_environment, to_vectors
+from metarl.acting.adversary import ascent_direction
 from metarl.acting.agents import TrainedAgent, check_outputs
 from metarl.acting.exploration import Exploration
 from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
@@ -37,6 +38,7 @@ class MAMLAgent(TrainedAgent):
     """
 
     exploration: Exploration
+    attackable = True
 
     def __init__(self, maml: MAML, seed: int) -> None:
         self.adaptation_steps = maml.config.inner.steps + maml.config.inner.refinements
@@ -128,6 +130,15 @@ class MAMLAgent(TrainedAgent):
         example = {"observation": example_observations(policy.normalizer)}
         adapted = "true" if self._adapted else "false"
         return Exportable(module, example, ["action"], {"algorithm": "maml", "adapted": adapted})
+
+    def attack_gradient(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """See `TrainedAgent`."""
+        tensor = torch.as_tensor(self._check_observations(observations), device=self._device)
+        policies = self._current(len(tensor))
+        gradient = ascent_direction(
+            self._maml.distribution, lambda seen: self._maml.outputs(policies, seen.unsqueeze(1)).squeeze(1), tensor
+        )
+        return gradient.cpu().numpy()
 
     def replay(self, timestep: Timestep) -> None:
         """See `TrainedAgent`."""

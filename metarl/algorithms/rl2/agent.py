@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.actors import InputTransfer, PreviousStep
+from metarl.acting.adversary import ascent_direction
 from metarl.acting.agents import TrainedAgent, as_numbers, check_outputs
 from metarl.acting.exploration import Exploration
 from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
@@ -69,6 +70,7 @@ class RL2Agent(TrainedAgent):
 
     adaptation_steps = 1
     exploration: Exploration
+    attackable = True
 
     def __init__(
         self,
@@ -175,6 +177,18 @@ class RL2Agent(TrainedAgent):
     def num_envs(self) -> int | None:
         """See `TrainedAgent`."""
         return None if self._memory is None else len(self._memory.state)
+
+    def attack_gradient(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """See `TrainedAgent`."""
+        observations = self._check_observations(observations)
+        memory = self._memory or self._initial_memory(len(observations))
+        inputs = self._transfer(observations, memory.previous)
+        gradient = ascent_direction(
+            self._distribution,
+            lambda seen: self.policy.step(inputs._replace(observations=seen), memory.state)[0],
+            inputs.observations,
+        )
+        return gradient.cpu().numpy()
 
     def replay(self, timestep: Timestep) -> None:
         """See `TrainedAgent`."""

@@ -40,6 +40,8 @@ class SkillAgent(RL2Agent):
         greedy: True to try skills by their likeliest actions.
     """
 
+    attackable = False  # which skill acts depends on how the action is asked for
+
     def __init__(
         self,
         policy: SkillPolicy,

@@ -1,0 +1,71 @@
+"""Table of stress curves for an 80-column terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from metarl.evaluation.result import Evaluation
+from metarl.evaluation.statistics import LEVEL, Interval
+from metarl.evaluation.stress import StressCurve
+
+
+def stress_table(curves: Sequence[StressCurve]) -> RenderableType:
+    """Renders stress curves of one policy: a row for each strength, with what the largest k achieves.
+
+    Args:
+        curves: Curves that share the unperturbed evaluation; at least one.
+    """
+    plain = curves[0].evaluations[curves[0].strengths.index(0.0)]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("perturbation", "strength", "success %", "return", "gain in return"):
+        table.add_column(Text(heading), justify="left" if heading == "perturbation" else "right", no_wrap=True)
+    table.add_row("none", "", *_cells(plain))
+    told = ""
+    for curve, strength, evaluation in _perturbed(curves):
+        table.add_row("" if curve.perturbation == told else curve.perturbation, f"{strength:g}", *_cells(evaluation))
+        told = curve.perturbation
+    units = [f"{curve.perturbation}: strength in {curve.unit}." for curve in curves]
+    diverged = [
+        f"The simulation diverged in {evaluation.divergences} episodes of {curve.perturbation} {strength:g}."
+        for curve, strength, evaluation in _perturbed(curves)
+        if evaluation.divergences
+    ]
+    return Group(Text(_heading(plain)), table, Text("\n".join([*units, *diverged])))
+
+
+def _perturbed(curves: Sequence[StressCurve]) -> Iterator[tuple[StressCurve, float, Evaluation]]:
+    for curve in curves:
+        for strength, evaluation in zip(curve.strengths, curve.evaluations, strict=True):
+            if strength:
+                yield curve, strength, evaluation
+
+
+def _heading(evaluation: Evaluation) -> str:
+    tasks, episodes = len(evaluation.task_names), evaluation.episodes
+    kind = "held-out" if evaluation.held_out else "not held-out"
+    return (
+        f"{evaluation.distribution} under stress: {tasks} {kind} task{'s' * (tasks > 1)},"
+        f" {episodes} episode{'s' * (episodes > 1)} each after {evaluation.adaptation_episodes[-1]} to adapt.\n"
+        f"Success and return are the task's; gain is over k = 0. [{LEVEL:.0%} interval over tasks]"
+    )
+
+
+def _cells(evaluation: Evaluation) -> list[Text]:
+    last = evaluation.overall[-1]
+    success = Interval(*(100 * value for value in last.success))
+    gain = Text("") if last.return_gain is None else _interval(last.return_gain, "+")
+    return [_interval(success), Text(f"{last.returns.mean:z.{_decimals(last.returns)}f}"), gain]
+
+
+def _interval(interval: Interval, sign: str = "") -> Text:
+    mean, low, high = (f"{value:{sign}z.{_decimals(interval)}f}" for value in interval)
+    return Text(f"{mean} [{low}, {high}]")  # not a string, which rich would read as markup
+
+
+def _decimals(interval: Interval) -> int:
+    return 0 if max(map(abs, interval)) >= 10 else 1
