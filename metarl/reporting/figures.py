@@ -1,0 +1,217 @@
+"""Figures of evaluations: success and return against adaptation, gains of tasks and names, learning curves, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from metarl.evaluation.result import Summary
+from metarl.evaluation.statistics import Interval
+from metarl.reporting.style import DASHES, FAINT, INK, RULE, SERIES, colour, label_curves, new_axes, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Quantity = Literal["success", "return"]
+"""What a figure shows: share of episodes solved at any step, or undiscounted return."""
+
+
+class AdaptationCurve(NamedTuple):
+    """Performance of a policy or control against adaptation."""
+
+    label: str
+    """Name beside the curve."""
+    summaries: Sequence[Summary]
+    """Summary of each number of adaptation episodes."""
+    control: bool = False
+    """True for a control, which is drawn in grey and dashed."""
+
+
+class LearningPoints(NamedTuple):
+    """One metric of a run in training."""
+
+    label: str
+    """Name beside the curve."""
+    env_steps: npt.NDArray[np.int64]
+    """Environment steps at each point."""
+    values: npt.NDArray[np.float64]
+    """Value at each point, success as a share of 1."""
+    style: Literal["after", "before", "held-out"]
+    """What it was measured on: training tasks after or before adaptation, or held-out tasks."""
+    run: int = 0
+    """Place of the run, which gives the colour."""
+
+
+class Scattered(NamedTuple):
+    """Tasks in two dimensions."""
+
+    places: Float[np.ndarray, "task 2"]
+    """Place of each task."""
+    explained: tuple[float, float]
+    """Shares of the variance along each axis."""
+    names: Sequence[str]
+    """Name of each task."""
+    shade: Float[np.ndarray, "task"] | None
+    """Number that colours each task; None colours by name."""
+    shade_label: str = ""
+    """What the number is."""
+
+
+def adaptation_figure(curves: Sequence[AdaptationCurve], quantity: Quantity) -> Figure:
+    """Draws success or return against the number of adaptation episodes, with bands of the intervals.
+
+    A control measured at a single number of episodes is a level line.
+    """
+    figure, axes = new_axes("adaptation episodes on the task", _axis_name(quantity))
+    most = max(max(summary.k for summary in curve.summaries) for curve in curves)
+    labels = []
+    controls = runs = 0
+    for curve in curves:
+        ink = FAINT if curve.control else colour(runs)
+        dashes = DASHES[controls % len(DASHES)] if curve.control else "solid"
+        controls, runs = controls + curve.control, runs + (not curve.control)
+        intervals = [_interval(summary, quantity) for summary in curve.summaries]
+        ks = [summary.k for summary in curve.summaries]
+        if len(ks) == 1:
+            ks, intervals = [0, most], intervals * 2
+        means, low, high = (np.array(values) for values in zip(*intervals, strict=True))
+        axes.fill_between(ks, low, high, color=ink, alpha=0.08 if curve.control else 0.18, linewidth=0)
+        marker = {} if curve.control else {"marker": "o", "markersize": 5}
+        axes.plot(ks, means, color=ink, linestyle=dashes, linewidth=1.3 if curve.control else 2, **marker)
+        labels.append((float(ks[-1]), float(means[-1]), curve.label, ink))
+    axes.set_xticks(sorted({summary.k for curve in curves for summary in curve.summaries} | {0}))
+    axes.set_xlim(-0.02 * most, most * 1.02 if most else 1)
+    _finish(axes, quantity)
+    label_curves(axes, labels)
+    return figure
+
+
+def task_gains_figure(gains: Mapping[str, Float[np.ndarray, "task"]], quantity: Quantity) -> Figure:
+    """Draws the gain of every task, tasks in order of their gain.
+
+    Args:
+        gains: Gains of the tasks by run.
+        quantity: What the gains are of.
+    """
+    figure, axes = new_axes("held-out tasks, in order of gain", f"gain in {_axis_name(quantity)}", height=2.8)
+    axes.axhline(0, color=FAINT, linewidth=1)
+    labels = []
+    for index, (label, values) in enumerate(gains.items()):
+        ordered = np.sort(values)
+        ranks = np.arange(1, len(ordered) + 1)
+        ink = colour(index)
+        axes.vlines(ranks, 0, ordered, color=ink, linewidth=1, alpha=0.35 if len(gains) == 1 else 0)
+        axes.plot(ranks, ordered, color=ink, linestyle="none", marker="o", markersize=4)
+        labels.append((float(ranks[-1]), float(ordered[-1]), label, ink))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if quantity == "success":
+        axes.yaxis.set_major_formatter(_signed_percent())
+    if len(gains) > 1:
+        label_curves(axes, labels)
+    return figure
+
+
+def name_gains_figure(gains: Mapping[str, Mapping[str, Interval]], quantity: Quantity) -> Figure:
+    """Draws the mean gain of each name's tasks with its interval, names in the order of the first run's gain.
+
+    Args:
+        gains: Intervals by run, then by name.
+        quantity: What the gains are of.
+    """
+    first = next(iter(gains.values()))
+    names = sorted(first, key=lambda name: first[name].mean)
+    height = 1.0 + 0.24 * len(names)
+    figure, axes = new_axes("", f"gain in {_axis_name(quantity)}, by task name", height=height)
+    axes.axvline(0, color=FAINT, linewidth=1)
+    for index, by_name in enumerate(gains.values()):
+        shift = 0.28 * ((index + 0.5) / len(gains) - 0.5)
+        rows = np.arange(len(names)) - shift
+        means, low, high = np.array([by_name[name] for name in names]).T
+        axes.hlines(rows, low, high, color=colour(index), linewidth=2, alpha=0.45)
+        axes.plot(means, rows, color=colour(index), linestyle="none", marker="o", markersize=5)
+    axes.set_yticks(range(len(names)), [shorten(name, 26) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=RULE, linewidth=0.8)
+    if quantity == "success":
+        axes.xaxis.set_major_formatter(_signed_percent())
+    return figure
+
+
+def learning_figure(series: Sequence[LearningPoints], quantity: Quantity) -> Figure:
+    """Draws what training tasks and held-out tasks showed in the course of training."""
+    figure, axes = new_axes("environment steps of training", _axis_name(quantity))
+    labels = []
+    for points in series:
+        ink = FAINT if points.style == "before" else colour(points.run)
+        if points.style == "held-out":
+            look = {"marker": "D", "markersize": 5, "linestyle": (0, (1, 1.5)), "linewidth": 1.3}
+            axes.plot(points.env_steps, points.values, color=ink, markerfacecolor="none", **look)
+        else:
+            axes.plot(points.env_steps, points.values, color=ink, linewidth=1.2)
+        labels.append((float(points.env_steps[-1]), float(points.values[-1]), points.label, ink))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda steps, _: _count(steps)))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlim(0, max(points.env_steps[-1] for points in series) * 1.02)
+    _finish(axes, quantity)
+    label_curves(axes, labels)
+    return figure
+
+
+def projection_figure(tasks: Scattered) -> Figure:
+    """Draws tasks as points in a plane, coloured by name or by a number."""
+    first, second = (f"{share:.0%} of the variance" for share in tasks.explained)
+    figure, axes = new_axes(f"first component ({first})", f"second component ({second})", height=3.6)
+    axes.grid(visible=False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(True)
+    axes.spines["left"].set_color(FAINT)
+    if tasks.shade is not None:
+        points = axes.scatter(*tasks.places.T, c=tasks.shade, cmap="viridis", s=42, edgecolors=INK, linewidths=0.4)
+        bar = figure.colorbar(points, ax=axes, shrink=0.8, aspect=30)
+        bar.set_label(tasks.shade_label, color=INK)
+        bar.ax.tick_params(colors=INK, length=0)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        return figure
+    markers = "osD^vP*X"
+    for index, name in enumerate(dict.fromkeys(tasks.names)):
+        own = tasks.places[[each == name for each in tasks.names]]
+        marker = markers[index // len(SERIES) % len(markers)]
+        axes.plot(*own.T, color=colour(index), marker=marker, markersize=5, linestyle="none", label=shorten(name, 26))
+    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1), handletextpad=0.2)
+    return figure
+
+
+def _interval(summary: Summary, quantity: Quantity) -> Interval:
+    return summary.success if quantity == "success" else summary.returns
+
+
+def _axis_name(quantity: Quantity) -> str:
+    return "success" if quantity == "success" else "return (sum of rewards)"
+
+
+def _finish(axes: Axes, quantity: Quantity) -> None:
+    """Sets the limits and ticks of the vertical axis: shares from 0 to 100 %."""
+    if quantity == "success":
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_yticks(np.linspace(0, 1, 6))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
+
+
+def _signed_percent() -> FuncFormatter:
+    return FuncFormatter(lambda share, _: f"{100 * share:+z.0f} points")
+
+
+def _count(number: float) -> str:
+    """Writes a number of steps as 0, 500 k or 2.5 M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return f"{number:.0f}"
