@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.actors import InputTransfer, PreviousStep
-from metarl.acting.agents import TrainedAgent, as_numbers, check_outputs
+from metarl.acting.agents import AdaptationTrace, TrainedAgent, as_numbers, check_outputs
 from metarl.acting.exploration import Exploration
 from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
@@ -175,6 +175,12 @@ class RL2Agent(TrainedAgent):
     def num_envs(self) -> int | None:
         """See `TrainedAgent`."""
         return None if self._memory is None else len(self._memory.state)
+
+    def trace(self) -> AdaptationTrace | None:
+        """See `TrainedAgent`; the recurrent state at the end of adaptation."""
+        if self._adapted is None:
+            return None
+        return AdaptationTrace("recurrent state", self._adapted.state.double().cpu().numpy())
 
     def replay(self, timestep: Timestep) -> None:
         """See `TrainedAgent`."""

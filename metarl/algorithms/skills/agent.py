@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metarl.acting.actors import InputTransfer
+from metarl.acting.agents import AdaptationTrace
 from metarl.acting.export import Exportable
 from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.skills.policy import SHIFT_SIZE, SkillPolicy, append_context
@@ -143,6 +144,10 @@ class SkillAgent(RL2Agent):
             rng = np.random.default_rng((self._seed, env))
             order = rng.permutation(len(self.skills)) if self._only is None else [self._only]
             self._searches.append(Search(list(np.eye(len(self.skills))[order]), rng))
+
+    def trace(self) -> AdaptationTrace | None:
+        """See `TrainedAgent`; the weights over the skills that were kept."""
+        return None if self._best is None else AdaptationTrace("chosen skill", self._best.copy(), self.skills)
 
     def replay(self, timestep: Timestep) -> None:
         """See `TrainedAgent`; such agents do not learn from recorded episodes."""
