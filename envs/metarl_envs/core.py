@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from metarl_envs.counts import check_counts
+from metarl_envs.dynamics import Dynamics
 from metarl_envs.errors import UserError
 
 FloatArray = npt.NDArray[np.float64]
@@ -77,6 +78,8 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
     single_action_space: gym.spaces.Box | gym.spaces.Discrete
     horizon: int
     """Steps after which an episode is truncated."""
+    has_dynamics: ClassVar[bool] = False
+    """True if `set_dynamics` can change masses, friction and damping."""
 
     tasks: tuple[Task, ...] = ()
     """Task of each sub-environment, as last set; empty before the first `set_tasks`."""
@@ -118,6 +121,14 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
             Observations `(env, obs)`; rewards, terminated and truncated, each `(env,)`; and `infos`, see the class.
         """
 
+    def set_dynamics(self, dynamics: Sequence[Dynamics]) -> None:
+        """Scales masses, friction and damping of sub-environment `i` by `dynamics[i]`, from the next `reset` on.
+
+        Raises:
+            UserError: If there is no simulator that can do so, or the number of `dynamics` is not `num_envs`.
+        """
+        raise UserError(f"{type(self).__name__} has no simulator whose masses, friction and damping could be changed")
+
     def send(self, actions: npt.NDArray[Any]) -> None:
         """Begins a step, whose result `receive` returns; call nothing else in between. See `step`."""
         self._sent = actions
@@ -138,6 +149,11 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
         if len(tasks) != self.num_envs:
             raise UserError(f"set_tasks needs one task per environment: got {len(tasks)} for {self.num_envs}")
         return tuple(tasks)
+
+    def _check_dynamics(self, dynamics: Sequence[Dynamics]) -> tuple[Dynamics, ...]:
+        if len(dynamics) != self.num_envs:
+            raise UserError(f"set_dynamics needs one per environment: got {len(dynamics)} for {self.num_envs}")
+        return tuple(dynamics)
 
     def _in_action_space(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Converts actions to the action space's dtype and clips them to its bounds; checks their shape."""

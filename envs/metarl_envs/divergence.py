@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from metarl_envs.core import FloatArray, Task
+from metarl_envs.dynamics import UNCHANGED, Dynamics
 
 
 @dataclass(frozen=True)
 class Divergence:
     """An episode up to the step in which MuJoCo found a state that was huge or not finite.
 
-    Physics is deterministic: task, initial state and actions determine every state in between.
+    Physics is deterministic: task, dynamics, initial state and actions determine every state in between.
     """
 
     task: Task
@@ -23,6 +24,8 @@ class Divergence:
     """MuJoCo's integration state (`mjSTATE_INTEGRATION`) at the episode's start."""
     actions: FloatArray
     """Actions `(step, action)` up to the step that diverged."""
+    dynamics: Dynamics = UNCHANGED
+    """Factors of masses, friction and damping in the episode."""
 
     def save(self, path: Path) -> None:
         """Writes an npz file, without pickled objects."""
@@ -32,6 +35,7 @@ class Divergence:
             parameters=self.task.parameters,
             initial_state=self.initial_state,
             actions=self.actions,
+            dynamics=np.array(astuple(self.dynamics)),
         )
 
     @staticmethod
@@ -39,4 +43,5 @@ class Divergence:
         """Reads a file that `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             task = Task(str(file["name"]), file["parameters"])
-            return Divergence(task, file["initial_state"], file["actions"])
+            dynamics = Dynamics(*file["dynamics"].tolist()) if "dynamics" in file else UNCHANGED
+            return Divergence(task, file["initial_state"], file["actions"], dynamics)

@@ -7,6 +7,7 @@ environment owns its `MjData`.
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections import Counter, deque
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from metarl_envs.core import FloatArray
 from metarl_envs.cores import available_cores
+from metarl_envs.dynamics import UNCHANGED, Dynamics
 
 Fields = Mapping[str, FloatArray]
 """Fields of a model by name, each as a whole array."""
@@ -31,6 +33,19 @@ _BAD = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN
 """Warnings after which MuJoCo has replaced the state by the model's defaults, or the controls by zero."""
 
 _NO_WARNINGS = np.zeros(_BAD.stop - _BAD.start, np.int32).tobytes()
+
+_MASS = ("body_mass", "body_inertia")
+_FRICTION = ("geom_friction", "pair_friction")
+_DAMPING = ("dof_damping",)
+_DERIVED_FROM_MASS = (
+    "body_subtreemass",
+    "body_invweight0",
+    "dof_M0",
+    "dof_invweight0",
+    "tendon_invweight0",
+    "actuator_acc0",
+)
+"""Constants that MuJoCo's compiler computes from the masses."""
 
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
@@ -91,6 +106,44 @@ class SharedModel:
                 self._fields[name][:] = values
             self._current = changes
         return self.model
+
+
+def dynamics_fields(model: mujoco.MjModel) -> Fields:
+    """Copies the fields of a model that `scale_dynamics` may change."""
+    names = (*_MASS, *_FRICTION, *_DAMPING, *_DERIVED_FROM_MASS)
+    return {name: np.array(getattr(model, name)) for name in names}
+
+
+def scale_dynamics(model: mujoco.MjModel, fields: Fields, dynamics: Dynamics) -> Fields:
+    """Computes the fields of a task's model with scaled dynamics.
+
+    The constants that MuJoCo derives from the masses are computed anew from the model's masses; a task that sets masses
+    of its own keeps those of the model too.
+
+    Args:
+        model: Model as no task has changed it.
+        fields: Fields that the task changes.
+        dynamics: Factors.
+
+    Returns:
+        The task's fields and those scaled; the task's own if all factors are 1.
+    """
+    if dynamics == UNCHANGED:
+        return fields
+    factors = dict.fromkeys(_MASS, dynamics.mass)
+    factors |= dict.fromkeys(_FRICTION, dynamics.friction) | dict.fromkeys(_DAMPING, dynamics.damping)
+    changes = {
+        name: np.asarray(fields.get(name, getattr(model, name))) * factor
+        for name, factor in factors.items()
+        if factor != 1
+    }
+    if dynamics.mass != 1:
+        heavier = copy.copy(model)
+        for name in _MASS:
+            getattr(heavier, name)[:] *= dynamics.mass
+        mujoco.mj_setConst(heavier, mujoco.MjData(heavier))
+        changes |= {name: np.array(getattr(heavier, name)) for name in _DERIVED_FROM_MASS}
+    return {**fields, **changes}
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}

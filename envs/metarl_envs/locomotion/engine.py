@@ -14,10 +14,11 @@ from gymnasium.vector.utils import batch_space
 from metarl_envs.core import BoolArray, FloatArray, StepResult, Task, TaskVectorEnv
 from metarl_envs.cores import available_cores
 from metarl_envs.divergence import Divergence
+from metarl_envs.dynamics import UNCHANGED, Dynamics
 from metarl_envs.errors import UserError
 from metarl_envs.locomotion.family import Family, Motion
 from metarl_envs.locomotion.rendering import RobotCamera
-from metarl_envs.simulation import STATE, Fields, Simulation, Workers
+from metarl_envs.simulation import STATE, Fields, Simulation, Workers, scale_dynamics
 
 _MAX_CHUNK = 25
 """Largest number of environments that a thread takes at a time."""
@@ -43,6 +44,8 @@ class LocomotionVectorEnv(TaskVectorEnv):
         UserError: If the render mode is another one.
     """
 
+    has_dynamics = True
+
     def __init__(
         self, family: Family, num_envs: int, horizon: int, threads: int | None = None, render_mode: str | None = None
     ) -> None:
@@ -59,6 +62,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
         self._simulations = [Simulation(family.model, family.arrays) for _ in range(num_envs)]
         views = zip(family.arrays, self._simulations[0].views, strict=True)
         self._arrays = {name: np.empty((num_envs, *view.shape)) for name, view in views}
+        self._dynamics = self._playing_dynamics = (UNCHANGED,) * num_envs
         self._generators = [np.random.default_rng() for _ in range(num_envs)]
         self._playing: tuple[Task, ...] = ()
         """Tasks of the episodes in progress; `tasks` may already hold those of the next reset."""
@@ -80,6 +84,10 @@ class LocomotionVectorEnv(TaskVectorEnv):
                 raise UserError(f"{task} is not a task of {self.family.name}")
         self.tasks = checked
 
+    def set_dynamics(self, dynamics: Sequence[Dynamics]) -> None:
+        """See `TaskVectorEnv`; where a task changes the model itself, its values are scaled."""
+        self._dynamics = self._check_dynamics(dynamics)
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
@@ -89,8 +97,13 @@ class LocomotionVectorEnv(TaskVectorEnv):
                 self._generators[env] = np.random.default_rng(number)
         self._playing = self.tasks
         self._parameters = np.stack([task.parameters for task in self._playing])
-        fields = {task: self.family.fields(task.parameters) for task in set(self._playing)}
-        self._fields = [fields[task] for task in self._playing]
+        self._playing_dynamics = self._dynamics
+        keys = list(zip(self._playing, self._playing_dynamics, strict=True))
+        fields = {
+            (task, dynamics): scale_dynamics(self.family.model, self.family.fields(task.parameters), dynamics)
+            for task, dynamics in set(keys)
+        }
+        self._fields = [fields[key] for key in keys]
         self._begin(np.ones(self.num_envs, dtype=np.bool_))
         return self._observations.copy(), {}
 
@@ -193,7 +206,8 @@ class LocomotionVectorEnv(TaskVectorEnv):
 
     def _divergence(self, env: int) -> Divergence:
         """Collects what it takes to replay an environment's episode."""
-        return Divergence(self._playing[env], self._states[env].copy(), self._actions[: self._elapsed[env], env].copy())
+        actions = self._actions[: self._elapsed[env], env].copy()
+        return Divergence(self._playing[env], self._states[env].copy(), actions, self._playing_dynamics[env])
 
     def simulation(self, env: int) -> mujoco.MjData:
         """Returns the simulator's data of one environment."""

@@ -15,7 +15,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
-from metarl_envs.simulation import Fields, SharedModel
+from metarl_envs.simulation import Fields, SharedModel, dynamics_fields
 
 Arrays = Mapping[str, Array]
 """MuJoCo's arrays by name after a step, such as `qpos` `(env, nq)`; NumPy arrays or PyTorch tensors."""
@@ -102,7 +102,7 @@ class Family(ABC):
 
     def copy_model(self) -> SharedModel:
         """Copies the model for one thread to step with."""
-        return SharedModel(copy.copy(self.model), self._pristine)
+        return SharedModel(copy.copy(self.model), {**dynamics_fields(self.model), **self._pristine})
 
     def begin(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Begins an episode as Gymnasium's `reset` does: the robot at rest in its initial posture, plus noise."""

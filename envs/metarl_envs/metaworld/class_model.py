@@ -17,7 +17,7 @@ from metarl_envs.errors import UserError, unknown
 from metarl_envs.metaworld.classes import TASK_CLASSES
 from metarl_envs.metaworld.reference import encode, reset_task
 from metarl_envs.metaworld.snapshot import Names
-from metarl_envs.simulation import STATE, Fields, SharedModel
+from metarl_envs.simulation import STATE, Fields, SharedModel, dynamics_fields
 
 BASE_ARRAYS = ("xpos", "site_xpos")
 """MuJoCo's arrays that all classes read."""
@@ -91,7 +91,7 @@ class ClassModel:
 
     def copy_model(self) -> SharedModel:
         """Copies the model for one thread to step with, 3 MB."""
-        return SharedModel(copy.copy(self.model), self.pristine)
+        return SharedModel(copy.copy(self.model), {**self.pristine, **dynamics_fields(self.model)})
 
     def task_state(self, task: Task) -> TaskState:
         """Returns the initial state of the task's episodes; takes 6 to 8 ms the first time.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -14,12 +15,13 @@ from gymnasium.vector.utils import batch_space
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
 from metarl_envs.divergence import Divergence
-from metarl_envs.metaworld.class_model import ClassModel
+from metarl_envs.dynamics import UNCHANGED, Dynamics
+from metarl_envs.metaworld.class_model import ClassModel, TaskState
 from metarl_envs.metaworld.group import ArmSimulation, Group
 from metarl_envs.metaworld.observations import observe
 from metarl_envs.metaworld.reference import ACTION_SPACE, MAX_HORIZON, OBSERVATION_SPACE, check_horizon
 from metarl_envs.metaworld.task_class import Outcome
-from metarl_envs.simulation import Workers
+from metarl_envs.simulation import Workers, scale_dynamics
 
 _MAX_CHUNK = 10
 """Largest number of environments that a thread takes at a time."""
@@ -48,6 +50,8 @@ class MetaWorldEngine(TaskVectorEnv):
         UserError: If an argument is out of its range.
     """
 
+    has_dynamics = True
+
     def __init__(
         self, num_envs: int, horizon: int = MAX_HORIZON, threads: int | None = None, grasp_success: bool = False
     ) -> None:
@@ -66,6 +70,7 @@ class MetaWorldEngine(TaskVectorEnv):
         """Indices of the environments in the order of the groups."""
         self._grasp_success = grasp_success
         self._fields = (*Outcome._fields, "grasp_success") if grasp_success else Outcome._fields
+        self._dynamics = (UNCHANGED,) * num_envs
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._hidden_goals = np.zeros((num_envs, 3))
         self._hands = np.empty((num_envs, 3))
@@ -83,6 +88,10 @@ class MetaWorldEngine(TaskVectorEnv):
                 self._class_models[task.name] = ClassModel(task.name)
             self._class_models[task.name].task_state(task)
         self.tasks = tasks
+
+    def set_dynamics(self, dynamics: Sequence[Dynamics]) -> None:
+        """See `TaskVectorEnv`; episodes begin in the same states whatever the dynamics."""
+        self._dynamics = self._check_dynamics(dynamics)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -106,13 +115,14 @@ class MetaWorldEngine(TaskVectorEnv):
             class_model, simulations = self._class_models[name], self._simulations[name]
             while len(simulations) < len(envs):
                 simulations.append(ArmSimulation(class_model.model, class_model.arrays))
-            states = [class_model.task_state(self.tasks[env]) for env in envs]
+            states = self._task_states(class_model, envs)
             group = Group(class_model, np.array(envs), states, simulations[: len(envs)], self._grasp_success)
             self._first_observations[envs] = group.first_observations
             for limits, values in zip(self._limits, (class_model.mocap_low, class_model.mocap_high), strict=True):
                 limits[envs] = values
             self._action_scale[envs] = class_model.action_scale
             self.groups.append(group)
+        self._playing_dynamics = self._dynamics
         self._order = np.concatenate([group.envs for group in self.groups])
         size = min(max(1, self.num_envs // (_CHUNKS_PER_THREAD * self._workers.threads)), _MAX_CHUNK)
         self._chunks = [
@@ -120,6 +130,15 @@ class MetaWorldEngine(TaskVectorEnv):
             for group in self.groups
             for first in range(0, len(group.tasks), size)
         ]
+
+    def _task_states(self, class_model: ClassModel, envs: Sequence[int]) -> list[TaskState]:
+        """Initial states of environments of one class, whose models have the environments' dynamics."""
+        keys = [(self.tasks[env], self._dynamics[env]) for env in envs]
+        states = {}  # one for each task and dynamics, so that threads do not write equal fields again
+        for task, dynamics in set(keys):
+            state = class_model.task_state(task)
+            states[task, dynamics] = replace(state, fields=scale_dynamics(class_model.model, state.fields, dynamics))
+        return [states[key] for key in keys]
 
     def _restore(self, which: npt.NDArray[np.bool_]) -> None:
         """Puts the environments of a mask `(env,)` into the initial states of their tasks."""
@@ -213,7 +232,7 @@ class MetaWorldEngine(TaskVectorEnv):
         """Collects what it takes to replay an environment's episode."""
         task = self.tasks[env]
         state = self._class_models[task.name].task_state(task).state
-        return Divergence(task, state, self._actions[: self._elapsed[env], env].copy())
+        return Divergence(task, state, self._actions[: self._elapsed[env], env].copy(), self._playing_dynamics[env])
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the threads and frees the simulators."""
