@@ -130,6 +130,10 @@ class TrainedAgent(Agent):
         """Number of environments that it has acted in or adapted to since `init`; None before the first."""
         return None
 
+    def intent(self, env: int) -> str | None:
+        """Describes in a few words what the agent tries in an environment's episode, for films; None if nothing."""
+        return None
+
     def exportable(self, env: int) -> Exportable:
         """Returns the policy that acts in one environment.
 
