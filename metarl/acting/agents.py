@@ -145,6 +145,10 @@ class TrainedAgent(Agent):
         """Returns what the last `adapt` has left in the agent; None if such agents do not tell, or have not adapted."""
         return None
 
+    def intent(self, env: int) -> str | None:
+        """Describes in a few words what the agent tries in an environment's episode, for films; None if nothing."""
+        return None
+
     def exportable(self, env: int) -> Exportable:
         """Returns the policy that acts in one environment.
 

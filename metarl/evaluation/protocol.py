@@ -127,7 +127,7 @@ class _Protocol:
         """Returns outcomes `(k, task, episode)`; plays as many tasks at a time as there are environments."""
         count = self.env.num_envs
         starts = range(0, len(tasks), count)
-        keys = _task_keys(tasks)
+        keys = task_keys(tasks)
         bar = self._add_bar(len(starts) * count * sum(k + self.episodes for k in ks))
         outcome = _Outcome.zeros(len(ks), len(tasks), self.episodes)
         for start in starts:
@@ -142,10 +142,8 @@ class _Protocol:
         return outcome
 
     def _adapt_and_play(self, keys: list[tuple[int, ...]], k: int, bar: TaskID | None) -> _Outcome:
-        # (seed of an environment, seed of the exploration in it) = derive(seed, k, phase, task),
-        # with phase 0 for the evaluation episodes and 1 + i for adaptation step i = 0, 1, ...
         def seeds(phase: int) -> tuple[list[int], list[int]]:
-            pairs = [derive_seeds(self.seed, Stream.EVALUATION, k, phase, *key, count=2) for key in keys]
+            pairs = [episode_seeds(self.seed, k, phase, key) for key in keys]
             return [env for env, _ in pairs], [exploration for _, exploration in pairs]
 
         def play_episodes(step: int, count: int) -> None:
@@ -176,7 +174,21 @@ class _Protocol:
         return self.progress.add_task("evaluating", total=total) if self.progress else None
 
 
-def _task_keys(tasks: Sequence[Task]) -> list[tuple[int, ...]]:
+def episode_seeds(seed: int, k: int, phase: int, key: tuple[int, ...]) -> tuple[int, int]:
+    """Derives the seed of an environment, and that of the exploration in it.
+
+    Args:
+        seed: Seed of the evaluation.
+        k: Number of adaptation episodes.
+        phase: 0 for the evaluation episodes, 1 + i for adaptation step i = 0, 1, ...
+        key: Key of the task, from `task_keys`.
+    """
+    # (seed of the environment, seed of the exploration) = derive(seed, k, phase, task)
+    env, exploration = derive_seeds(seed, Stream.EVALUATION, k, phase, *key, count=2)
+    return env, exploration
+
+
+def task_keys(tasks: Sequence[Task]) -> list[tuple[int, ...]]:
     """Returns the part of a seed's key that stands for each task: its id, and how often it came before in `tasks`."""
     seen: Counter[Task] = Counter()
     keys: list[tuple[int, ...]] = []

@@ -69,9 +69,8 @@ def spread_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
     by_name: dict[str, list[Task]] = {}
     for task in tasks:
         by_name.setdefault(task.name, []).append(task)
-    each = -(-_at_least_one(count) // len(by_name))
-    most = max(each, count - sum(min(each, len(group)) for group in by_name.values()) + each)
-    rounds = chain.from_iterable(zip_longest(*(_farthest(group, most) for group in by_name.values())))
+    _at_least_one(count)
+    rounds = chain.from_iterable(zip_longest(*(_farthest(group, count) for group in by_name.values())))
     return [task for task in rounds if task is not None][:count]
 
 

@@ -123,6 +123,13 @@ class SkillAgent(RL2Agent):
         """Weights over the skills `(env, skill)` that each environment is played with now."""
         return self._weights.copy()
 
+    def intent(self, env: int) -> str | None:
+        """See `TrainedAgent`: the skill that is played, or the shares of several."""
+        shares = [(weight, name) for weight, name in zip(self._weights[env], self.skills, strict=True) if weight]
+        if len(shares) == 1:
+            return f"skill {shares[0][1]}"
+        return "skills " + " + ".join(f"{weight:.0%} {name}" for weight, name in sorted(shares, reverse=True))
+
     def with_skill(self, name: str) -> SkillAgent:
         """Returns a copy that always plays one skill.
 
