@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from metarl.evaluation.result import Summary
+from metarl.evaluation.scratch import LearningCurve
 from metarl.evaluation.statistics import Interval
+from metarl.evaluation.stress import StressCurve
 from metarl.reporting.style import DASHES, FAINT, INK, RULE, SERIES, colour, label_curves, new_axes, shorten
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def task_gains_figure(gains: Mapping[str, Float[np.ndarray, "task"]], quantity: 
         gains: Gains of the tasks by run.
         quantity: What the gains are of.
     """
-    figure, axes = new_axes("held-out tasks, in order of gain", f"gain in {_axis_name(quantity)}", height=2.8)
+    figure, axes = new_axes("held-out tasks, in order of gain", _gain_name(quantity), height=2.8)
     axes.axhline(0, color=FAINT, linewidth=1)
     labels = []
     for index, (label, values) in enumerate(gains.items()):
@@ -127,7 +129,7 @@ def name_gains_figure(gains: Mapping[str, Mapping[str, Interval]], quantity: Qua
     first = next(iter(gains.values()))
     names = sorted(first, key=lambda name: first[name].mean)
     height = 1.0 + 0.24 * len(names)
-    figure, axes = new_axes("", f"gain in {_axis_name(quantity)}, by task name", height=height)
+    figure, axes = new_axes("", _gain_name(quantity), height=height)
     axes.axvline(0, color=FAINT, linewidth=1)
     for index, by_name in enumerate(gains.values()):
         shift = 0.28 * ((index + 0.5) / len(gains) - 0.5)
@@ -159,6 +161,65 @@ def learning_figure(series: Sequence[LearningPoints], quantity: Quantity) -> Fig
     axes.xaxis.set_major_formatter(FuncFormatter(lambda steps, _: _count(steps)))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlim(0, max(points.env_steps[-1] for points in series) * 1.02)
+    _finish(axes, quantity)
+    label_curves(axes, labels)
+    return figure
+
+
+def scratch_figure(
+    curves: Sequence[LearningCurve], adapted: Sequence[AdaptationCurve], quantity: Quantity
+) -> Figure:
+    """Draws learning from scratch, median and quartiles over tasks, beside what adaptation reaches; episodes on a log scale.
+
+    Args:
+        curves: Learning curves from scratch.
+        adapted: Policies, drawn at their largest number of adaptation episodes, with a rule to the right.
+        quantity: What to draw.
+    """
+    figure, axes = new_axes("training episodes on the task, from scratch", _axis_name(quantity))
+    axes.set_xscale("symlog", linthresh=10)
+    labels = []
+    most = max(curve.budget for curve in curves)
+    for index, curve in enumerate(curves):
+        values = curve.success if quantity == "success" else curve.returns
+        low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+        axes.fill_between(curve.episodes, low, high, color=FAINT, alpha=0.12, linewidth=0)
+        axes.plot(curve.episodes, median, color=FAINT, linestyle=DASHES[index % len(DASHES)], linewidth=1.5)
+        labels.append((float(curve.budget), float(median[-1]), curve.learner.upper(), FAINT))
+    for index, policy in enumerate(adapted):
+        last = policy.summaries[-1]
+        level = _interval(last, quantity).mean
+        axes.plot([last.k, most], [level, level], color=colour(index), linewidth=1.2, alpha=0.6)
+        axes.plot([last.k], [level], color=colour(index), marker="o", markersize=6)
+        labels.append((float(most), level, f"{policy.label}, k = {last.k}", colour(index)))
+    axes.set_xlim(0, most * 1.05)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda episodes, _: _count(episodes)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    _finish(axes, quantity)
+    label_curves(axes, labels)
+    return figure
+
+
+def stress_figure(curves: Mapping[str, StressCurve], quantity: Quantity) -> Figure:
+    """Draws performance after the most adaptation episodes, and before any, against the strength of one perturbation.
+
+    Args:
+        curves: Curves of the same perturbation by run.
+        quantity: What to draw.
+    """
+    first = next(iter(curves.values()))
+    figure, axes = new_axes(f"{first.perturbation} ({first.unit})", _axis_name(quantity))
+    labels = []
+    for index, (label, curve) in enumerate(curves.items()):
+        for row, ink in ((-1, colour(index)), (0, FAINT)):
+            summaries = [evaluation.overall[row] for evaluation in curve.evaluations]
+            means, low, high = np.array([_interval(summary, quantity) for summary in summaries]).T
+            axes.fill_between(curve.strengths, low, high, color=ink, alpha=0.15, linewidth=0)
+            axes.plot(curve.strengths, means, color=ink, marker="o", markersize=4, linewidth=1.6)
+            name = f"k = {summaries[0].k}" if len(curves) == 1 else f"{label}, k = {summaries[0].k}"
+            labels.append((float(curve.strengths[-1]), float(means[-1]), name, ink))
+            if len(curve.evaluations[0].adaptation_episodes) == 1:
+                break
     _finish(axes, quantity)
     label_curves(axes, labels)
     return figure
@@ -197,6 +258,10 @@ def _axis_name(quantity: Quantity) -> str:
     return "success" if quantity == "success" else "return (sum of rewards)"
 
 
+def _gain_name(quantity: Quantity) -> str:
+    return "gain in success (percentage points)" if quantity == "success" else "gain in return (sum of rewards)"
+
+
 def _finish(axes: Axes, quantity: Quantity) -> None:
     """Sets the limits and ticks of the vertical axis: shares from 0 to 100 %."""
     if quantity == "success":
@@ -206,7 +271,7 @@ def _finish(axes: Axes, quantity: Quantity) -> None:
 
 
 def _signed_percent() -> FuncFormatter:
-    return FuncFormatter(lambda share, _: f"{100 * share:+z.0f} points")
+    return FuncFormatter(lambda share, _: f"{100 * share:+z.0f}")
 
 
 def _count(number: float) -> str:

@@ -15,12 +15,13 @@ from jaxtyping import Float
 
 from metarl.evaluation.experiment import Experiment
 from metarl.evaluation.result import Evaluation
+from metarl.evaluation.scratch import LearningCurve, read_curves
 from metarl.evaluation.stored import StoredEvaluation, read_evaluations
+from metarl.evaluation.stress import StressCurve, read_stress
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
 
-INDEPENDENT = ("random", "expert", "oracle")
-"""Controls that do not depend on the policy, so that several policies share them."""
+_INDEPENDENT = ("random", "expert", "oracle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,15 @@ class Policy:
         """Evaluation of the first run, for what all of them share: tasks and protocol."""
         return self.stored[0].evaluation
 
+    @property
+    def checkpoint(self) -> Path:
+        """Directory of the first run's checkpoint that was evaluated.
+
+        Raises:
+            UserError: If it is not there any more.
+        """
+        return self.runs[0].checkpoint(str(self.stored[0].origin.env_steps))
+
     @cached_property
     def success(self) -> Float[np.ndarray, "k task"]:
         """Share of episodes in which each task was solved at any step, over all runs."""
@@ -56,10 +66,29 @@ class Policy:
         """Mean return of each task's episodes, over all runs."""
         return _mean([each.evaluation.returns for each in self.stored])
 
+    @cached_property
+    def stress(self) -> list[StressCurve]:
+        """Stress curves of the first run."""
+        return read_stress(self.runs[0])
+
 
 def combine(stored: Sequence[StoredEvaluation]) -> Evaluation | Experiment:
     """Returns the summaries of one evaluation, or those of several runs together."""
     return stored[0].evaluation if len(stored) == 1 else Experiment.of(stored)
+
+
+def independent_of(control: StoredEvaluation) -> bool:
+    """Returns true if a control does not depend on the policy, so that all policies share it."""
+    return control.origin.control in _INDEPENDENT
+
+
+def curves_of(policies: Sequence[Policy]) -> list[LearningCurve]:
+    """Returns the learning curves from scratch that the policies' runs hold, each once."""
+    curves = {}
+    for run in (run for policy in policies for run in policy.runs):
+        for curve in read_curves(run):
+            curves.setdefault(json.dumps([curve.learner, curve.settings, curve.task_ids], sort_keys=True), curve)
+    return list(curves.values())
 
 
 def _mean(outcomes: Sequence[np.ndarray]) -> Float[np.ndarray, "k task"]:
@@ -155,10 +184,10 @@ def _controls(
         fitting: dict[str, StoredEvaluation] = {}
         for each in sorted(stored, key=_weight):
             name, same = each.origin.control, each.evaluation.task_ids == policy.evaluation.task_ids
-            trained = name in INDEPENDENT or each.origin.env_steps == policy.origin.env_steps
+            trained = independent_of(each) or each.origin.env_steps == policy.origin.env_steps
             if name is not None and same and trained and each.evaluation.horizon == policy.evaluation.horizon:
                 fitting[name] = each
         for name, each in fitting.items():
-            if name not in INDEPENDENT or name not in controls:
+            if not independent_of(each) or name not in controls:
                 controls.setdefault(name, []).append(each)
     return {name: tuple(each) for name, each in controls.items()}
