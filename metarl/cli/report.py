@@ -12,11 +12,16 @@ def add_parser(commands: Commands) -> None:
     parser.set_defaults(run_command=run)
     parser.add_argument("runs", metavar="RUN", type=path, nargs="+", help="run directories")
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="file to write or replace (report.html, in the run or beside several)"
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="file to write or replace (report.html, in the run or beside several)",
     )
     parser.add_argument("--no-films", action="store_true", help="make no films, the part that takes longest")
     parser.add_argument(
-        "--no-projection", action="store_true", help="leave out what adaptation leaves in the policy, which is played anew"
+        "--no-projection",
+        action="store_true",
+        help="leave out what adaptation leaves in the policy, which is played anew",
     )
 
 

@@ -28,7 +28,7 @@ FORMATS = ("png", "svg")
 """Formats of figures in files."""
 
 _MOST_TRACED = 60
-"""Largest number of tasks that a policy adapts to for the figure of what that leaves in it, unless there are more names."""
+"""Largest number of tasks that a policy adapts to for the figure of what that leaves; one of each name at least."""
 
 
 def report_runs(
@@ -48,8 +48,8 @@ def report_runs(
         Path of the file.
 
     Raises:
-        UserError: If there is no run at a path, a run has neither evaluation nor checkpoint, a file is damaged, the runs
-            cannot be compared, or the report cannot be written there.
+        UserError: If there is no run at a path, a run has neither evaluation nor checkpoint, a file is damaged, the
+            runs cannot be compared, or the report cannot be written there.
         RunFailure: If the report cannot be written after all.
     """
     path = output or (paths[0] if len(paths) == 1 else paths[0].absolute().parent) / "report.html"
@@ -62,9 +62,7 @@ def report_runs(
         pictures, problems = make_films(policies, progress) if films else ([], ["Films: left out by --no-films."])
     missing += [Missing(problem) for problem in problems] + _not_measured(policies)
     warnings = _warnings(policies)
-    page = render_page(
-        Content(policies, [*make_plots(policies), *inside], pictures, skills, missing, warnings)
-    )
+    page = render_page(Content(policies, [*make_plots(policies), *inside], pictures, skills, missing, warnings))
     try:
         write_atomically(path, page.encode())
     except OSError as error:

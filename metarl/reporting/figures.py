@@ -84,8 +84,8 @@ def adaptation_figure(curves: Sequence[AdaptationCurve], quantity: Quantity) -> 
             ks, intervals = [0, most], intervals * 2
         means, low, high = (np.array(values) for values in zip(*intervals, strict=True))
         axes.fill_between(ks, low, high, color=ink, alpha=0.08 if curve.control else 0.18, linewidth=0)
-        marker = {} if curve.control else {"marker": "o", "markersize": 5}
-        axes.plot(ks, means, color=ink, linestyle=dashes, linewidth=1.3 if curve.control else 2, **marker)
+        marker, width = ("", 1.3) if curve.control else ("o", 2)
+        axes.plot(ks, means, color=ink, linestyle=dashes, linewidth=width, marker=marker, markersize=5)
         labels.append((float(ks[-1]), float(means[-1]), curve.label, ink))
     axes.set_xticks(sorted({summary.k for curve in curves for summary in curve.summaries} | {0}))
     axes.set_xlim(-0.02 * most, most * 1.02 if most else 1)
@@ -115,6 +115,32 @@ def task_gains_figure(gains: Mapping[str, Float[np.ndarray, "task"]], quantity: 
     if quantity == "success":
         axes.yaxis.set_major_formatter(_signed_percent())
     if len(gains) > 1:
+        label_curves(axes, labels)
+    return figure
+
+
+def before_and_after_figure(
+    returns: Mapping[str, tuple[Float[np.ndarray, "task"], Float[np.ndarray, "task"]]],
+) -> Figure:
+    """Draws every task's return after adaptation against that before; tasks above the diagonal gained.
+
+    Args:
+        returns: Returns of the tasks before and after adaptation by run.
+    """
+    figure, axes = new_axes("return before adaptation", "return after adaptation", height=2.8)
+    values = np.concatenate([each for pair in returns.values() for each in pair])
+    margin = 0.03 * (values.max() - values.min() or 1)
+    limits = values.min() - margin, values.max() + margin
+    axes.plot(limits, limits, color=FAINT, linewidth=1)
+    labels = []
+    for index, (label, (before, after)) in enumerate(returns.items()):
+        ink = colour(index)
+        axes.plot(before, after, color=ink, linestyle="none", marker="o", markersize=4, alpha=0.7)
+        labels.append((float(before.mean()), float(after.mean()), label, ink))
+    axes.set_xlim(limits)
+    axes.set_ylim(limits)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    if len(returns) > 1:
         label_curves(axes, labels)
     return figure
 
@@ -153,8 +179,8 @@ def learning_figure(series: Sequence[LearningPoints], quantity: Quantity) -> Fig
     for points in series:
         ink = FAINT if points.style == "before" else colour(points.run)
         if points.style == "held-out":
-            look = {"marker": "D", "markersize": 5, "linestyle": (0, (1, 1.5)), "linewidth": 1.3}
-            axes.plot(points.env_steps, points.values, color=ink, markerfacecolor="none", **look)
+            (line,) = axes.plot(points.env_steps, points.values, color=ink, linestyle=DASHES[1], linewidth=1.3)
+            line.set(marker="D", markersize=5, markerfacecolor="none")
         else:
             axes.plot(points.env_steps, points.values, color=ink, linewidth=1.2)
         labels.append((float(points.env_steps[-1]), float(points.values[-1]), points.label, ink))
@@ -166,10 +192,8 @@ def learning_figure(series: Sequence[LearningPoints], quantity: Quantity) -> Fig
     return figure
 
 
-def scratch_figure(
-    curves: Sequence[LearningCurve], adapted: Sequence[AdaptationCurve], quantity: Quantity
-) -> Figure:
-    """Draws learning from scratch, median and quartiles over tasks, beside what adaptation reaches; episodes on a log scale.
+def scratch_figure(curves: Sequence[LearningCurve], adapted: Sequence[AdaptationCurve], quantity: Quantity) -> Figure:
+    """Draws learning from scratch, median and quartiles over tasks, beside what adaptation reaches.
 
     Args:
         curves: Learning curves from scratch.
@@ -235,11 +259,13 @@ def projection_figure(tasks: Scattered) -> Figure:
     axes.spines["left"].set_visible(True)
     axes.spines["left"].set_color(FAINT)
     if tasks.shade is not None:
-        points = axes.scatter(*tasks.places.T, c=tasks.shade, cmap="viridis", s=42, edgecolors=INK, linewidths=0.4)
+        points = axes.scatter(
+            tasks.places[:, 0], tasks.places[:, 1], c=tasks.shade, cmap="viridis", s=42, edgecolors=INK, linewidths=0.4
+        )
         bar = figure.colorbar(points, ax=axes, shrink=0.8, aspect=30)
         bar.set_label(tasks.shade_label, color=INK)
         bar.ax.tick_params(colors=INK, length=0)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         return figure
     markers = "osD^vP*X"
     for index, name in enumerate(dict.fromkeys(tasks.names)):

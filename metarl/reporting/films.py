@@ -34,9 +34,7 @@ class EmbeddedFilm(NamedTuple):
     """The mp4 file in base64."""
 
 
-def make_films(
-    policies: Sequence[Policy], progress: Progress
-) -> tuple[list[EmbeddedFilm], list[str]]:
+def make_films(policies: Sequence[Policy], progress: Progress) -> tuple[list[EmbeddedFilm], list[str]]:
     """Films the tasks near the 10th, 50th and 90th percentile of the first policy's gain, with each policy.
 
     Args:
@@ -79,12 +77,12 @@ def _film(
         ]
         bar = progress.add_task(f"filming {policy.label}", total=len(wanted) * shot.moments(distribution.horizon))
         processes = min(len(wanted), os.cpu_count() or 1)
-        film_in_processes(
-            run, policy.checkpoint, wanted, shot, processes, lambda count: progress.advance(bar, count)
-        )
+        film_in_processes(run, policy.checkpoint, wanted, shot, processes, lambda count: progress.advance(bar, count))
         for path, (why, index) in zip(paths, telling, strict=True):
             if path.stat().st_size > _MOST_BYTES:
-                problems.append(f"The film of the task at the {why} was left out: it has {path.stat().st_size:,} bytes.")
+                problems.append(
+                    f"The film of the task at the {why} was left out: it has {path.stat().st_size:,} bytes."
+                )
                 continue
             made.append(EmbeddedFilm(_title(label, why), _caption(policy, index), _encode(path)))
     return made

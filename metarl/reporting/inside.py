@@ -1,4 +1,4 @@
-"""What adaptation leaves in a policy on each held-out task: its recurrent state, its change of parameters, its skill."""
+"""What adaptation leaves in a policy on each held-out task: a recurrent state, a change of parameters, a skill."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from metarl.reporting.figures import Scattered
 from metarl.reporting.projection import project
 from metarl.seeding import Stream, derive_seeds
 from metarl_envs.core import Task, TaskDistribution
+
 
 def trace_tasks(
     agent: TrainedAgent,
@@ -42,9 +43,7 @@ def trace_tasks(
 
         def play_episodes(step: int, count: int) -> None:
             # seeds of task i in adaptation step s = derive(seed, 1 + s, i)
-            pairs = [
-                derive_seeds(seed, Stream.EVALUATION, 1 + step, index, count=2) for index in range(len(tasks))
-            ]
+            pairs = [derive_seeds(seed, Stream.EVALUATION, 1 + step, index, count=2) for index in range(len(tasks))]
             actor = ExploringAgent(agent, [exploration for _, exploration in pairs])
             for _ in play([VectorPlay(env, actor, count, [env_seed for env_seed, _ in pairs])]):
                 pass

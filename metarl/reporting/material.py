@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,7 @@ def independent_of(control: StoredEvaluation) -> bool:
 
 def curves_of(policies: Sequence[Policy]) -> list[LearningCurve]:
     """Returns the learning curves from scratch that the policies' runs hold, each once."""
-    curves = {}
+    curves: dict[str, LearningCurve] = {}
     for run in (run for policy in policies for run in policy.runs):
         for curve in read_curves(run):
             curves.setdefault(json.dumps([curve.learner, curve.settings, curve.task_ids], sort_keys=True), curve)
@@ -149,7 +149,9 @@ def _check_comparable(
     mine, theirs = one.evaluation, other.evaluation
     if mine.task_ids != theirs.task_ids:
         counts = f"{len(mine.task_ids)} of {mine.distribution} and {len(theirs.task_ids)} of {theirs.distribution}"
-        raise UserError(f"{first.path} and {second.path} cannot be compared: they were evaluated on other tasks, {counts}")
+        raise UserError(
+            f"{first.path} and {second.path} cannot be compared: they were evaluated on other tasks, {counts}"
+        )
     for name in ("horizon", "adaptation_episodes", "episodes"):
         ours, others = getattr(mine, name), getattr(theirs, name)
         if ours != others:
@@ -169,7 +171,8 @@ def _label(group: Sequence[RunDirectory], runs: Sequence[RunDirectory]) -> str:
     """Names a policy after its run's directory, with the directory above where two have the same name."""
     names = [run.path.resolve().name for run in group]
     if len(names) > 1:
-        shared = commonprefix(names).rstrip("-_. ") or names[0]
+        same_so_far = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+        shared = "".join(letters[0] for letters in same_so_far).rstrip("-_. ") or names[0]
         return f"{shared} ({len(names)} seeds)"
     same = [run for run in runs if run.path.resolve().name == names[0]]
     return names[0] if len(same) == 1 else f"{group[0].path.resolve().parent.name}/{names[0]}"

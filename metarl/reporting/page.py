@@ -17,6 +17,7 @@ from metarl.reporting.style import to_svg
 from metarl.reporting.text import (
     CONTROL_NOTES,
     answer,
+    aside,
     decimals_of,
     protocol,
     quantity_of,
@@ -74,6 +75,7 @@ def _context(content: Content) -> dict[str, Any]:
         "title": " and ".join(policy.label for policy in policies),
         "tasks": policies[0].evaluation.distribution,
         "answers": [answer(policy, quantity) for policy in policies],
+        "asides": [aside(policy) for policy in policies if quantity == "success" and len(policies) == 1],
         "worths": worth_sentences(policies, curves_of(policies), "return"),
         "warnings": content.warnings,
         "plots": plots,
@@ -119,7 +121,10 @@ def _task_table(policies: Sequence[Policy]) -> tuple[list[dict[str, Any]], list[
     first = policies[0].evaluation
     ks = first.adaptation_episodes
     columns = [_column("task", text=True), _column("id", text=True)]
-    cells = [[{"text": text, "value": None} for text in texts] for texts in (first.task_names, [i[:6] for i in first.task_ids])]
+    cells = [
+        [{"text": text, "value": None} for text in texts]
+        for texts in (first.task_names, [i[:6] for i in first.task_ids])
+    ]
     for policy in policies:
         prefix = f"{policy.label}: " if len(policies) > 1 else ""
         for label, values, percent in _task_values(policy, ks):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from metarl.evaluation.statistics import LEVEL
@@ -36,7 +36,7 @@ class Plot(NamedTuple):
 
 
 def make_plots(policies: Sequence[Policy]) -> list[Plot]:
-    """Makes all figures that the policies' evaluations and metrics allow; leaves out success where nothing is solved."""
+    """Makes the figures that evaluations and metrics of policies allow; none of success where nothing is solved."""
     makers = (_adaptation, _gains, _scratch, _learning, _stress)
     return [plot for make in makers for plot in make(policies)]
 
@@ -89,23 +89,29 @@ def _gains(policies: Sequence[Policy]) -> Iterator[Plot]:
             }
             kept = {label: {n: gain for n, gain in each.items() if gain is not None} for label, each in rows.items()}
             caption = (
-                f"Gain {against}, mean of the tasks of each name, with its {LEVEL:.0%} interval."
-                f"{_legend(policies)}"
+                f"Gain {against}, mean of the tasks of each name, with its {LEVEL:.0%} interval.{_legend(policies)}"
             )
             figure = figures.name_gains_figure(kept, quantity)
             yield Plot("gain-by-name", f"Gain in {quantity} by task name", caption, figure)
     gains = {policy.label: policy.returns[-1] - policy.returns[0] for policy in policies}
+    yield from _before_and_after(policies)
     lost = sum(int((each < 0).sum()) for each in gains.values())
     total = sum(map(len, gains.values()))
-    caption = (
-        f"A point is a task: its return {against}. {total - lost} of {total} gain,"
-        f" {lost} lose."
-    )
+    caption = f"A point is a task: its return {against}. {total - lost} of {total} gain, {lost} lose."
     yield Plot("gain-by-task", "Gain in return by task", caption, figures.task_gains_figure(gains, "return"))
 
 
+def _before_and_after(policies: Sequence[Policy]) -> Iterator[Plot]:
+    ends = {policy.label: (policy.returns[0], policy.returns[-1]) for policy in policies}
+    k = policies[0].evaluation.adaptation_episodes[-1]
+    caption = f"A point is a task: its return before, and after {k} episodes. Above the line it gained."
+    yield Plot("before-and-after", "Return before and after", caption, figures.before_and_after_figure(ends))
+
+
 def _legend(policies: Sequence[Policy]) -> str:
-    return "" if len(policies) == 1 else " Per name from the top: " + ", ".join(policy.label for policy in policies) + "."
+    if len(policies) == 1:
+        return ""
+    return f" Per name from the top: {', '.join(policy.label for policy in policies)}."
 
 
 def _scratch(policies: Sequence[Policy]) -> Iterator[Plot]:
@@ -115,8 +121,8 @@ def _scratch(policies: Sequence[Policy]) -> Iterator[Plot]:
     tasks = len(curves[0].task_ids)
     adapted = [AdaptationCurve(policy.label, policy.result.overall) for policy in policies]
     caption = (
-        f"Grey: learning each of {tasks} held-out tasks from nothing, median and quartiles over tasks. A point: what the"
-        " trained policy reaches after its few episodes, over all held-out tasks; the rule carries it to the right."
+        f"Grey: learning each of {tasks} held-out tasks from nothing, median and quartiles over tasks. A point: what"
+        " the trained policy reaches after its few episodes, over all held-out tasks; the rule carries it to the right."
     )
     for quantity in _shown(policies):
         figure = figures.scratch_figure(curves, adapted, quantity)
@@ -141,7 +147,7 @@ def _learning(policies: Sequence[Policy]) -> Iterator[Plot]:
 
 
 def _learning_points(
-    metrics: dict[str, Curve], quantity: Quantity, run: int, label: str, *, alone: bool
+    metrics: Mapping[str, Curve], quantity: Quantity, run: int, label: str, *, alone: bool
 ) -> Iterator[LearningPoints]:
     """Yields the curves of one run; those before adaptation, and words for each, only where it stands alone."""
     after, before, held_out = {
@@ -161,9 +167,7 @@ def _learning_points(
 def _stress(policies: Sequence[Policy]) -> Iterator[Plot]:
     names = dict.fromkeys(curve.perturbation for policy in policies for curve in policy.stress)
     for name in names:
-        curves = {
-            policy.label: curve for policy in policies for curve in policy.stress if curve.perturbation == name
-        }
+        curves = {policy.label: curve for policy in policies for curve in policy.stress if curve.perturbation == name}
         tasks = len(next(iter(curves.values())).evaluations[0].task_ids)
         caption = f"Under {name} of growing strength, over {tasks} tasks; grey is before adaptation."
         for quantity in _shown(policies)[:1]:
@@ -183,8 +187,8 @@ def inside_plot(policy: Policy, number: int, what: str, tasks: Scattered) -> Plo
     k = policy.evaluation.adaptation_episodes[-1]
     coloured = "name" if tasks.shade is None else tasks.shade_label
     caption = (
-        f"A point is a held-out task: the {what} after {k} episodes on it, projected to the two directions in which tasks"
-        f" differ most. Colour: {coloured}. Neighbours of like colour mean that the policy tells these tasks apart."
+        f"A point is a held-out task: the {what} after {k} episodes on it, projected to the two directions in which"
+        f" tasks differ most. Colour: {coloured}. Where like colours lie together, the policy tells these tasks apart."
     )
     title = f"{what.capitalize()} of {policy.label}"
     return Plot(f"inside-{number}", title, caption, figures.projection_figure(tasks))

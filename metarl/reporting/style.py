@@ -32,7 +32,12 @@ DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8
 WIDTH = 4.5
 """Width of a figure, in inches."""
 
-_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "metarl", "font.family": "DejaVu Sans", "font.size": 9.5}
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "metarl",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+}
 _VARIABLES = {INK: "currentColor", FAINT: "var(--faint)", RULE: "var(--rule)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)
 }

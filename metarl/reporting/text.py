@@ -45,7 +45,7 @@ def show_share(share: Interval | None, sign: str = "") -> Shown:
     """Shows a share in per cent, or a difference of shares, with a sign, in points."""
     if share is None:
         return NOTHING
-    mean, low, high = (f"{100 * value:{sign}z.0f}" for value in share)
+    mean, low, high = (f"{100 * value:{sign}z.{1 if sign else 0}f}" for value in share)
     return Shown(f"{mean} {'points' if sign else '%'}", f"{low} to {high}")
 
 
@@ -64,22 +64,34 @@ def decimals_of(largest: float) -> int:
 
 
 def answer(policy: Policy, quantity: Quantity) -> str:
-    """Says in one sentence how much a policy improves on new tasks, with the interval of the gain."""
+    """Says in a sentence or two how much a policy improves on new tasks, with the interval of the gain."""
     first, last = policy.result.overall[0], policy.result.overall[-1]
-    tasks = f"{len(policy.evaluation.task_ids)} {'held-out' if policy.evaluation.held_out else 'training'} tasks"
+    count, kind = len(policy.evaluation.task_ids), "held-out" if policy.evaluation.held_out else "not held-out"
+    over = f"over {count} {kind} task{'s' * (count > 1)}"
     gain = last.success_gain if quantity == "success" else last.return_gain
     if gain is None:
-        level = _level(first, quantity)
-        return f"{policy.label} {level} on {tasks} {_after(first.k)}; no gain was measured: k = 0 or a larger k is missing."
+        return (
+            f"{_after(last.k)}, {policy.label} {_level(last, quantity)} {over}. What adaptation adds was not measured."
+        )
     show = show_share if quantity == "success" else show_return
-    shown = show(gain, "+")
-    change = f"{shown.mean} ({LEVEL:.0%} interval {shown.span})"
+    before, shown = show(first.success if quantity == "success" else first.returns).mean, show(gain, "+")
+    said = f"{_after(last.k)} on a new task, {policy.label} {_level(last, quantity)}, {before} before"
     if min(Counter(policy.evaluation.task_names).values()) < 2:
-        change, verdict = shown.mean, "; with a single task of a name there is no interval to tell it from chance"
-    else:
-        verdict = "" if gain.excludes_zero else ", which may be chance"
-    now, before = _level(last, quantity), show(first.success if quantity == "success" else first.returns).mean
-    return f"{_after(last.k).capitalize()} on a new task, {policy.label} {now}, {before} before: {change}, over {tasks}{verdict}."
+        return f"{said}: {shown.mean} {over}. A single task of a name gives no interval to tell it from chance."
+    verdict = "" if gain.excludes_zero else " This may be chance."
+    return f"{said}: {shown.mean} ({LEVEL:.0%} interval {shown.span}) {over}.{verdict}"
+
+
+def aside(policy: Policy) -> str:
+    """Says what the return gained, for below an answer about success; empty where no gain was measured."""
+    first, last = policy.result.overall[0], policy.result.overall[-1]
+    if last.return_gain is None:
+        return ""
+    gain = show_return(last.return_gain, "+")
+    return (
+        f"Its return goes from {show_return(first.returns).mean} to {show_return(last.returns).mean}:"
+        f" {gain.mean} ({LEVEL:.0%} interval {gain.span})."
+    )
 
 
 def _level(summary: Summary, quantity: Quantity) -> str:
@@ -89,7 +101,7 @@ def _level(summary: Summary, quantity: Quantity) -> str:
 
 
 def _after(k: int) -> str:
-    return "before adaptation" if k == 0 else f"after {k} episode{'s' * (k > 1)}"
+    return "Before adaptation" if k == 0 else f"After {k} episode{'s' * (k > 1)}"
 
 
 def protocol(policy: Policy) -> str:
@@ -98,12 +110,12 @@ def protocol(policy: Policy) -> str:
     spread = "tasks" if seeds == 1 else f"tasks and {seeds} training seeds"
     kind = "held-out tasks, none of which was trained on" if evaluation.held_out else "tasks that may be trained on"
     ks = ", ".join(map(str, evaluation.adaptation_episodes))
+    plays = f"{evaluation.episodes} evaluation episode{'s' * (evaluation.episodes > 1)} of {evaluation.horizon} steps"
     return (
         f"{evaluation.distribution}: {len(evaluation.task_ids)} {kind}. For each number k of adaptation episodes ({ks})"
-        f" the policy starts anew, plays k episodes on the task, adapts, and then plays {evaluation.episodes} evaluation"
-        f" episode{'s' * (evaluation.episodes > 1)} of {evaluation.horizon} steps to their end. Success: solved at any"
-        f" step. Return: undiscounted sum of rewards. Gains are paired by task. Intervals ({LEVEL:.0%}) tell of the spread"
-        f" over {spread}. Evaluation seed {evaluation.seed}."
+        f" the policy starts anew, plays k episodes on the task, adapts, and then plays {plays} to their end. Success:"
+        " solved at any step. Return: undiscounted sum of rewards. Gains are paired by task. Intervals"
+        f" ({LEVEL:.0%}) tell of the spread over {spread}. Evaluation seed {evaluation.seed}."
     )
 
 
