@@ -46,7 +46,7 @@ def show_share(share: Interval | None, sign: str = "") -> Shown:
     if share is None:
         return NOTHING
     mean, low, high = (f"{100 * value:{sign}z.{1 if sign else 0}f}" for value in share)
-    return Shown(f"{mean} {'points' if sign else '%'}", f"{low} to {high}")
+    return Shown(f"{mean}\N{NO-BREAK SPACE}{'points' if sign else '%'}", f"{low} to {high}")
 
 
 def show_return(value: Interval | None, sign: str = "") -> Shown:
@@ -75,7 +75,7 @@ def answer(policy: Policy, quantity: Quantity) -> str:
         )
     show = show_share if quantity == "success" else show_return
     before, shown = show(first.success if quantity == "success" else first.returns).mean, show(gain, "+")
-    said = f"{_after(last.k)} on a new task, {policy.label} {_level(last, quantity)}, {before} before"
+    said = f"{_after(last.k)} on a new task, {policy.label} {_level(last, quantity)}, against {before} before"
     if min(Counter(policy.evaluation.task_names).values()) < 2:
         return f"{said}: {shown.mean} {over}. A single task of a name gives no interval to tell it from chance."
     verdict = "" if gain.excludes_zero else " This may be chance."

@@ -395,7 +395,7 @@ def test_faults_of_the_program_keep_their_traceback(config: str, monkeypatch: py
         main(["train", config, "--run", "a"])
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "watch", "export", "strategies"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "report", "plot", "watch", "export", "strategies"])
 def test_scripts_do_what_the_command_does(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,8 @@ def test_the_answer_is_in_one_sentence_with_its_interval(run) -> None:
     interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
     verdict = "" if gain.excludes_zero else " This may be chance."
     assert answer(policy, "success") == (
-        "After 10 episodes on a new task, mine succeeds in 50 % of its attempts, 0 % before: +50.0 points"
+        "After 10 episodes on a new task, mine succeeds in 50\xa0% of its attempts, against 0\xa0% before:"
+        " +50.0\xa0points"
         f" (95% interval {interval}) over 6 held-out tasks.{verdict}"
     )
     assert aside(policy).startswith("Its return goes from 10.0 to 11.5: +1.50 (95% interval ")
