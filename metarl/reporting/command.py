@@ -147,10 +147,11 @@ def _not_measured(policies: Sequence[Policy]) -> list[Missing]:
     run = policies[0].runs[0].path
     missing = []
     if not any(policy.controls for policy in policies):
-        line = command("evaluate", run, "--control", "NAME")
+        line = command("evaluate", run, "--controls", "all")
         missing.append(Missing("Controls, such as a random policy: not measured yet. To do so:", line))
     if not curves_of(policies):
-        missing.append(Missing("Learning from scratch on the held-out tasks: not measured yet."))
+        line = command("evaluate", run, "--from-scratch", "ppo")
+        missing.append(Missing("Learning from scratch on the held-out tasks: not measured yet. To do so:", line))
     if not any(policy.stress for policy in policies):
         missing.append(Missing("Robustness: not measured yet. To do so:", command("evaluate", run, "--stress")))
     return missing

@@ -51,6 +51,9 @@ def make_films(policies: Sequence[Policy], progress: Progress) -> tuple[list[Emb
     except UserError as error:
         return [], [f"No films: {error}."]
     for policy in policies:
+        if policy is not policies[0]:
+            first = policies[0].label
+            telling = [(why.replace(" of gain", f" of {first}'s gain"), index) for why, index in telling]
         try:
             films += _film(policy, telling, policy.label if len(policies) > 1 else "", problems, progress)
         except (UserError, RunFailure) as error:

@@ -95,9 +95,9 @@ def _gains(policies: Sequence[Policy]) -> Iterator[Plot]:
             yield Plot("gain-by-name", f"Gain in {quantity} by task name", caption, figure)
     gains = {policy.label: policy.returns[-1] - policy.returns[0] for policy in policies}
     yield from _before_and_after(policies)
-    lost = sum(int((each < 0).sum()) for each in gains.values())
-    total = sum(map(len, gains.values()))
-    caption = f"A point is a task: its return {against}. {total - lost} of {total} gain, {lost} lose."
+    counts_of = {label: f"{int((each > 0).sum())} of {len(each)} tasks gain" for label, each in gains.items()}
+    said = "; ".join(f"{label}: {count}" if len(gains) > 1 else count for label, count in counts_of.items())
+    caption = f"A point is a task: its return {against}. {said}."
     yield Plot("gain-by-task", "Gain in return by task", caption, figures.task_gains_figure(gains, "return"))
 
 

@@ -83,13 +83,13 @@ def answer(policy: Policy, quantity: Quantity) -> str:
 
 
 def aside(policy: Policy) -> str:
-    """Says what the return gained, for below an answer about success; empty where no gain was measured."""
+    """Says what the return gained, for below an answer about success."""
     first, last = policy.result.overall[0], policy.result.overall[-1]
     if last.return_gain is None:
-        return ""
+        return f"The return of {policy.label} is {show_return(last.returns).mean}."
     gain = show_return(last.return_gain, "+")
     return (
-        f"Its return goes from {show_return(first.returns).mean} to {show_return(last.returns).mean}:"
+        f"The return of {policy.label} goes from {show_return(first.returns).mean} to {show_return(last.returns).mean}:"
         f" {gain.mean} ({LEVEL:.0%} interval {gain.span})."
     )
 

@@ -58,7 +58,7 @@ def test_the_answer_is_in_one_sentence_with_its_interval(run) -> None:
         " +50.0\xa0points"
         f" (95% interval {interval}) over 6 held-out tasks.{verdict}"
     )
-    assert aside(policy).startswith("Its return goes from 10.0 to 11.5: +1.50 (95% interval ")
+    assert aside(policy).startswith("The return of mine goes from 10.0 to 11.5: +1.50 (95% interval ")
 
 
 def test_an_answer_without_a_gain_does_not_claim_one(tmp_path) -> None:
