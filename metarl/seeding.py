@@ -16,6 +16,7 @@ class Stream(IntEnum):
     WARM_UP = 5
     TRIALS = 6
     EXPLORATION = 7
+    BASELINES = 8
 
 
 def derive_seeds(seed: int, *key: int, count: int) -> list[int]:

@@ -5,7 +5,7 @@ step, so a trial of n pulls has n episodes.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -34,7 +34,7 @@ class Bandit(TaskDistribution):
         UserError: If a number is out of its range.
     """
 
-    renderable: ClassVar[bool] = False
+    renderable = False
 
     def __init__(
         self,

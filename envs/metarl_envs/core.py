@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -217,13 +217,15 @@ class TaskDistribution(ABC):
             although `held_out` is true.
     """
 
-    renderable: ClassVar[bool] = True
+    renderable: bool = True
     """True if `make_env(..., render_mode="rgb_array")` can draw this family."""
-    positions: ClassVar[tuple[tuple[int, int, int], ...]] = ()
+    positions: tuple[tuple[int, int, int], ...] = ()
     """Indices of the observation's elements that are positions in space, x, y and z of each, all in one frame of
     reference; a position of three zeros stands for an object that is not there."""
     task_visible: bool = False
     """True if observations may show a task entirely, so that nothing is left to find out in some tasks."""
+    shown: str = ""
+    """What observations show of a task beyond what they always do, such as "goal"; part of the fingerprint."""
     workers: int | None = None
     """Number of processes or threads that `make_env` lets step its environments; None is one per core."""
 
@@ -278,10 +280,15 @@ class TaskDistribution(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of both splits and their order; a checkpoint is resumed only with the fingerprint it was trained on."""
+        """Hash of both splits, their order and what is shown of the tasks.
+
+        A checkpoint is resumed only with the fingerprint it was trained on.
+        """
         digest = hashlib.sha256()
         for task in (*self.train_tasks, None, *self.test_tasks):
             digest.update(b"|" if task is None else task.id.encode())
+        if self.shown:
+            digest.update(b"|" + self.shown.encode())
         return digest.hexdigest()[:16]
 
 

@@ -25,6 +25,7 @@ from metarl_envs.errors import UserError, one_line, place, unknown
 from metarl_envs.family_files import load_file, split_file
 from metarl_envs.navigation import Navigation
 from metarl_envs.tabular import TabularMDP
+from metarl_envs.wrapping import VisibleTasks
 
 Factory = Callable[..., TaskDistribution]
 """Makes a task distribution from keyword options: a class or a function."""
@@ -65,20 +66,26 @@ def is_same_module(one: object, other: object) -> bool:
     return first is not None and first == second
 
 
-def make(id: str, /, **options: Any) -> TaskDistribution:  # noqa: A002  (Gymnasium's name for it)
+def make(id: str, /, *, goal_visible: bool = False, **options: Any) -> TaskDistribution:  # noqa: A002  (Gymnasium's)
     """Makes a task distribution.
 
     Args:
         id: One of `registered`, or FILE.py:NAME for the class or function NAME of a Python file.
+        goal_visible: Show each task in its observations: in Meta-World the goal, where its multi-task benchmarks have
+            it; elsewhere the task's parameters, appended (`metarl_envs.wrapping.VisibleTasks`).
         **options: Keyword arguments of its factory, checked against and converted to the types it declares.
 
     Raises:
         UserError: If the name is unknown or several packages offer it, an option is unknown, missing or of the wrong
-            type, the plug-in or file does not load, its function fails, or what it makes is not a `TaskDistribution`.
+            type, the plug-in or file does not load, its function fails, what it makes is not a `TaskDistribution`, or
+            its tasks cannot be made visible.
     """
+    if not isinstance(goal_visible, bool):
+        raise UserError(f"task distribution '{id}': option 'goal_visible' must be true or false: got {goal_visible!r}")
     file, name = split_file(id)
     factory = _load(id, _find(id)) if file is None else load_file(Path(file), name)
-    checked = _checked(id, factory, options)
+    own_way = goal_visible and "goal_visible" in _signature(factory).parameters
+    checked = _checked(id, factory, options | ({"goal_visible": True} if own_way else {}))
     try:
         made = factory(**checked)
     except UserError:
@@ -91,7 +98,7 @@ def make(id: str, /, **options: Any) -> TaskDistribution:  # noqa: A002  (Gymnas
         raise UserError(
             f"task distribution '{id}': its factory must return a TaskDistribution, not {type(made).__name__}"
         )
-    return made
+    return VisibleTasks(made) if goal_visible and not own_way else made
 
 
 def registered() -> dict[str, Factory]:
@@ -190,22 +197,43 @@ def _metaworld(benchmark: str, **options: Any) -> TaskDistribution:
     return MetaWorld(benchmark, **options)
 
 
-def _ml1(task: str, horizon: Count = 500, seed: Seed = 1) -> TaskDistribution:
+def _ml1(task: str, horizon: Count = 500, seed: Seed = 1, goal_visible: bool = False) -> TaskDistribution:
     """Goals of one Meta-World task."""
-    return _metaworld("ML1", task=task, horizon=horizon, seed=seed)
+    return _metaworld("ML1", task=task, horizon=horizon, seed=seed, goal_visible=goal_visible)
 
 
 def _ml(benchmark: str) -> Factory:
-    def factory(horizon: Count = 500, seed: Seed = 1) -> TaskDistribution:
+    def factory(horizon: Count = 500, seed: Seed = 1, goal_visible: bool = False) -> TaskDistribution:
         """Classes of Meta-World tasks, some of them held out."""
-        return _metaworld(benchmark, horizon=horizon, seed=seed)
+        return _metaworld(benchmark, horizon=horizon, seed=seed, goal_visible=goal_visible)
 
     return factory
 
 
-def _custom(train: Sequence[str], test: Sequence[str], horizon: Count = 500, seed: Seed = 1) -> TaskDistribution:
+def _custom(
+    train: Sequence[str], test: Sequence[str], horizon: Count = 500, seed: Seed = 1, goal_visible: bool = False
+) -> TaskDistribution:
     """Meta-World tasks of the user's choice."""
-    return _metaworld("custom", train=train, test=test, horizon=horizon, seed=seed)
+    return _metaworld("custom", train=train, test=test, horizon=horizon, seed=seed, goal_visible=goal_visible)
+
+
+def _mt1(
+    task: str, horizon: Count = 500, seed: Seed = 1, goal_visible: bool = True, use_one_hot: bool = False
+) -> TaskDistribution:
+    """Visible goals of one Meta-World task."""
+    options = {"horizon": horizon, "seed": seed, "goal_visible": goal_visible, "use_one_hot": use_one_hot}
+    return _metaworld("MT1", task=task, **options)
+
+
+def _mt(benchmark: str) -> Factory:
+    def factory(
+        horizon: Count = 500, seed: Seed = 1, goal_visible: bool = True, use_one_hot: bool = False
+    ) -> TaskDistribution:
+        """Classes of Meta-World tasks with visible goals, for multi-task learning."""
+        options = {"horizon": horizon, "seed": seed, "goal_visible": goal_visible, "use_one_hot": use_one_hot}
+        return _metaworld(benchmark, **options)
+
+    return factory
 
 
 LOCOMOTION = {
@@ -245,6 +273,8 @@ _BUILT_IN: dict[str, Factory] = {
     "ML25": _ml("ML25"),
     "ML45": _ml("ML45"),
     "custom": _custom,
+    "MT1": _mt1,
+    **{benchmark: _mt(benchmark) for benchmark in ("MT10", "MT25", "MT50")},
     **{family: _locomotion(family) for family in LOCOMOTION},
 }
 

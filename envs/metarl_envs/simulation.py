@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -150,6 +151,15 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 """Threads beside the calling one, by their number; engines share them, since surplus threads only wait for cores."""
 _users: Counter[int] = Counter()
 """Number of `Workers` that share each pool; the pool ends with the last of them."""
+
+
+def _forget_pools() -> None:
+    """Forgets the parent's threads in a forked process, where they do not run, and work given to them never ends."""
+    _pools.clear()
+    _users.clear()
+
+
+os.register_at_fork(after_in_child=_forget_pools)
 
 
 class Workers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +11,9 @@ import numpy.typing as npt
 
 from metarl_envs.core import FloatArray, Task, TaskDistribution
 from metarl_envs.errors import UserError
+
+_RENDER_FPS = 30
+"""Frames per second of families that do not tell theirs."""
 
 
 class SingleTaskEnv(gym.Env[Any, Any]):
@@ -30,8 +34,11 @@ class SingleTaskEnv(gym.Env[Any, Any]):
     def __init__(self, distribution: TaskDistribution, task: Task, render_mode: str | None = None) -> None:
         self.task = task
         self.render_mode = render_mode
-        self.metadata = {"render_modes": ["rgb_array"] if distribution.renderable else []}
         self._vector = distribution.make_env(1, render_mode)
+        self.metadata = {
+            "render_modes": ["rgb_array"] if distribution.renderable else [],
+            "render_fps": self._vector.metadata.get("render_fps", _RENDER_FPS),
+        }
         self._vector.set_tasks([task])
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
@@ -71,12 +78,45 @@ class SingleTaskEnv(gym.Env[Any, Any]):
         self._vector.close()
 
 
-def pick_task(tasks: tuple[Task, ...], index: int) -> Task:
+class RandomTaskEnv(SingleTaskEnv):
+    """Environment that draws one of several tasks at each reset, as Meta-World's multi-task benchmarks do.
+
+    Args:
+        distribution: Family of the tasks.
+        tasks: Tasks to draw from.
+        seed: Seed of the drawing, until a `reset` with a seed.
+        render_mode: None or "rgb_array".
+    """
+
+    def __init__(
+        self, distribution: TaskDistribution, tasks: Sequence[Task], seed: int, render_mode: str | None = None
+    ) -> None:
+        super().__init__(distribution, tasks[0], render_mode)
+        self._tasks = tuple(tasks)
+        self._np_random = np.random.default_rng(seed)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Begins an episode of a drawn task; `seed` makes everything after it reproducible."""
+        gym.Env.reset(self, seed=seed)
+        self.task = self._tasks[self.np_random.choice(len(self._tasks))]
+        self._vector.set_tasks([self.task])
+        return super().reset(seed=None, options=options)
+
+
+def pick_task(tasks: tuple[Task, ...], task: int) -> Task:
     """Returns one of a split's tasks.
+
+    Args:
+        tasks: The tasks.
+        task: Index of the wanted one.
 
     Raises:
         UserError: If there is no such task.
     """
-    if not 0 <= index < len(tasks):
-        raise UserError(f"index must be from 0 to {len(tasks) - 1}, as there are {len(tasks)} tasks: got {index}")
-    return tasks[index]
+    if not isinstance(task, int | np.integer) or isinstance(task, bool):
+        raise UserError(f"task must be the index of a task, from 0 to {len(tasks) - 1}: got {task!r}")
+    if not 0 <= task < len(tasks):
+        raise UserError(f"task must be from 0 to {len(tasks) - 1}, as there are {len(tasks)} tasks: got {task}")
+    return tasks[task]

@@ -6,7 +6,7 @@ Every episode begins in state 0. The paper's table reports trials of n = 10 to 1
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -36,7 +36,7 @@ class TabularMDP(TaskDistribution):
         UserError: If a number is out of its range.
     """
 
-    renderable: ClassVar[bool] = False
+    renderable = False
 
     def __init__(
         self,

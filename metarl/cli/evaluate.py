@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from metarl.cli.arguments import Commands, add_run_arguments, at_least
+from metarl.cli.comparing import add_comparison_arguments, read_wanted
 
 
 def add_parser(commands: Commands) -> None:
@@ -32,29 +33,22 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="file to write or replace (RUN/evaluations/SETTINGS.json)"
     )
-    parser.add_argument(
-        "--control",
-        choices=("state-held",),
-        help="play with a control made of the policy instead: RL² with its state held at the initial value",
-    )
+    add_comparison_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluates a checkpoint of a run."""
+    """Evaluates a checkpoint of a run, and holds it against what else is wanted."""
     from metarl.evaluation.command import evaluate_run
+    from metarl.evaluation.comparison import Comparison
+    from metarl.evaluation.stored import read_evaluation
     from metarl.runs import RunDirectory
 
     directory = RunDirectory.open(arguments.run)
-    evaluate_run(
-        directory,
-        directory.checkpoint(arguments.checkpoint),
-        adaptation_episodes=arguments.adaptation_episodes,
-        episodes=arguments.episodes,
-        tasks_per_name=arguments.tasks_per_name,
-        split=arguments.split,
-        seed=arguments.seed,
-        control=arguments.control,
-        num_envs=arguments.num_envs,
-        workers=arguments.workers,
-        output=arguments.output,
-    )
+    checkpoint = directory.checkpoint(arguments.checkpoint)
+    names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
+    settings = {name: getattr(arguments, name) for name in names}
+    wanted = read_wanted(arguments)
+    comparison = Comparison(directory, checkpoint, wanted, **settings) if wanted else None
+    path = evaluate_run(directory, checkpoint, output=arguments.output, **settings)
+    if comparison:
+        comparison.play(read_evaluation(path))

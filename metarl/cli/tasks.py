@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
         width = max(map(len, families)) + 2
         for name, factory in families.items():
             print(f"  {name:<{width}}{_summary(factory)}".rstrip())
-        print(_listing("Meta-World's tasks, for ML1 and custom", TASK_NAMES))
+        print(_listing("Meta-World's tasks, for ML1, MT1 and custom", TASK_NAMES))
         print(f"More about one: {command('tasks', 'ID')}")
     elif arguments.id in families:
         _describe_family(arguments.id, families[arguments.id])
@@ -60,6 +60,8 @@ def _describe_family(name: str, factory: Callable[..., TaskDistribution]) -> Non
     print(f"{name}: {_summary(factory)}".removesuffix(": "))
     for option in options:
         print(f"  {option.name:<18}{'required' if option.default is option.empty else f'default {option.default}'}")
+    if "goal_visible" not in (option.name for option in options):
+        print(f"  {'goal_visible':<18}default False")
     if any(option.default is option.empty for option in options):
         return
     distribution = registry.make(name)

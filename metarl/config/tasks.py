@@ -26,10 +26,10 @@ class MetaWorldTasks(StrictModel):
 
     kind: Literal["metaworld"] = "metaworld"
     """Family of tasks."""
-    benchmark: Literal["ML1", "ML10", "ML25", "ML45", "custom"]
-    """Split of Meta-World; "custom" takes the names in `train` and `test`."""
+    benchmark: Literal["ML1", "ML10", "ML25", "ML45", "custom", "MT1", "MT10", "MT25", "MT50"]
+    """Benchmark of Meta-World; "custom" takes the names in `train` and `test`, MT shows goals and holds nothing out."""
     task: str | None = None
-    """Name of ML1's task, such as "reach-v3"; None for other splits."""
+    """Name of the task of ML1 or MT1, such as "reach-v3"; None for other benchmarks."""
     train: tuple[str, ...] = ()
     """Names of the training tasks of "custom"."""
     test: tuple[str, ...] = ()
@@ -42,6 +42,10 @@ class MetaWorldTasks(StrictModel):
     """Engine of the environments: the fast one, or Meta-World's own classes for comparison."""
     reward: Literal["v1", "v2"] = "v2"
     """Version of Meta-World's reward functions; "v1" needs the reference engine."""
+    goal_visible: bool = False
+    """Show the goal in the observation, as for an oracle; the MT benchmarks always do."""
+    use_one_hot: bool = False
+    """Append the index of the class to observations, one-hot; for the MT benchmarks."""
 
     def build(self) -> TaskDistribution:
         """Makes the task distribution of these settings.
@@ -67,12 +71,14 @@ class NavigationTasks(StrictModel):
     """Length of an episode in steps."""
     seed: Seed = 1
     """Seed that the goals are drawn from."""
+    goal_visible: bool = False
+    """Append the goal to the observation, as for an oracle."""
 
     def build(self) -> TaskDistribution:
         """Makes the task distribution of these settings."""
-        from metarl_envs.navigation import Navigation
+        from metarl_envs import registry
 
-        return Navigation(**self.model_dump(exclude={"kind"}))
+        return registry.make("navigation", **self.model_dump(exclude={"kind"}))
 
 
 class BanditTasks(StrictModel):
@@ -88,12 +94,14 @@ class BanditTasks(StrictModel):
     """Number of held-out bandits."""
     seed: Seed = 1
     """Seed that the arms' probabilities are drawn from."""
+    goal_visible: bool = False
+    """Append the arms' probabilities to the observation, as for an oracle."""
 
     def build(self) -> TaskDistribution:
         """Makes the task distribution of these settings."""
-        from metarl_envs.bandit import Bandit
+        from metarl_envs import registry
 
-        return Bandit(**self.model_dump(exclude={"kind"}))
+        return registry.make("bandit", **self.model_dump(exclude={"kind"}))
 
 
 class TabularTasks(StrictModel):
@@ -113,12 +121,14 @@ class TabularTasks(StrictModel):
     """Number of held-out MDPs."""
     seed: Seed = 1
     """Seed that the MDPs are drawn from."""
+    goal_visible: bool = False
+    """Append the MDP's numbers to the observation, as for an oracle."""
 
     def build(self) -> TaskDistribution:
         """Makes the task distribution of these settings."""
-        from metarl_envs.tabular import TabularMDP
+        from metarl_envs import registry
 
-        return TabularMDP(**self.model_dump(exclude={"kind"}))
+        return registry.make("tabular", **self.model_dump(exclude={"kind"}))
 
 
 class LocomotionTasks(StrictModel):
@@ -145,6 +155,8 @@ class LocomotionTasks(StrictModel):
     """Length of an episode in steps; None is the published one: 100 for the half-cheetah, 200 for the others."""
     seed: Seed = 1
     """Seed that the tasks are drawn from."""
+    goal_visible: bool = False
+    """Append the task's parameters to the observation, as for an oracle."""
 
     def build(self) -> TaskDistribution:
         """Makes the task distribution of these settings.
@@ -152,9 +164,9 @@ class LocomotionTasks(StrictModel):
         Raises:
             UserError: If a number of tasks is given for HalfCheetahDir.
         """
-        from metarl_envs.locomotion import Locomotion
+        from metarl_envs import registry
 
-        return Locomotion(**self.model_dump(exclude={"kind"}))
+        return registry.make(self.family, **self.model_dump(exclude={"kind", "family"}))
 
 
 class RegisteredTasks(StrictModel):
@@ -167,6 +179,8 @@ class RegisteredTasks(StrictModel):
     configuration file, FILE is relative to its folder."""
     options: dict[str, OptionValue] = Field(default={})
     """Keyword arguments for its factory."""
+    goal_visible: bool = False
+    """Append the task's parameters to the observation, as for an oracle."""
 
     @field_validator("id")
     @classmethod
@@ -188,7 +202,10 @@ class RegisteredTasks(StrictModel):
         """
         from metarl_envs import registry
 
-        return registry.make(self.id, **self.options)
+        options: dict[str, Any] = {**self.options}
+        if self.goal_visible:
+            options["goal_visible"] = True
+        return registry.make(self.id, **options)
 
 
 TasksConfig = Annotated[

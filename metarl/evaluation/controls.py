@@ -1,71 +1,247 @@
-"""Controls: agents that lack one capability on purpose, to measure its worth by comparison."""
+"""Controls: an evaluation played again without one capability, or with one that the policy lacks, for comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import copy
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
-from jaxtyping import Float
-from torch import Tensor
+from rich.progress import Progress
 
-from metarl.acting.agents import TrainedAgent
-from metarl.algorithms.rl2.agent import RL2Agent, StatefulPolicy
-from metarl.policies.inputs import PolicyInput
+from metarl.acting.agents import Agent, TrainedAgent
+from metarl.baselines.learners import check_learner, learner_settings
+from metarl.cache import Cached, relevant_versions
+from metarl.config.tasks import TasksConfig
+from metarl.evaluation.bars import add_bar
+from metarl.evaluation.behaviour import behaviour, random_actions
+from metarl.evaluation.control_agents import FixedAgent, hold_state
+from metarl.evaluation.protocol import evaluate
+from metarl.evaluation.result import Evaluation
+from metarl.seeding import Stream, generator
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.counts import check_counts
 from metarl_envs.errors import UserError, unknown
 
-
-class HeldState:
-    """Policy whose recurrent state stays at its initial value; the previous step remains an input.
-
-    Args:
-        policy: Policy with a recurrent state.
-    """
-
-    def __init__(self, policy: StatefulPolicy) -> None:
-        self._policy = policy
-
-    def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
-        """See `StatefulPolicy`."""
-        return self._policy.initial_state(batch)
-
-    def step(
-        self, inputs: PolicyInput, state: Float[Tensor, "batch state"]
-    ) -> tuple[Float[Tensor, "batch p"], Float[Tensor, "batch state"]]:
-        """See `StatefulPolicy`."""
-        outputs, _ = self._policy.step(inputs, state)
-        return outputs, state
+ALL = "all"
+"""Stands for all controls that apply."""
+_ORACLE_ENVS = 10
+"""Largest number of environments that the oracle learns in."""
 
 
-def hold_state(agent: TrainedAgent) -> TrainedAgent:
-    """Returns a copy of an RL² agent whose recurrent state is held; the previous step remains an input.
+@dataclass(frozen=True)
+class Match:
+    """Evaluation that controls are held against: they play the same tasks in the same way."""
 
-    The agent's return minus that of the copy is the worth of the state.
+    agent: TrainedAgent
+    """Policy that was evaluated."""
+    config: TasksConfig
+    """Settings that the distribution was made of."""
+    distribution: TaskDistribution
+    """Family of the tasks."""
+    tasks: tuple[Task, ...]
+    """Tasks played."""
+    adaptation_episodes: tuple[int, ...]
+    """Numbers k of adaptation episodes."""
+    episodes: int
+    """Number of evaluation episodes per task and k."""
+    seed: int
+    """Seed of the evaluation."""
+    num_envs: int
+    """Largest number of tasks played at a time."""
+    oracle_steps: int = 1_000_000
+    """Environment steps that the oracle trains for."""
+
+    def play(self, agent: Agent, ks: Sequence[int] = (0,), **options: Any) -> Evaluation:
+        """Plays an agent; `options` are those of `evaluate`."""
+        return evaluate(
+            agent,
+            self.distribution,
+            self.tasks,
+            adaptation_episodes=ks,
+            episodes=self.episodes,
+            seed=self.seed,
+            num_envs=self.num_envs,
+            **options,
+        )
+
+    @cached_property
+    def visible(self) -> TaskDistribution:
+        """The family with its tasks visible in the observations.
+
+        Raises:
+            UserError: If they cannot be shown.
+        """
+        shown = self.config.model_copy(update={"goal_visible": True}).build()
+        shown.workers = self.distribution.workers
+        return shown
+
+    def make_visible_env(self) -> TaskVectorEnv:
+        """Makes environments with visible tasks for `play`."""
+        return self.visible.make_env(min(self.num_envs, len(self.tasks)))
+
+    def key(self) -> dict[str, Any]:
+        """Returns what decides the result of an agent that owes nothing to the policy, as JSON types."""
+        return {
+            "distribution": self.distribution.name,
+            "horizon": self.distribution.horizon,
+            "behaviour": behaviour(self.distribution, self.tasks),
+            "episodes": self.episodes,
+            "seed": self.seed,
+            "versions": relevant_versions(),
+        }
+
+
+class Control(NamedTuple):
+    """One control."""
+
+    check: Callable[[Match], object]
+    """Raises a `UserError` if the control does not apply."""
+    play: Callable[[Match, Progress | None], Evaluation]
+    """Plays it."""
+    key: Callable[[Match], dict[str, Any]] | None
+    """What its result depends on beside `Match.key`, as JSON types; None if it depends on the policy."""
+
+
+def partners(tasks: Sequence[Task]) -> list[Task]:
+    """Returns another task of the same name for each task, each once: the one half of the name's tasks further on.
 
     Raises:
-        UserError: If the agent is not an RL² agent.
+        UserError: If a name has a single task.
     """
-    if not isinstance(agent, RL2Agent):
-        raise UserError("this policy has no recurrent state to hold: only those of RL² have one")
-    held = copy(agent)
-    held.policy = HeldState(agent.policy)
-    held.init()
-    return held
+    for name, count in Counter(task.name for task in tasks).items():
+        if count < 2:
+            raise UserError(f"shuffled needs at least two tasks of each name: {name} has one")
+    # i -> (i + floor(n / 2)) mod n, for the n tasks of a name
+    groups = {task.name: [other for other in tasks if other.name == task.name] for task in tasks}
+    seen: Counter[str] = Counter()
+    paired = []
+    for task in tasks:
+        group = groups[task.name]
+        paired.append(group[(seen[task.name] + len(group) // 2) % len(group)])
+        seen[task.name] += 1
+    return paired
 
 
-CONTROLS: dict[str, Callable[[TrainedAgent], TrainedAgent]] = {"state-held": hold_state}
-"""Functions that make a control of an agent, by name."""
+def _play_random(match: Match, progress: Progress | None) -> Evaluation:
+    rng = generator(match.seed, Stream.BASELINES)
+    space = match.distribution.action_space
+    return match.play(FixedAgent(lambda observations: random_actions(space, len(observations), rng)), progress=progress)
 
 
-def make_control(name: str, agent: TrainedAgent) -> TrainedAgent:
-    """Makes a control of an agent.
+def _play_shuffled(match: Match, progress: Progress | None) -> Evaluation:
+    return match.play(match.agent, match.adaptation_episodes, adapt_on=partners(match.tasks), progress=progress)
+
+
+def _play_state_held(match: Match, progress: Progress | None) -> Evaluation:
+    return match.play(hold_state(match.agent), match.adaptation_episodes, progress=progress)
+
+
+def _check_expert(match: Match) -> None:
+    from metarl_envs.metaworld import MetaWorld
+
+    if not isinstance(match.distribution, MetaWorld):
+        raise UserError(f"there is no scripted expert for {match.distribution.name}: Meta-World's tasks have one")
+
+
+def _play_expert(match: Match, progress: Progress | None) -> Evaluation:
+    from metarl_envs.metaworld.expert import Experts
+
+    experts = Experts()
+    with closing(match.make_visible_env()) as env:
+        agent = FixedAgent(lambda observations: experts.act(env.tasks, observations))
+        return match.play(agent, env=env, progress=progress)
+
+
+def _check_oracle(match: Match) -> None:
+    check_counts(oracle_steps=match.oracle_steps)
+    check_learner("ppo", match.distribution.action_space)
+    _ = match.visible
+
+
+def _oracle_key(match: Match) -> dict[str, Any]:
+    return {
+        "steps": match.oracle_steps,
+        "environments": _oracle_envs(match),
+        "settings": learner_settings("ppo"),
+        "fingerprint": match.visible.fingerprint,
+    }
+
+
+def _oracle_envs(match: Match) -> int:
+    return min(_ORACLE_ENVS, len(match.visible.train_tasks))
+
+
+def _play_oracle(match: Match, progress: Progress | None) -> Evaluation:
+    from metarl.baselines.oracle import mean_actions, train_oracle
+
+    tell = add_bar(progress, "training the oracle", match.oracle_steps)
+    model = train_oracle(match.visible, match.oracle_steps, _oracle_envs(match), match.seed, tell)
+    with closing(match.make_visible_env()) as env:
+        return match.play(FixedAgent(partial(mean_actions, model)), env=env, progress=progress)
+
+
+CONTROLS: dict[str, Control] = {
+    "random": Control(lambda match: None, _play_random, lambda match: {"environments": match.num_envs}),
+    "shuffled": Control(lambda match: partners(match.tasks), _play_shuffled, None),
+    "state-held": Control(lambda match: hold_state(match.agent), _play_state_held, None),
+    "expert": Control(_check_expert, _play_expert, lambda match: {}),
+    "oracle": Control(_check_oracle, _play_oracle, _oracle_key),
+}
+"""Controls by name; docs/controls.md says what each tells."""
+
+
+def choose_controls(names: Sequence[str], match: Match) -> tuple[list[str], list[str]]:
+    """Checks the names of controls, and that all apply.
 
     Args:
-        name: Name of the control in `CONTROLS`.
-        agent: Agent to take the capability from; remains unchanged.
+        names: Names in `CONTROLS`, or `ALL`, which takes those that apply.
+        match: Evaluation that they are held against.
+
+    Returns:
+        Names of the controls to play, each once, and why others of `ALL` do not apply.
 
     Raises:
-        UserError: If no control has this name, or it does not apply to this agent.
+        UserError: If a name is unknown, or a control that is named does not apply.
     """
-    if name not in CONTROLS:
-        raise unknown("control", name, CONTROLS)
-    return CONTROLS[name](agent)
+    for name in names:
+        if name != ALL and name not in CONTROLS:
+            raise unknown("control", name, [*CONTROLS, ALL])
+    chosen, reasons = [], []
+    for name in CONTROLS if ALL in names else dict.fromkeys(names):
+        try:
+            CONTROLS[name].check(match)
+            chosen.append(name)
+        except UserError as error:
+            if name in names:
+                raise
+            reasons.append(f"{name}: {error}")
+    return chosen, reasons
+
+
+def play_control(name: str, match: Match, progress: Progress | None = None) -> tuple[Evaluation, bool]:
+    """Plays a control; what does not depend on the policy is taken from the cache if it was played before.
+
+    Args:
+        name: Name in `CONTROLS` of a control that applies.
+        match: Evaluation that it is held against.
+        progress: Display that gets a bar; None shows none.
+
+    Returns:
+        The control's evaluation, and whether it was taken from the cache. What does not adapt is played with k = 0.
+    """
+    control = CONTROLS[name]
+    if control.key is None:
+        return control.play(match, progress), False
+    entry = Cached({"what": f"control {name}"} | match.key() | control.key(match))
+    kept = entry.read()
+    if kept is not None:
+        try:
+            return Evaluation.from_dict(kept), True
+        except UserError:  # of an earlier version of metarl
+            pass
+    played = control.play(match, progress)
+    entry.write(played.to_dict())
+    return played, False

@@ -33,6 +33,7 @@ def evaluate(
     adaptation_episodes: Sequence[int] = ADAPTATION_EPISODES,
     episodes: int = 3,
     seed: int,
+    adapt_on: Sequence[Task] | None = None,
     env: TaskVectorEnv | None = None,
     num_envs: int = 50,
     progress: Progress | None = None,
@@ -51,23 +52,26 @@ def evaluate(
         adaptation_episodes: Numbers k of adaptation episodes.
         episodes: Number of evaluation episodes per task and k.
         seed: Seed that the environments' seeds and the bootstrap are derived from; the agent draws from its own.
+        adapt_on: Task whose episodes the agent adapts on for each of `tasks`, which it plays exactly as it would if it
+            were then evaluated on that task; None is the task itself.
         env: Environments to play in, whose tasks are replaced; None makes environments and closes them at the end.
         num_envs: Largest number of tasks played at a time if `env` is None.
         progress: Display that gets a bar with the number of episodes played; None shows none.
 
     Raises:
-        UserError: If there is no task, a number is out of range, or a k is given twice.
+        UserError: If there is no task, not one of `adapt_on` for each, a number is out of range, or a k is given twice.
         RunFailure: If a return is not a finite number.
     """
     ks = _check_settings(tasks, adaptation_episodes, episodes, seed, num_envs)
+    pairs = _Pairs.of(tasks, tasks if adapt_on is None else adapt_on)
     if env is None:
         batches = math.ceil(len(tasks) / num_envs)
         with closing(distribution.make_env(math.ceil(len(tasks) / batches))) as own:
             protocol = _Protocol(agent, own, episodes, seed, progress)
-            outcome = protocol.play(tasks, ks)
+            outcome = protocol.play(pairs, ks)
     else:
         protocol = _Protocol(agent, env, episodes, seed, progress)
-        outcome = protocol.play(tasks, ks)
+        outcome = protocol.play(pairs, ks)
     if not np.isfinite(outcome.returns).all():
         raise RunFailure(f"evaluation on {distribution.name} gave returns that are not finite numbers")
     return Evaluation(
@@ -100,6 +104,30 @@ def _check_settings(
     return ks
 
 
+class _Pairs(NamedTuple):
+    """Tasks to play with those to adapt on, and the part of a seed's key that stands for each."""
+
+    tasks: list[Task]
+    keys: list[tuple[int, ...]]
+    adapt_on: list[Task]
+    adapt_keys: list[tuple[int, ...]]
+
+    @staticmethod
+    def of(tasks: Sequence[Task], adapt_on: Sequence[Task]) -> "_Pairs":
+        if len(adapt_on) != len(tasks):
+            raise UserError(f"adapt_on must have one task for each of the {len(tasks)} tasks: got {len(adapt_on)}")
+        return _Pairs(list(tasks), task_keys(tasks), list(adapt_on), task_keys(adapt_on))
+
+    def take(self, indices: Sequence[int]) -> "_Pairs":
+        """Returns some of the pairs."""
+        return _Pairs(
+            [self.tasks[index] for index in indices],
+            [self.keys[index] for index in indices],
+            [self.adapt_on[index] for index in indices],
+            [self.adapt_keys[index] for index in indices],
+        )
+
+
 class _Outcome(NamedTuple):
     """Outcomes of episodes, with any leading axes before `episode`."""
 
@@ -123,35 +151,34 @@ class _Protocol:
     progress: Progress | None
     divergences: int = 0
 
-    def play(self, tasks: Sequence[Task], ks: tuple[int, ...]) -> _Outcome:
+    def play(self, pairs: _Pairs, ks: tuple[int, ...]) -> _Outcome:
         """Returns outcomes `(k, task, episode)`; plays as many tasks at a time as there are environments."""
-        count = self.env.num_envs
-        starts = range(0, len(tasks), count)
-        keys = task_keys(tasks)
+        count, total = self.env.num_envs, len(pairs.tasks)
+        starts = range(0, total, count)
         bar = self._add_bar(len(starts) * count * sum(k + self.episodes for k in ks))
-        outcome = _Outcome.zeros(len(ks), len(tasks), self.episodes)
+        outcome = _Outcome.zeros(len(ks), total, self.episodes)
         for start in starts:
             # The last batch is filled up with the first tasks; their second outcomes are dropped.
-            batch = [index % len(tasks) for index in range(start, start + count)]
-            self.env.set_tasks([tasks[index] for index in batch])
+            batch = pairs.take([index % total for index in range(start, start + count)])
             for row, k in enumerate(ks):
-                for whole, part in zip(
-                    outcome, self._adapt_and_play([keys[index] for index in batch], k, bar), strict=True
-                ):
-                    whole[row, start : start + count] = part[: len(tasks) - start]
+                for whole, part in zip(outcome, self._adapt_and_play(batch, k, bar), strict=True):
+                    whole[row, start : start + count] = part[: total - start]
         return outcome
 
-    def _adapt_and_play(self, keys: list[tuple[int, ...]], k: int, bar: TaskID | None) -> _Outcome:
-        def seeds(phase: int) -> tuple[list[int], list[int]]:
+    def _adapt_and_play(self, batch: _Pairs, k: int, bar: TaskID | None) -> _Outcome:
+        def seeds(keys: list[tuple[int, ...]], phase: int) -> tuple[list[int], list[int]]:
             pairs = [episode_seeds(self.seed, k, phase, key) for key in keys]
             return [env for env, _ in pairs], [exploration for _, exploration in pairs]
 
         def play_episodes(step: int, count: int) -> None:
-            env_seeds, exploration_seeds = seeds(1 + step)
+            self.env.set_tasks(batch.adapt_on)
+            env_seeds, exploration_seeds = seeds(batch.adapt_keys, 1 + step)
             self._play_episodes(ExploringAgent(self.agent, exploration_seeds), count, env_seeds, bar)
 
         adapt_by_playing(self.agent, k, play_episodes)
-        return self._play_episodes(AdaptedAgent(self.agent, self.env.num_envs), self.episodes, seeds(0)[0], bar)
+        self.env.set_tasks(batch.tasks)
+        actor = AdaptedAgent(self.agent, self.env.num_envs)
+        return self._play_episodes(actor, self.episodes, seeds(batch.keys, 0)[0], bar)
 
     @one_torch_thread()
     def _play_episodes(self, actor: Actor, count: int, seeds: list[int], bar: TaskID | None) -> _Outcome:

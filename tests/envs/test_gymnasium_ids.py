@@ -24,7 +24,9 @@ def make(name: str, **options: Any) -> Any:
 def test_every_family_has_both_splits() -> None:
     ids = {name for name in gymnasium.registry if name.startswith("metarl/")}
     families = ("ML1", "ML10", "ML25", "ML45", "Navigation", "Bandit", "Tabular", *registry.LOCOMOTION)
-    assert ids == {f"metarl/{family}-{split}-v0" for family in families for split in ("train", "test")}
+    multi_task = {f"metarl/{benchmark}-v0" for benchmark in ("MT1", "MT10", "MT25", "MT50")}
+    split_ids = {f"metarl/{family}-{split}-v0" for family in families for split in ("train", "test")}
+    assert ids == split_ids | multi_task
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -103,7 +105,7 @@ def test_meta_world_by_the_name_of_its_environment() -> None:
 
 
 def test_a_single_task() -> None:
-    env: Any = gymnasium.make("metarl/Navigation-test-v0", index=2, horizon=3)
+    env: Any = gymnasium.make("metarl/Navigation-test-v0", task=2, horizon=3)
     family = metarl_envs.make("navigation", horizon=3)
     assert env.unwrapped.task == family.test_tasks[2]
     vector = family.make_env(1)
@@ -125,8 +127,8 @@ def test_a_single_task() -> None:
 
 
 def test_a_single_task_that_is_not_there() -> None:
-    with pytest.raises(UserError, match="index must be from 0 to 39"):
-        gymnasium.make("metarl/Navigation-test-v0", index=40)
+    with pytest.raises(UserError, match="task must be from 0 to 39"):
+        gymnasium.make("metarl/Navigation-test-v0", task=40)
 
 
 def test_a_seed_of_numpy() -> None:

@@ -32,7 +32,7 @@ def test_an_episode_is_the_one_of_the_vector() -> None:
     family = metarl_envs.make("navigation", horizon=3)
     vector = family.make_env(1)
     vector.set_tasks([family.test_tasks[2]])
-    env = gymnasium.make("metarl/Navigation-test-v0", index=2, horizon=3)
+    env = gymnasium.make("metarl/Navigation-test-v0", task=2, horizon=3)
     assert isinstance(env.unwrapped, SingleTaskEnv)
     assert env.unwrapped.task == family.test_tasks[2]
     expected, _ = vector.reset(seed=[5])
@@ -48,7 +48,7 @@ def test_an_episode_is_the_one_of_the_vector() -> None:
     np.testing.assert_array_equal(env.reset(seed=5)[0], expected[0])
 
 
-@pytest.mark.parametrize("index", [-1, 40])
-def test_a_task_that_is_not_there(index) -> None:
-    with pytest.raises(UserError, match=f"^index must be from 0 to 39, as there are 40 tasks: got {index}$"):
-        gymnasium.make("metarl/Navigation-test-v0", index=index)
+@pytest.mark.parametrize("task", [-1, 40])
+def test_a_task_that_is_not_there(task) -> None:
+    with pytest.raises(UserError, match=f"^task must be from 0 to 39, as there are 40 tasks: got {task}$"):
+        gymnasium.make("metarl/Navigation-test-v0", task=task)

@@ -121,7 +121,7 @@ def test_what_its_agent_cannot_do_is_told_in_one_line(package: Any, capsys: pyte
     assert capsys.readouterr().err == (
         "metarl: error: PortfolioAgent cannot be exported: it does not implement exportable\n"
     )
-    assert main(["evaluate", "runs/portfolio", "--control", "state-held"]) == 2
+    assert main(["evaluate", "runs/portfolio", "--controls", "state-held"]) == 2
     agent = metarl.load(run.path)
     with pytest.raises(UserError, match="PortfolioAgent cannot adapt to recorded episodes"):
         agent.adapt_on([(np.zeros((2, 2)), np.zeros((2, 2)), np.zeros(2))])

@@ -17,7 +17,7 @@ from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.data.steps import Array, Timestep
-from metarl.evaluation.controls import make_control
+from metarl.evaluation.control_agents import hold_state
 from metarl_envs.errors import UserError
 
 OBSERVATIONS = np.random.default_rng(5).normal(size=(20, 2))
@@ -221,7 +221,7 @@ def test_a_held_state_leaves_nothing_but_the_step_before() -> None:
     histories: list[list[tuple[float, float]]] = [[], [(0.9, 1.0)], [(-0.5, 3.0), (0.2, -1.0)]]
     remembered = [act_after(whole, history) for history in histories]
     assert not np.array_equal(remembered[0], remembered[1])
-    control = make_control("state-held", whole)
+    control = hold_state(whole)
     held = [act_after(control, history) for history in histories]
     assert all(np.array_equal(each, held[0]) for each in held)
     with pytest.raises(UserError, match="is a control for evaluations"):
@@ -230,12 +230,7 @@ def test_a_held_state_leaves_nothing_but_the_step_before() -> None:
 
 def test_without_a_recurrent_state_there_is_none_to_hold() -> None:
     with pytest.raises(UserError, match="no recurrent state to hold"):
-        make_control("state-held", make_algorithm("maml").make_agent(seed=1))
-
-
-def test_an_unknown_control_is_named() -> None:
-    with pytest.raises(UserError, match="unknown control 'state-heldd'; did you mean 'state-held'"):
-        make_control("state-heldd", make_algorithm("rl2").make_agent(seed=1))
+        hold_state(make_algorithm("maml").make_agent(seed=1))
 
 
 def test_what_an_agent_remembers_does_not_change_with_the_evaluators_arrays() -> None:

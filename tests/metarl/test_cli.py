@@ -194,20 +194,20 @@ def test_evaluate(run: RunDirectory, fake: Fake) -> None:
     fake("metarl.evaluation.command", "evaluate_run", evaluate_run)
     assert main(["evaluate", "done"]) == 0
     arguments = "--checkpoint best --adaptation-episodes 0 5 --episodes 2 --tasks-per-name 4 --split train --seed 9"
-    arguments += " --control state-held --num-envs 2 --workers 3 --output e.json"
+    arguments += " --num-envs 2 --workers 3 --output e.json"
     assert main(["evaluate", "done", *arguments.split()]) == 0
     assert [(call[0].path, call[1].name, call[2]) for call in calls] == [
         (
             Path("done"),
             "000000000002",
             {"adaptation_episodes": (0, 1, 3, 10), "episodes": 3, "tasks_per_name": None, "split": "test", "seed": 1}
-            | {"control": None, "num_envs": None, "workers": None, "output": None},
+            | {"num_envs": None, "workers": None, "output": None},
         ),
         (
             Path("done"),
             "000000000001",
             {"adaptation_episodes": [0, 5], "episodes": 2, "tasks_per_name": 4, "split": "train", "seed": 9}
-            | {"control": "state-held", "num_envs": 2, "workers": 3, "output": Path("e.json")},
+            | {"num_envs": 2, "workers": 3, "output": Path("e.json")},
         ),
     ]
 

@@ -74,14 +74,6 @@ def test_what_was_found_is_kept_and_printed(run, capsys) -> None:
     assert f"Evaluation: {path}\n" in printed
 
 
-def test_a_control_is_named_as_one(run, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(command, "make_control", lambda name, agent: agent)
-    path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], control="state-held")
-    assert path.name.startswith("000000001200-state-held-")
-    assert read_evaluation(path).origin.control == "state-held"
-    assert "Control: state-held." in capsys.readouterr().out
-
-
 def test_training_tasks_and_fewer_of_them(run, capsys) -> None:
     checkpoint = run.checkpoints / "000000001200"
     path = command.evaluate_run(run, checkpoint, split="train", tasks_per_name=2, adaptation_episodes=[0], episodes=1)
@@ -107,8 +99,6 @@ def test_the_checkpoint_itself_is_evaluated(run, monkeypatch) -> None:
     assert before["return"]["mean"] != after["return"]["mean"]
     first = path.read_bytes()
     assert command.evaluate_run(run, checkpoint, **options).read_bytes() == first
-    with pytest.raises(UserError, match="no recurrent state to hold"):
-        command.evaluate_run(run, checkpoint, **options, control="state-held")
     other = run.config.model_copy(update={"tasks": NavigationTasks(num_test_tasks=5)})
     with pytest.raises(UserError, match="was trained on other tasks") as caught:
         command.evaluate_run(RunDirectory(run.path, other), checkpoint)

@@ -53,6 +53,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
         if render_mode not in (None, "rgb_array"):
             raise UserError(f"{family.name} has no render mode '{render_mode}': use 'rgb_array'")
         self.family, self.num_envs, self.horizon, self.render_mode = family, num_envs, horizon, render_mode
+        self.metadata = {**self.metadata, "render_fps": round(1 / family.step_duration)}
         self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
         self.observation_space = batch_space(family.observation_space, num_envs)
         self.action_space = batch_space(family.action_space, num_envs)

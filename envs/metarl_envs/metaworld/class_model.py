@@ -37,7 +37,9 @@ class TaskState:
     constants: Mapping[str, FloatArray]
     """Attributes of Meta-World's environment object that rewards read."""
     observation: FloatArray
-    """First observation, `(39,)`."""
+    """First observation with the goal hidden, `(39,)`."""
+    goals: FloatArray
+    """The goal as Meta-World shows it, `(2, 3)` in metres: in the first observation, then clipped in all later ones."""
 
 
 class ClassModel:
@@ -121,10 +123,14 @@ class ClassModel:
             if not np.array_equal(values := self._field(field), pristine)
         }
         constants = {name: _constant(env, name) for name in self.task_class.constants}
+        goal, bounds = env._target_pos, env.goal_space  # in two classes a view of the simulation, of what cannot move
+        assert goal is not None  # set by a reset
+        assert bounds is not None  # each class sets its own
+        goals = np.stack([goal, np.clip(goal, bounds.low, bounds.high)])
         if self.task_class.late_constants:
             env.step(np.zeros(4, dtype=np.float32))
             constants |= {name: _constant(env, name) for name in self.task_class.late_constants}
-        return TaskState(state, changed, constants, observation.copy())
+        return TaskState(state, changed, constants, observation.copy(), goals)
 
     def _field(self, name: str) -> FloatArray:
         """Copies a field of Meta-World's model, without the geoms that `model` lacks."""

@@ -19,7 +19,7 @@ from metarl_envs.dynamics import UNCHANGED, Dynamics
 from metarl_envs.metaworld.class_model import ClassModel, TaskState
 from metarl_envs.metaworld.group import ArmSimulation, Group
 from metarl_envs.metaworld.observations import observe
-from metarl_envs.metaworld.reference import ACTION_SPACE, MAX_HORIZON, OBSERVATION_SPACE, check_horizon
+from metarl_envs.metaworld.reference import ACTION_SPACE, GOAL, MAX_HORIZON, check_horizon, observation_space
 from metarl_envs.metaworld.task_class import Outcome
 from metarl_envs.simulation import Workers, scale_dynamics
 
@@ -32,7 +32,7 @@ _CHUNKS_PER_THREAD = 4
 class MetaWorldEngine(TaskVectorEnv):
     """Meta-World's tasks as one vector environment: the physics of Meta-World's own environments, bit for bit.
 
-    The goal is hidden and the reward is v2; `docs/metaworld-engine.md` says how exact it is. A task determines its
+    The reward is v2; `docs/metaworld-engine.md` says how exact it is. A task determines its
     resets, so the engine computes each initial state once per task, and seeds have no effect. Beside `success`, `infos`
     has Meta-World's `near_object`, `grasp_reward`, `in_place_reward`, `obj_to_target` and `unscaled_reward`, each
     `(env,)`.
@@ -42,6 +42,8 @@ class MetaWorldEngine(TaskVectorEnv):
         horizon: Steps after which an episode is truncated, 1 to 500.
         threads: Number of threads that step; None is one per core.
         grasp_success: Add Meta-World's `grasp_success` to `infos`; most of its cost is reading the contacts.
+        goal_visible: Show the goal in the observation's last three elements, as Meta-World's multi-task benchmarks do;
+            else they are 0.
 
     Attributes:
         groups: The environments by class, since the last `reset`.
@@ -53,18 +55,25 @@ class MetaWorldEngine(TaskVectorEnv):
     has_dynamics = True
 
     def __init__(
-        self, num_envs: int, horizon: int = MAX_HORIZON, threads: int | None = None, grasp_success: bool = False
+        self,
+        num_envs: int,
+        horizon: int = MAX_HORIZON,
+        threads: int | None = None,
+        grasp_success: bool = False,
+        goal_visible: bool = False,
     ) -> None:
         check_horizon(horizon)
         self.num_envs = num_envs
         self.horizon = horizon
-        self.single_observation_space, self.single_action_space = OBSERVATION_SPACE, ACTION_SPACE
-        self.observation_space = batch_space(OBSERVATION_SPACE, num_envs)
+        self.single_observation_space, self.single_action_space = observation_space(goal_visible), ACTION_SPACE
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(ACTION_SPACE, num_envs)
         self._workers = Workers(lambda name: self._class_models[name].copy_model(), threads)
         self._class_models: dict[str, ClassModel] = {}
         self._simulations: defaultdict[str, list[ArmSimulation]] = defaultdict(list)
         self.groups: list[Group] = []
+        self._places: dict[int, tuple[Group, int]] = {}
+        """Group of each environment, and its index there."""
         self._chunks: list[tuple[Group, range]] = []
         self._order = np.arange(num_envs)
         """Indices of the environments in the order of the groups."""
@@ -72,7 +81,9 @@ class MetaWorldEngine(TaskVectorEnv):
         self._fields = (*Outcome._fields, "grasp_success") if grasp_success else Outcome._fields
         self._dynamics = (UNCHANGED,) * num_envs
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
-        self._hidden_goals = np.zeros((num_envs, 3))
+        self._goal_visible = goal_visible
+        self._goals = np.zeros((num_envs, 3))
+        """Goals that observations show after an episode's first, `(env, 3)`; 0 where they are hidden."""
         self._hands = np.empty((num_envs, 3))
         self._limits = np.empty((2, num_envs, 3))
         self._action_scale = np.empty((num_envs, 1))
@@ -117,7 +128,9 @@ class MetaWorldEngine(TaskVectorEnv):
                 simulations.append(ArmSimulation(class_model.model, class_model.arrays))
             states = self._task_states(class_model, envs)
             group = Group(class_model, np.array(envs), states, simulations[: len(envs)], self._grasp_success)
-            self._first_observations[envs] = group.first_observations
+            for i, (env, state) in enumerate(zip(envs, states, strict=True)):
+                self._places[env] = group, i
+                self._show(env, state)
             for limits, values in zip(self._limits, (class_model.mocap_low, class_model.mocap_high), strict=True):
                 limits[envs] = values
             self._action_scale[envs] = class_model.action_scale
@@ -139,6 +152,24 @@ class MetaWorldEngine(TaskVectorEnv):
             state = class_model.task_state(task)
             states[task, dynamics] = replace(state, fields=scale_dynamics(class_model.model, state.fields, dynamics))
         return [states[key] for key in keys]
+
+    def _show(self, env: int, state: TaskState) -> None:
+        """Notes what the observations of an environment show of its task."""
+        self._first_observations[env] = state.observation
+        if self._goal_visible:
+            self._first_observations[env, GOAL], self._goals[env] = state.goals
+
+    def _next_task(self, env: int) -> Task:
+        """Chooses the task of an environment's next episode, of the same class; here it stays the same."""
+        return self.tasks[env]
+
+    def _replace_task(self, env: int, task: Task) -> None:
+        """Gives an environment another task of its class, from its next episode on."""
+        self.tasks = (*self.tasks[:env], task, *self.tasks[env + 1 :])
+        [state] = self._task_states(self._class_models[task.name], [env])
+        group, i = self._places[env]
+        group.replace(i, state)
+        self._show(env, state)
 
     def _restore(self, which: npt.NDArray[np.bool_]) -> None:
         """Puts the environments of a mask `(env,)` into the initial states of their tasks."""
@@ -178,6 +209,9 @@ class MetaWorldEngine(TaskVectorEnv):
         truncated = (self._elapsed == self.horizon) | diverged
         if truncated.any():
             infos |= {"final_obs": observations, "_final_obs": truncated.copy()}
+            for env in np.flatnonzero(truncated).tolist():
+                if (task := self._next_task(env)) is not self.tasks[env]:
+                    self._replace_task(env, task)
             self._restore(truncated)
             observations = np.where(truncated[:, None], self._first_observations, observations)
             self._frames = np.where(truncated[:, None], observations[:, :18], self._frames)
@@ -185,13 +219,24 @@ class MetaWorldEngine(TaskVectorEnv):
         self._observations = observations
         return observations.copy(), rewards, np.zeros(self.num_envs, dtype=np.bool_), truncated, infos
 
+    def restart(self, which: npt.NDArray[np.bool_]) -> FloatArray:
+        """Begins a new episode of the same task in the environments of a mask `(env,)`, between two steps.
+
+        Returns:
+            Observations `(env, 39)` of all environments.
+        """
+        self._restore(which)
+        self._observations = np.where(which[:, None], self._first_observations, self._observations)
+        self._frames = np.where(which[:, None], self._observations[:, :18], self._frames)
+        self._elapsed[which] = 0
+        return self._observations.copy()
+
     def simulation(self, env: int) -> mujoco.MjData:
         """Returns the simulator's data of one environment."""
-        for group in self.groups:
-            for member, simulation in zip(group.envs, group.simulations, strict=True):
-                if member == env:
-                    return simulation.data
-        raise gym.error.ResetNeeded("call reset before looking")
+        if not self._places:
+            raise gym.error.ResetNeeded("call reset before looking")
+        group, i = self._places[env]
+        return group.simulations[i].data
 
     def _simulate(self, actions: FloatArray) -> Callable[[], None]:
         """Moves all hands (`SawyerXYZEnv.set_xyz_action`) and begins the physics steps of one step."""
@@ -211,10 +256,11 @@ class MetaWorldEngine(TaskVectorEnv):
     def _observe_and_reward(self, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Computes observations `(env, 39)` and outcomes `(field, env)`, on one thread: two would wait for the GIL."""
         snapshots = [group.snapshot(actions) for group in self.groups]
-        # observation = (frame, previous frame, zeros in place of the goal)
+        # observation = (frame, previous frame, goal or zeros in its place)
         frames = self._by_env(observe([group.task_class for group in self.groups], snapshots))
-        observations = np.concatenate([frames, self._frames, self._hidden_goals], axis=1)
-        observations = np.minimum(np.maximum(observations, OBSERVATION_SPACE.low), OBSERVATION_SPACE.high)
+        observations = np.concatenate([frames, self._frames, self._goals], axis=1)
+        space = self.single_observation_space
+        observations = np.minimum(np.maximum(observations, space.low), space.high)
         self._frames = frames
         outcome = np.empty((len(self._fields), self.num_envs))
         for group, snapshot in zip(self.groups, snapshots, strict=True):
@@ -238,5 +284,6 @@ class MetaWorldEngine(TaskVectorEnv):
         """Ends the threads and frees the simulators."""
         self._workers.close()
         self.groups, self._chunks = [], []
+        self._places.clear()
         self._simulations.clear()
         self._class_models.clear()

@@ -19,7 +19,7 @@ from metarl_envs.metaworld.versions import installed_versions
 Splits = tuple[list[Task], list[Task]]
 """Training tasks and test tasks, in Meta-World's order."""
 
-_BUILT_IN = frozenset((*ALL_V3_ENVIRONMENTS, "ML10", "ML25", "ML45", "custom"))
+_BUILT_IN = frozenset((*ALL_V3_ENVIRONMENTS, "ML10", "ML25", "ML45", "MT10", "MT25", "MT50", "custom"))
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def _ours(tasks: list[metaworld.types.Task]) -> list[Task]:
     converted = []
     for task in tasks:
         env = object.__new__(ALL_V3_ENVIRONMENTS[task.env_name])  # decoding a task needs no simulator
+        vars(env)["sawyer_observation_space"] = None  # which `set_task` deletes if the goal is visible
         env._partially_observable = True
         env.set_task(task)
         assert env._last_rand_vec is not None

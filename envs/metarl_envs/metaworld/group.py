@@ -38,7 +38,6 @@ class Group:
         grasp_success: Compute `TaskClass.grasp_success` too.
 
     Attributes:
-        first_observations: First observations of the tasks, `(env, 39)`.
         diverged: Environments whose last step diverged, `(env,)`.
     """
 
@@ -52,10 +51,9 @@ class Group:
     ) -> None:
         self.class_model, self.task_class = class_model, class_model.task_class
         self.name = self.task_class.name
-        self.envs, self.tasks, self.simulations = envs, tasks, simulations
+        self.envs, self.tasks, self.simulations = envs, list(tasks), simulations
         self.members = slice(envs[0], envs[-1] + 1) if envs[-1] - envs[0] == len(envs) - 1 else envs
         """`envs` as an index; a slice where possible, which is faster."""
-        self.first_observations = np.stack([task.observation for task in tasks])
         self._constants = {name: np.stack([task.constants[name] for task in tasks]) for name in tasks[0].constants}
         views = zip(class_model.arrays, simulations[0].views, strict=True)
         self._buffers = {array: np.empty((len(tasks), *view.shape)) for array, view in views}
@@ -65,6 +63,12 @@ class Group:
         self._touch_geoms = [*pads, class_model.main_object] if touched else []
         self._touching = np.zeros(len(tasks), dtype=np.bool_)
         self.diverged = np.zeros(len(tasks), dtype=np.bool_)
+
+    def replace(self, i: int, task: TaskState) -> None:
+        """Gives environment `i` of the group another task, whose initial state `restore` puts it into."""
+        self.tasks[i] = task
+        for name, values in self._constants.items():
+            values[i] = task.constants[name]
 
     def restore(self, model: SharedModel, which: IntArray, hands: FloatArray) -> None:
         """Puts environments into the initial states of their tasks.

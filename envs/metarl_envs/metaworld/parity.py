@@ -25,7 +25,7 @@ TOLERANCES = {"physics": 0.0, "observation": 1e-12, "reward": 1e-9, "success": 0
 """Largest allowed absolute differences; relative ones for rewards and entries of `info` beyond 1."""
 
 
-def differences(task: Task, drive: Drive, steps: int, seed: int) -> dict[str, float]:
+def differences(task: Task, drive: Drive, steps: int, seed: int, goal_visible: bool = False) -> dict[str, float]:
     """Plays one episode in the engine and in a fresh environment of Meta-World's, under the same actions.
 
     Args:
@@ -33,17 +33,19 @@ def differences(task: Task, drive: Drive, steps: int, seed: int) -> dict[str, fl
         drive: Source of the actions.
         steps: Number of steps, at most 500.
         seed: Seed of the noise.
+        goal_visible: Compare observations that show the goal.
 
     Returns:
         The largest difference of each entry of `TOLERANCES`, and "expert success": 1 if the expert solved the task in
         Meta-World's environment, else 0.
     """
     reference = ALL_V3_ENVIRONMENTS[task.name](reward_function_version="v2")
-    reference.set_task(encode(task))
+    reference.set_task(encode(task, goal_visible))
     act = _driver(task.name, drive, np.random.default_rng(seed))
     largest = dict.fromkeys(TOLERANCES, 0.0)
     solved = False
-    with closing(MetaWorldEngine(1, steps, threads=1, grasp_success=True)) as engine:
+    engine = MetaWorldEngine(1, steps, threads=1, grasp_success=True, goal_visible=goal_visible)
+    with closing(engine):
         engine.set_tasks([task])
         expected, _ = reference.reset()
         observed, _ = engine.reset()
@@ -95,7 +97,11 @@ def violations(largest: dict[str, float]) -> list[str]:
 
 
 def compare(
-    tasks: Sequence[Task], steps: int, drives: Sequence[Drive] = DRIVES, seed: int = 0
+    tasks: Sequence[Task],
+    steps: int,
+    drives: Sequence[Drive] = DRIVES,
+    seed: int = 0,
+    goal_visible: bool = False,
 ) -> tuple[dict[str, float], int]:
     """Computes `differences` of several tasks and sources of actions.
 
@@ -104,11 +110,16 @@ def compare(
         steps: Number of steps of each episode, at most 500.
         drives: Sources of the actions, each for every task.
         seed: Seed of the noise of the first task; it counts up.
+        goal_visible: Compare observations that show the goal.
 
     Returns:
         The largest differences, with the number of tasks that the expert solved as "expert success"; and the number of
         compared steps.
     """
-    rows = [differences(task, drive, steps, seed + index) for index, task in enumerate(tasks) for drive in drives]
+    rows = [
+        differences(task, drive, steps, seed + index, goal_visible)
+        for index, task in enumerate(tasks)
+        for drive in drives
+    ]
     largest = {name: max(row[name] for row in rows) for name in TOLERANCES}
     return largest | {"expert success": sum(row["expert success"] for row in rows)}, steps * len(rows)

@@ -26,18 +26,23 @@ MAX_HORIZON = SawyerXYZEnv.max_path_length
 """Longest episode of Meta-World's environments; they refuse further steps."""
 
 
-def _spaces() -> tuple[gym.spaces.Box, gym.spaces.Box]:
-    """Spaces of all Meta-World environments with a hidden goal, without the cost of making one."""
-    hand, gripper, objects, hidden_goal = SawyerXYZEnv._HAND_SPACE, np.ones(1), np.full(14, np.inf), np.zeros(3)
+ACTION_SPACE = gym.spaces.Box(-1.0, 1.0, shape=(4,), dtype=np.float32)
+GOAL = slice(36, 39)
+"""The observation's elements that show the goal, or are 0."""
+
+
+def observation_space(goal_visible: bool) -> gym.spaces.Box:
+    """Makes the observation space of all Meta-World environments, without the cost of making one.
+
+    Args:
+        goal_visible: The last three elements are the goal, without bounds since these differ between classes; else 0.
+    """
+    hand, gripper, objects = SawyerXYZEnv._HAND_SPACE, np.ones(1), np.full(14, np.inf)
+    goal = np.full(3, np.inf if goal_visible else 0.0)
     low = [hand.low, -gripper, -objects]
     high = [hand.high, gripper, objects]
-    observation = gym.spaces.Box(  # two frames, the current one first
-        np.concatenate([*low, *low, hidden_goal]), np.concatenate([*high, *high, hidden_goal]), dtype=np.float64
-    )
-    return observation, gym.spaces.Box(-1.0, 1.0, shape=(4,), dtype=np.float32)
-
-
-OBSERVATION_SPACE, ACTION_SPACE = _spaces()
+    # two frames, the current one first
+    return gym.spaces.Box(np.concatenate([*low, *low, -goal]), np.concatenate([*high, *high, goal]), dtype=np.float64)
 
 
 Reward = Literal["v1", "v2"]
@@ -45,7 +50,7 @@ Reward = Literal["v1", "v2"]
 
 
 class ReferenceVectorEnv(TaskVectorEnv):
-    """Steps Meta-World environments with hidden goals one after the other, in this process.
+    """Steps Meta-World environments one after the other, in this process.
 
     A task is a class of Meta-World and its `rand_vec`, which determine a reset entirely; seeds have no effect. No
     episode terminates, so all are truncated together. Actions are converted to float64, because Meta-World would
@@ -57,6 +62,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
         horizon: Steps after which an episode is truncated, 1 to 500.
         render_mode: None, or "rgb_array" for `render`, with a single environment.
         reward: Version of Meta-World's reward functions.
+        goal_visible: Show the goal in the observation's last three elements, which are 0 otherwise.
 
     Raises:
         UserError: If an argument is out of its range.
@@ -68,7 +74,12 @@ class ReferenceVectorEnv(TaskVectorEnv):
     }
 
     def __init__(
-        self, num_envs: int, horizon: int = MAX_HORIZON, render_mode: str | None = None, reward: Reward = "v2"
+        self,
+        num_envs: int,
+        horizon: int = MAX_HORIZON,
+        render_mode: str | None = None,
+        reward: Reward = "v2",
+        goal_visible: bool = False,
     ) -> None:
         if num_envs < 1:
             raise UserError(f"num_envs must be at least 1, not {num_envs}")
@@ -80,10 +91,10 @@ class ReferenceVectorEnv(TaskVectorEnv):
         self.num_envs = num_envs
         self.horizon = horizon
         self.render_mode = render_mode
-        self.single_observation_space, self.single_action_space = OBSERVATION_SPACE, ACTION_SPACE
-        self.observation_space = batch_space(OBSERVATION_SPACE, num_envs)
+        self.single_observation_space, self.single_action_space = observation_space(goal_visible), ACTION_SPACE
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(ACTION_SPACE, num_envs)
-        self._reward = reward
+        self._reward, self._goal_visible = reward, goal_visible
         self._pool: defaultdict[str, list[SawyerXYZEnv]] = defaultdict(list)
         self._playing: list[SawyerXYZEnv] = []
         self._elapsed = 0
@@ -132,7 +143,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
                 self._add_env(task.name)
             env = self._pool[task.name][taken[task.name]]
             taken[task.name] += 1
-            env.set_task(encode(task))
+            env.set_task(encode(task, self._goal_visible))
             self._playing.append(env)
         return self._begin_episodes(), {}
 
@@ -151,7 +162,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
         """
         if not self._playing:
             raise gym.error.ResetNeeded("call reset before step")
-        observations = np.empty((self.num_envs, *OBSERVATION_SPACE.shape))
+        observations = np.empty((self.num_envs, *self.single_observation_space.low.shape))
         rewards = np.empty(self.num_envs)
         success = np.empty(self.num_envs, dtype=np.bool_)
         for i, (env, action) in enumerate(zip(self._playing, np.asarray(actions, dtype=np.float64), strict=True)):
@@ -254,8 +265,8 @@ def reset_task(env: SawyerXYZEnv, task: Task) -> FloatArray:
         del env._get_state_rand_vec  # the method of the class again
 
 
-def encode(task: Task) -> metaworld.types.Task:
-    """Encodes a task for Meta-World's environment objects, with the goal hidden."""
+def encode(task: Task, goal_visible: bool = False) -> metaworld.types.Task:
+    """Encodes a task for Meta-World's environment objects, with the goal hidden or visible."""
     env_class = ALL_V3_ENVIRONMENTS[task.name]
-    data = {"rand_vec": task.parameters, "env_cls": env_class, "partially_observable": True}
+    data = {"rand_vec": task.parameters, "env_cls": env_class, "partially_observable": not goal_visible}
     return metaworld._encode_task(task.name, data)

@@ -1,0 +1,1 @@
+"""Baselines of stable-baselines3: learning from scratch on single tasks, and an oracle that sees the goal."""

@@ -1,0 +1,68 @@
+"""Options of `metarl evaluate` for what an evaluation is held against."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from metarl.cli.arguments import at_least
+from metarl_envs.errors import UserError
+
+if TYPE_CHECKING:
+    from metarl.evaluation.comparison import Wanted
+
+
+def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options to the parser."""
+    group = parser.add_argument_group("held against (docs/controls.md)")
+    group.add_argument(
+        "--controls",
+        metavar="NAME",
+        nargs="+",
+        default=(),
+        help="random, shuffled, state-held, expert, oracle, or all that apply",
+    )
+    group.add_argument("--oracle-steps", metavar="N", type=at_least(1), help="steps the oracle trains for (1,000,000)")
+    group.add_argument(
+        "--from-scratch",
+        metavar="LEARNER",
+        nargs="+",
+        default=(),
+        help="learn single tasks from scratch by ppo or sac of stable-baselines3: what is adaptation worth?",
+    )
+    group.add_argument(
+        "--scratch-tasks", metavar="N", type=at_least(1), help="number of tasks of each name to learn (10)"
+    )
+    group.add_argument(
+        "--scratch-episodes", metavar="N", type=at_least(1), help="training episodes on each of them (1,000)"
+    )
+    group.add_argument(
+        "--protocol",
+        choices=("metarl", "meta-world"),
+        default="metarl",
+        help="meta-world runs Meta-World's own evaluator beside ours",
+    )
+
+
+def read_wanted(arguments: argparse.Namespace) -> Wanted | None:
+    """Returns what the options ask for; None if nothing.
+
+    Raises:
+        UserError: If a number is given for what is not asked for.
+    """
+    from metarl.evaluation.comparison import Wanted
+    from metarl.evaluation.from_scratch import FromScratch
+
+    scratch_numbers = {"tasks": arguments.scratch_tasks, "budget": arguments.scratch_episodes}
+    given = {name: number for name, number in scratch_numbers.items() if number is not None}
+    if given and not arguments.from_scratch:
+        option = "--scratch-tasks" if "tasks" in given else "--scratch-episodes"
+        raise UserError(f"{option} is for --from-scratch: say which learner, such as --from-scratch ppo")
+    if arguments.oracle_steps is not None and not {"oracle", "all"} & set(arguments.controls):
+        raise UserError("--oracle-steps is for --controls oracle")
+    if not arguments.controls and not arguments.from_scratch and arguments.protocol == "metarl":
+        return None
+    learners = tuple(dict.fromkeys(arguments.from_scratch))
+    plan = FromScratch(learners, episodes=arguments.episodes, **given) if learners else None
+    steps = {} if arguments.oracle_steps is None else {"oracle_steps": arguments.oracle_steps}
+    return Wanted(tuple(arguments.controls), plan, arguments.protocol, **steps)
