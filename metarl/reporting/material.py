@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from metarl.evaluation.experiment import Experiment
+from metarl.evaluation.metaworld_protocol import MetaWorldProtocol, read_protocols
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.scratch import LearningCurve, read_curves
 from metarl.evaluation.stored import StoredEvaluation, read_evaluations
@@ -65,6 +66,12 @@ class Policy:
     def returns(self) -> Float[np.ndarray, "k task"]:
         """Mean return of each task's episodes, over all runs."""
         return _mean([each.evaluation.returns for each in self.stored])
+
+    @property
+    def meta_world(self) -> list[MetaWorldProtocol]:
+        """Results of Meta-World's own evaluator on the first run, after as many adaptation episodes as ours."""
+        found = read_protocols(self.runs[0])
+        return [each for each in found if each.k == self.evaluation.adaptation_episodes[-1]]
 
     @cached_property
     def stress(self) -> list[StressCurve]:

@@ -90,6 +90,7 @@ def _context(content: Content) -> dict[str, Any]:
         "films": content.films,
         "skills": content.skills,
         "protocol": protocol(policies[0]),
+        "meta_world": [each.sentence() for policy in policies for each in policy.meta_world],
         "missing": content.missing,
         "runs": [_facts(policy, index) for policy in policies for index in range(len(policy.runs))],
     }
