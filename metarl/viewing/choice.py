@@ -4,22 +4,105 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from metarl_envs.core import Task
+from metarl.evaluation.result import Evaluation
+from metarl.evaluation.stored import StoredEvaluation, read_evaluations
+from metarl.runs import RunDirectory
+from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError
 
-if TYPE_CHECKING:
-    from metarl.evaluation.stored import StoredEvaluation
-
+_SHORTEST_ID = 6
+"""Number of digits from which on the beginning of an id is enough."""
 _LOW, _MIDDLE, _HIGH = 10, 50, 90
 """Percentiles of gain between which tasks are chosen."""
 
 
-def telling_tasks(stored: StoredEvaluation, count: int = 3) -> list[tuple[str, int]]:
+class Choice(NamedTuple):
+    """Tasks to show, and why."""
+
+    tasks: list[tuple[str, int]]
+    """Label, "" for none, and index among the held-out tasks, of each."""
+    evaluation: StoredEvaluation | None
+    """Evaluation that tasks were chosen from by their gain; None before there is one."""
+    why: str
+    """How they were chosen, in a line for the user."""
+
+
+def choose_tasks(
+    run: RunDirectory, distribution: TaskDistribution, env_steps: int, count: int, selectors: Sequence[str] = ()
+) -> Choice:
+    """Chooses held-out tasks to show: by gain in the run's last evaluation, or spread over the task space before one.
+
+    Args:
+        run: The run.
+        distribution: Its tasks.
+        env_steps: Environment steps of the checkpoint to show, whose own evaluation is preferred.
+        count: Number of tasks to choose.
+        selectors: Index, id or name of tasks that the user wants. Tasks named by index or id are all shown; of those
+            of the given names, `count` are chosen.
+
+    Raises:
+        UserError: If `count` is below 1, or no task is meant by a selector.
+    """
+    tasks = distribution.test_tasks
+    index = {task: number for number, task in reversed(list(enumerate(tasks)))}
+    wanted, candidates = pick_tasks(tasks, selectors) if selectors else ([], list(tasks))
+    chosen = [("", index[task]) for task in wanted]
+    evaluation, why_not = last_evaluation(run, distribution, env_steps)
+    if not candidates:
+        return Choice(chosen, evaluation, "tasks as named")
+    if evaluation is not None:
+        by_id = {task.id: number for task, number in index.items()}
+        ids = evaluation.evaluation.task_ids
+        among = [number for number, task_id in enumerate(ids) if task_id in {task.id for task in candidates}]
+        if among:
+            told = [(label, by_id[ids[number]]) for label, number in telling_tasks(evaluation, count, among)]
+            return Choice(chosen + told, evaluation, _by_gain(evaluation, env_steps))
+        why_not = "the last evaluation has none of these tasks"
+    spread = [("", index[task]) for task in spread_tasks(candidates, count)]
+    return Choice(chosen + spread, evaluation, f"tasks spread over the task space, since {why_not}")
+
+
+def last_evaluation(
+    run: RunDirectory, distribution: TaskDistribution, env_steps: int
+) -> tuple[StoredEvaluation | None, str]:
+    """Returns the evaluation of held-out tasks that shows a gain: of this checkpoint, or else of the latest one.
+
+    Args:
+        run: The run.
+        distribution: Its tasks.
+        env_steps: Environment steps of the checkpoint.
+
+    Returns:
+        The evaluation, of those of one checkpoint the one with most tasks and episodes; or None and the reason.
+    """
+    try:
+        stored = read_evaluations(run)
+    except UserError as error:
+        return None, str(error)
+    fitting = [
+        each
+        for each in stored
+        if each.origin.control is None
+        and each.origin.split == "test"
+        and each.origin.task_fingerprint == distribution.fingerprint
+        and _has_gain(each.evaluation)
+    ]
+
+    def order(each: StoredEvaluation) -> tuple[bool, int, int, int]:
+        _, tasks, episodes = each.evaluation.returns.shape
+        return each.origin.env_steps == env_steps, each.origin.env_steps, tasks, episodes
+
+    return (max(fitting, key=order), "") if fitting else (None, "the run has no evaluation of k = 0 and another k yet")
+
+
+def telling_tasks(
+    stored: StoredEvaluation, count: int = 3, among: Sequence[int] | None = None
+) -> list[tuple[str, int]]:
     """Chooses tasks near evenly spaced percentiles of gain: the 10th, 50th and 90th for three tasks.
 
     Gain is the mean return after the most adaptation episodes less the mean return before any, as in the table.
@@ -27,6 +110,7 @@ def telling_tasks(stored: StoredEvaluation, count: int = 3) -> list[tuple[str, i
     Args:
         stored: Evaluation that played k = 0 and some other k.
         count: Number of tasks; all if there are fewer.
+        among: Indices in the evaluation of the tasks to choose from; None is all.
 
     Returns:
         Label, such as "10th percentile of gain", and index in the evaluation, for each task, lowest gain first.
@@ -35,14 +119,15 @@ def telling_tasks(stored: StoredEvaluation, count: int = 3) -> list[tuple[str, i
         UserError: If `count` is below 1, or the evaluation has no gain.
     """
     evaluation = stored.evaluation
-    ks = evaluation.adaptation_episodes
-    if ks[0] != 0 or len(ks) < 2:
-        raise UserError("tasks are chosen by gain from an evaluation of k = 0 and another k: it has k = " + _list(ks))
+    if not _has_gain(evaluation):
+        ks = ", ".join(map(str, evaluation.adaptation_episodes))
+        raise UserError(f"tasks are chosen by gain from an evaluation of k = 0 and another k: it has k = {ks}")
+    indices = np.arange(evaluation.returns.shape[1]) if among is None else np.asarray(among)
     # gain[task] = mean_e return[k_max, task, e] - mean_e return[0, task, e]
-    gains = evaluation.returns[-1].mean(-1) - evaluation.returns[0].mean(-1)
+    gains = (evaluation.returns[-1].mean(-1) - evaluation.returns[0].mean(-1))[indices]
     count = min(_at_least_one(count), len(gains))
     percentiles = [_MIDDLE] if count == 1 else np.linspace(_LOW, _HIGH, count)
-    order = np.argsort(gains, kind="stable")
+    order = indices[np.argsort(gains, kind="stable")]
     ranks: list[int] = []
     for number, percentile in enumerate(percentiles):
         nearest = round(percentile / 100 * (len(gains) - 1))
@@ -51,6 +136,16 @@ def telling_tasks(stored: StoredEvaluation, count: int = 3) -> list[tuple[str, i
         ranks.append(min(max(nearest, least), len(gains) - count + number))
     labels = [f"{_ordinal(round(percentile))} percentile of gain" for percentile in percentiles]
     return [(label, int(order[rank])) for label, rank in zip(labels, ranks, strict=True)]
+
+
+def _has_gain(evaluation: Evaluation) -> bool:
+    return evaluation.adaptation_episodes[0] == 0 and len(evaluation.adaptation_episodes) > 1
+
+
+def _by_gain(stored: StoredEvaluation, env_steps: int) -> str:
+    evaluation, at = stored.evaluation, stored.origin.env_steps
+    other = "" if at == env_steps else f" of another checkpoint, at {at:,} steps"
+    return f"tasks chosen by their gain at k = {evaluation.adaptation_episodes[-1]} in the evaluation{other}"
 
 
 def spread_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
@@ -96,35 +191,37 @@ def _scaled(places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return scaled
 
 
-def pick_tasks(tasks: Sequence[Task], selectors: Sequence[str]) -> list[Task]:
-    """Returns the tasks that a user names by index, by id or the beginning of an id, or by name.
+def pick_tasks(tasks: Sequence[Task], selectors: Sequence[str]) -> tuple[list[Task], list[Task]]:
+    """Finds the tasks that a user names by index, by id or the beginning of an id, or by name.
 
     Args:
         tasks: Tasks to choose from.
         selectors: Index from 0, id, or name, of which all tasks are meant.
 
     Returns:
-        The tasks, each once, in the order named.
+        Tasks that are meant by index or id, in the order named; and all tasks of the given names.
 
     Raises:
-        UserError: If nothing is meant by one of them.
+        UserError: If no task is meant by one of them.
     """
-    picked = chain.from_iterable(_meant_by(selector, tasks) for selector in selectors)
-    return list(dict.fromkeys(picked))
-
-
-def _meant_by(selector: str, tasks: Sequence[Task]) -> list[Task]:
-    if selector.isdecimal() and int(selector) < len(tasks):
-        return [tasks[int(selector)]]
-    named = [task for task in tasks if task.name == selector]
-    same_id = [task for task in tasks if len(selector) >= 6 and task.id.startswith(selector)]
-    if named or same_id:
-        return named or same_id
-    names = list(dict.fromkeys(task.name for task in tasks))
-    raise UserError(
-        f"no held-out task '{selector}': give an index from 0 to {len(tasks) - 1}, an id such as {tasks[0].id}, or a"
-        f" name: {', '.join(names)}"
-    )
+    single: list[Task] = []
+    named: list[Task] = []
+    for selector in selectors:
+        same_name = [task for task in tasks if task.name == selector]
+        same_id = [task for task in tasks if len(selector) >= _SHORTEST_ID and task.id.startswith(selector)]
+        if same_name:
+            named += same_name
+        elif selector.isdecimal() and int(selector) < len(tasks):
+            single.append(tasks[int(selector)])
+        elif len(set(same_id)) == 1:
+            single.append(same_id[0])
+        else:
+            names = ", ".join(dict.fromkeys(task.name for task in tasks))
+            raise UserError(
+                f"no held-out task '{selector}': give an index from 0 to {len(tasks) - 1}, an id such as"
+                f" {tasks[0].id[:_SHORTEST_ID]}, or a name: {names}"
+            )
+    return list(dict.fromkeys(single)), list(dict.fromkeys(named))
 
 
 def _at_least_one(count: int) -> int:
@@ -136,7 +233,3 @@ def _at_least_one(count: int) -> int:
 def _ordinal(number: int) -> str:
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number % 100 not in (11, 12, 13) else 0, "th")
     return f"{number}{ending}"
-
-
-def _list(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -106,11 +106,14 @@ def film(
         RunFailure: If the film cannot be written.
     """
     title = f"{task.name}: {label}" if label else task.name
-    with one_torch_thread(), closing(distribution.make_env(1, render_mode="rgb_array")) as env:
-        with closing(Lens(env, distribution.name, shot.size, shot.camera)) as lens:
-            scene = _Set(agent, env, lens, task, shot, title, advance)
-            frames = padded(scene.trial()) if shot.trial else side_by_side(spooled(scene.before()), scene.after())
-            write_video(path, frames, shot.fps)
+    with (
+        one_torch_thread(),
+        closing(distribution.make_env(1, render_mode="rgb_array")) as env,
+        closing(Lens(env, distribution.name, shot.size, shot.camera)) as lens,
+    ):
+        scene = _Set(agent, env, lens, task, shot, title, advance)
+        frames = padded(scene.trial()) if shot.trial else side_by_side(spooled(scene.before()), scene.after())
+        write_video(path, frames, shot.fps)
 
 
 @dataclass(frozen=True)

@@ -101,9 +101,7 @@ def adapt_and_play(
     yield from _play(agent, env, AdaptedAgent(agent, 1), env_seed, titles, shown if trial else 0)
 
 
-def _play(
-    agent: Agent, env: TaskVectorEnv, actor: Actor, seed: int, titles: list[str], first: int
-) -> Iterator[Moment]:
+def _play(agent: Agent, env: TaskVectorEnv, actor: Actor, seed: int, titles: list[str], first: int) -> Iterator[Moment]:
     """Plays an episode for each title, and yields their moments."""
 
     def begin(index: int) -> Moment:

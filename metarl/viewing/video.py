@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import zip_longest
-from math import sqrt
+from math import ceil, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from metarl.viewing.playing import Moment
 FRAMES_PER_SECOND = 25
 """Default frame rate of videos."""
 EPISODE_SECONDS = 7
-"""Approximate duration of a long episode in a video, in seconds; short episodes are shown step by step."""
+"""Longest duration of an episode in a video, in seconds; short episodes are shown step by step."""
 CLOSING_SECONDS = 1
 """Duration of the last picture, in seconds."""
 
@@ -41,13 +41,14 @@ _LEAST_WIDTH = 240
 _BLOCK = 16  # H.264 divides pictures into blocks of 16 pixels
 _MP4 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4")
 # Faststart puts the index first, so that a browser can begin before it has the whole file.
-_GIF = ("-filter_complex", "[0:v]split[a][b];[a]palettegen[p];[b][p]paletteuse", "-f", "gif")
+_PALETTE = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
+# A palette for each picture, as one for all would keep all pictures in memory.
 
 
 def frame_stride(horizon: int, fps: int = FRAMES_PER_SECOND, seconds: float = EPISODE_SECONDS) -> int:
-    """Returns the number of steps per frame by which an episode of `horizon` steps lasts about so many seconds."""
-    # stride = max(1, horizon / (seconds * frames per second))
-    return max(1, round(horizon / (seconds * fps)))
+    """Returns the number of steps per frame by which an episode of `horizon` steps lasts at most so many seconds."""
+    # stride = horizon / (seconds * frames per second), rounded up
+    return max(1, ceil(horizon / (seconds * fps)))
 
 
 def caption(frame: Frame, title: str, about: str, moment: Moment, horizon: int) -> Frame:
@@ -77,11 +78,11 @@ def caption(frame: Frame, title: str, about: str, moment: Moment, horizon: int) 
 
     write(title, 0.03, 0.012, 0.04, MUTED)
     write(moment.title + (f": {moment.intent}" if moment.intent else ""), 0.03, 0.064, 0.05, TEXT)
-    write(f"step {moment.step}/{horizon}", 0.03, 0.133, 0.04, TEXT, end=0.27)
-    write(f"reward {moment.reward:.2f}", 0.28, 0.133, 0.04, TEXT, end=0.48)
-    write(f"return {moment.episode_return:.1f}", 0.49, 0.133, 0.04, TEXT, end=0.72)
+    write(f"step {moment.step}/{horizon}", 0.03, 0.133, 0.037, TEXT, end=0.27)
+    write(f"reward {moment.reward:.2f}", 0.29, 0.133, 0.037, TEXT, end=0.48)
+    write(f"return {moment.episode_return:.1f}", 0.5, 0.133, 0.037, TEXT, end=0.72)
     if moment.solved_at is not None:
-        write(f"solved at {moment.solved_at}", 0.74, 0.133, 0.04, SOLVED)
+        write(f"solved at {moment.solved_at}", 0.74, 0.133, 0.037, SOLVED)
     write(about, 0.03, 0.192, 0.04, MUTED)
     return np.concatenate([np.asarray(band), frame])
 
@@ -199,7 +200,7 @@ def write_video(path: Path, frames: Iterable[Frame], fps: int = FRAMES_PER_SECON
 
     height, width, _ = last.shape
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
-    _encode(path, [*raw, *_format(path)], pictures())
+    _encode(path, [*raw, *_output(path)], pictures())
 
 
 def write_grid(path: Path, films: Sequence[Path]) -> None:
@@ -215,24 +216,27 @@ def write_grid(path: Path, films: Sequence[Path]) -> None:
     columns = _columns(len(films))
     inputs = [argument for film in films for argument in ("-i", f"file:{film}")]
     # Each film goes right of as many films, and below as many, as there are in its row and column before it.
-    layout = "|".join(f"{_offset('w', index % columns)}_{_offset('h', index // columns)}" for index in range(len(films)))
+    layout = "|".join(
+        f"{_offset('w', index % columns)}_{_offset('h', index // columns)}" for index in range(len(films))
+    )
     colour = "0x{:02x}{:02x}{:02x}".format(*BACKGROUND)
-    stack = f"xstack=inputs={len(films)}:layout={layout}:fill={colour}[grid]"
-    palette = ";[grid]split[a][b];[a]palettegen[p];[b][p]paletteuse[out]" if path.suffix == ".gif" else ""
-    ends = ["-f", "gif"] if palette else list(_MP4)
-    _encode(path, [*inputs, "-filter_complex", stack + palette, "-map", "[out]" if palette else "[grid]", *ends], ())
+    stack = f"xstack=inputs={len(films)}:layout={layout}:fill={colour}"
+    _encode(path, [*inputs, *_output(path, stack)], ())
 
 
 def _columns(films: int) -> int:
-    return max(1, round(sqrt(films / 2)))  # films are about twice as wide as high
+    return ceil(sqrt(films))
 
 
 def _offset(side: str, count: int) -> str:
     return "+".join([f"{side}0"] * count) or "0"
 
 
-def _format(path: Path) -> tuple[str, ...]:
-    return _GIF if path.suffix == ".gif" else _MP4
+def _output(path: Path, graph: str = "null") -> list[str]:
+    """Returns arguments that encode what a filter graph makes of the inputs."""
+    if path.suffix == ".gif":
+        return ["-filter_complex", f"{graph},{_PALETTE}", "-f", "gif"]
+    return ["-filter_complex", graph, *_MP4]
 
 
 def _encode(path: Path, arguments: Sequence[str], pictures: Iterable[bytes]) -> None:
