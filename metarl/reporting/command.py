@@ -137,9 +137,10 @@ def _look_inside(
         if trace is None or len(tasks) < 3:
             missing.append(Missing(f"What adaptation leaves in {policy.label}: such policies do not tell."))
             continue
-        plots.append(inside_plot(policy, number, trace.what, scatter(trace, tasks)))
-        if trace.names:
+        if trace.names:  # a choice is better counted than projected
             skills += kept_skills(trace, tasks)
+        else:
+            plots.append(inside_plot(policy, number, trace.what, scatter(trace, tasks)))
     return plots, skills, missing
 
 

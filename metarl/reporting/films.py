@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from metarl.errors import RunFailure
 from metarl.reporting.material import Policy
+from metarl.reporting.text import decimals_of
 from metarl.viewing.choice import telling_tasks
 from metarl.viewing.film import Shot
 from metarl.viewing.worker import Film, film_in_processes
@@ -100,9 +101,11 @@ def _caption(policy: Policy, index: int) -> str:
     before, after = returns[0, index].mean(), returns[-1, index].mean()
     solved = [f"{round(100 * success[row, index].mean())} %" for row in (0, -1)]
     task = policy.evaluation.task_names[index]
+    decimals = decimals_of(max(abs(before), abs(after)))
+    left, right, gain = f"{before:,.{decimals}f}", f"{after:,.{decimals}f}", f"{after - before:+z,.{decimals}f}"
     return (
-        f"{task}, task {policy.evaluation.task_ids[index][:6]}. Evaluated: return {before:,.0f} before,"
-        f" {after:,.0f} after ({after - before:+,.0f}); success {solved[0]} before, {solved[1]} after."
+        f"{task}, task {policy.evaluation.task_ids[index][:6]}. Evaluated: return {left} before, {right} after"
+        f" ({gain}); success {solved[0]} before, {solved[1]} after."
     )
 
 

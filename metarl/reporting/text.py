@@ -78,7 +78,7 @@ def answer(policy: Policy, quantity: Quantity) -> str:
     said = f"{_after(last.k)} on a new task, {policy.label} {_level(last, quantity)}, against {before} before"
     if min(Counter(policy.evaluation.task_names).values()) < 2:
         return f"{said}: {shown.mean} {over}. A single task of a name gives no interval to tell it from chance."
-    verdict = "" if gain.excludes_zero else " This may be chance."
+    verdict = "" if gain.excludes_zero else " The interval includes zero: no gain is shown."
     return f"{said}: {shown.mean} ({LEVEL:.0%} interval {shown.span}) {over}.{verdict}"
 
 

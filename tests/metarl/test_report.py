@@ -52,7 +52,7 @@ def test_the_answer_is_in_one_sentence_with_its_interval(run) -> None:
     gain = HALF.overall[1].success_gain
     assert gain is not None
     interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-    verdict = "" if gain.excludes_zero else " This may be chance."
+    verdict = "" if gain.excludes_zero else " The interval includes zero: no gain is shown."
     assert answer(policy, "success") == (
         "After 10 episodes on a new task, mine succeeds in 50\xa0% of its attempts, against 0\xa0% before:"
         " +50.0\xa0points"

@@ -53,7 +53,7 @@ def test_tasks_of_a_poor_a_middling_and_a_good_gain_are_shown(filmed, tmp_path) 
     shown = [HALF.task_ids.index(tasks[film.task].id) for film in filmed]
     assert [GAINS[index] for index in shown] == [-1, 1, 3]  # of -1, 0, 1, 2, 3, 4
     assert made[0].caption == (
-        f"navigation, task {HALF.task_ids[5][:6]}. Evaluated: return 10 before, 9 after (-1);"
+        f"navigation, task {HALF.task_ids[5][:6]}. Evaluated: return 10.0 before, 9.0 after (-1.0);"
         " success 0 % before, 0 % after."
     )
     assert base64.b64decode(made[0].data) == b"10th percentile of gain"
