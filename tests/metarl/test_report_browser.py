@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Opened:
     """A page opened from disk, whose requests and complaints are counted."""
 
-    def __init__(self, browser: Browser, html: Path, width: int, scheme: str) -> None:
+    def __init__(self, browser: Browser, html: Path, width: int, scheme: Literal["light", "dark"]) -> None:
         self.page: Page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
         self.requests: list[str] = []
         self.complaints: list[str] = []

@@ -130,7 +130,8 @@ def test_points_of_a_plane_keep_their_distances() -> None:
     assert explained[0] >= explained[1]
 
     def distances(points: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(points[:, None] - points[None], axis=-1)
+        between: np.ndarray = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        return between
 
     np.testing.assert_allclose(distances(places), distances(planar), atol=1e-9)
     np.testing.assert_allclose(project(-planar).places[:, 0].max(), np.abs(places[:, 0]).max())

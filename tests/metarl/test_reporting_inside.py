@@ -21,16 +21,23 @@ def make_agent(algorithm: MAMLConfig | RL2Config, distribution: TaskDistribution
     return algorithm.build(distribution, torch.device("cpu")).make_agent(0)
 
 
+def parameters_of(agent: TrainedAgent, env: int) -> dict[str, torch.Tensor]:
+    """Parameters of the policy that the agent acts by in an environment."""
+    policy = agent.exportable(env).module.policy
+    assert isinstance(policy, torch.nn.Module)
+    return {name: parameter.detach() for name, parameter in policy.named_parameters()}
+
+
 def test_a_gradient_step_leaves_a_change_of_all_parameters(navigation) -> None:
     agent = make_agent(MAMLConfig(hidden_sizes=(4,)), navigation)
-    initial = dict(agent.exportable(0).module.policy.named_parameters())
+    initial = parameters_of(agent, 0)
     assert agent.trace() is None
     trace = trace_tasks(agent, navigation, navigation.test_tasks[:3], 4, seed=1)
     assert trace is not None
     assert trace.what == "change of the parameters"
     for env in range(3):
-        adapted = dict(agent.exportable(env).module.policy.named_parameters())
-        changed = [(adapted[name] - initial[name]).detach().norm() for name in initial]
+        adapted = parameters_of(agent, env)
+        changed = [(adapted[name] - initial[name]).norm() for name in initial]
         assert np.linalg.norm(trace.vectors[env]) == pytest.approx(float(torch.stack(changed).norm()), rel=1e-4)
     assert np.linalg.norm(trace.vectors, axis=1).min() > 0
 
