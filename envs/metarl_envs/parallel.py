@@ -47,8 +47,8 @@ with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed th
     library = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib") + "/lib-dynload"
     path, *shard = pipe.recv()
     sys.path[:] = *library, *path  # first: a random.py of the user must not hide it, as it did not in the parent
-    from metarl_envs.parallel import _end_with_parent, _serve
-    _end_with_parent(int(sys.argv[2]))
+    from metarl_envs.parallel import end_with_parent, _serve
+    end_with_parent(int(sys.argv[2]))
     _serve(pipe, *shard)
 """
 _SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -292,10 +292,13 @@ def _map(descriptor: int, record: np.dtype[Any], num_envs: int) -> npt.NDArray[A
     return np.ndarray((num_envs,), record, mmap.mmap(descriptor, num_envs * record.itemsize))
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """Ends this process soon after its parent, even while an environment does not return from a step.
 
     The pipe tells at once, but only a worker that reads it, and not while another child of the parent holds its end.
+
+    Args:
+        parent: Number of the parent process.
     """
 
     def watch() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -96,7 +95,7 @@ class _Counting(BaseCallback):
 @one_torch_thread()
 def train_oracle(
     distribution: TaskDistribution, steps: int, num_envs: int, seed: int, tell: Callable[[int], object]
-) -> BaseAlgorithm:
+) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
     """Trains PPO with the defaults of stable-baselines3 on the training tasks.
 
     Args:
@@ -105,15 +104,14 @@ def train_oracle(
         num_envs: Number of environments.
         seed: Seed of learner, tasks and environments.
         tell: Is told the number of environment steps since it was last told.
+
+    Returns:
+        Function from observations `(env, obs)` to the likeliest actions.
     """
     vector = TaskVecEnv(distribution, num_envs, seed)
     try:
         model = make_learner("ppo", vector, *derive_seeds(seed, Stream.BASELINES, count=1))
-        return model.learn(steps, _Counting(tell))
+        model.learn(steps, _Counting(tell))
     finally:
         vector.close()
-
-
-def mean_actions(model: BaseAlgorithm, observations: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Returns the likeliest actions for observations `(env, obs)`."""
-    return np.asarray(model.predict(np.asarray(observations), deterministic=True)[0])
+    return lambda observations: np.asarray(model.predict(observations, deterministic=True)[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +21,7 @@ from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
 from metarl.seeding import Stream, derive_seeds
 from metarl_envs.core import Task, TaskDistribution
+from metarl_envs.parallel import end_with_parent
 from metarl_envs.single import SingleTaskEnv
 
 if TYPE_CHECKING:
@@ -74,14 +77,15 @@ def learn_tasks(
             yield index, _learn(config, task, lesson, tell)
         return
     context = get_context("spawn")  # PyTorch's threads do not survive a fork
-    told = context.SimpleQueue()
-    executor = ProcessPoolExecutor(min(processes, len(tasks)), context, initializer=_begin, initargs=(told,))
+    told, stop = context.SimpleQueue(), context.Event()
+    executor = ProcessPoolExecutor(min(processes, len(tasks)), context, initializer=_begin, initargs=(told, stop))
     try:
         futures = {executor.submit(_learn_and_tell, config, task, lesson): index for index, task in enumerate(tasks)}
         yield from _collect(futures, told, tell)
     except BrokenProcessPool:
         raise RunFailure("a process that learns from scratch died: was it killed, for want of memory?") from None
     finally:
+        stop.set()
         executor.shutdown(wait=True, cancel_futures=True)
 
 
@@ -98,16 +102,26 @@ def _collect(
 
 
 _told: Any = None
-"""Queue of a process, from its first moment to its end."""
+"""Queue of a process to its parent."""
+_stop: Any = None
+"""Event that tells a process that its parent does not want more."""
 
 
-def _begin(told: Any) -> None:
-    global _told
-    _told = told
+def _begin(told: Any, stop: Any) -> None:
+    global _told, _stop
+    _told, _stop = told, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is sent to all; the parent sets `stop`
+    end_with_parent(os.getppid())
 
 
 def _learn_and_tell(config: TasksConfig, task: Task, lesson: Lesson) -> TaskCurve:
-    return _learn(config, task, lesson, _told.put)
+    return _learn(config, task, lesson, _tell_parent)
+
+
+def _tell_parent(episodes: int) -> None:
+    if _stop.is_set():
+        raise RunFailure("stopped by the parent process")
+    _told.put(episodes)
 
 
 @one_torch_thread()

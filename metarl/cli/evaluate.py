@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from metarl.cli.arguments import Commands, add_run_arguments, at_least
+from metarl.cli.arguments import Commands, at_least, path
 from metarl.cli.comparing import add_comparison_arguments, read_wanted
 
 
@@ -11,7 +11,10 @@ def add_parser(commands: Commands) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("evaluate", help="measure adaptation to held-out tasks", allow_abbrev=False)
     parser.set_defaults(run_command=run)
-    add_run_arguments(parser)
+    parser.add_argument("runs", metavar="RUN", type=path, nargs="+", help="run directory; several that differ in seeds")
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", default="last", help="'last', 'best', or the name of one (last)"
+    )
     parser.add_argument(
         "--adaptation-episodes",
         metavar="K",
@@ -31,24 +34,26 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--workers", metavar="N", type=at_least(1), help="processes or threads that simulate (cores)")
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="file to write or replace (RUN/evaluations/SETTINGS.json)"
+        "--output", metavar="FILE", type=Path, help="file to write or replace (one in RUN/evaluations/)"
     )
+    parser.add_argument("--again", action="store_true", help="play anew what was played before in the same settings")
     add_comparison_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluates a checkpoint of a run, and holds it against what else is wanted."""
-    from metarl.evaluation.command import evaluate_run
+    """Evaluates a checkpoint of each run, and holds it against what else is wanted."""
+    from metarl.evaluation.command import evaluate_runs
     from metarl.evaluation.comparison import Comparison
-    from metarl.evaluation.stored import read_evaluation
     from metarl.runs import RunDirectory
 
-    directory = RunDirectory.open(arguments.run)
-    checkpoint = directory.checkpoint(arguments.checkpoint)
+    runs = [RunDirectory.open(run) for run in arguments.runs]
     names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}
-    wanted = read_wanted(arguments)
-    comparison = Comparison(directory, checkpoint, wanted, **settings) if wanted else None
-    path = evaluate_run(directory, checkpoint, output=arguments.output, **settings)
-    if comparison:
-        comparison.play(read_evaluation(path))
+    wanted, which = read_wanted(arguments), arguments.checkpoint
+    # Made first, as what is wrong is told before anything is played.
+    comparisons = [Comparison(run, run.checkpoint(which), wanted, **settings) for run in runs] if wanted else []
+    stored = evaluate_runs(runs, which, again=arguments.again, output=arguments.output, **settings)
+    for index, comparison in enumerate(comparisons):
+        if len(runs) > 1:
+            print(f"{runs[index].path}, held against:")
+        comparison.play(stored[index])

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from metarl_envs.core import Task, TaskDistribution
 
 _STEPS = 20
+_MOST_ENVS = 50
 
 
 def behaviour(distribution: TaskDistribution, tasks: Sequence[Task]) -> list[str]:
@@ -25,14 +26,23 @@ def behaviour(distribution: TaskDistribution, tasks: Sequence[Task]) -> list[str
         distribution: Family of the tasks.
         tasks: Tasks to play.
     """
+    return [
+        digest
+        for start in range(0, len(tasks), _MOST_ENVS)
+        for digest in _digests(distribution, tasks[start : start + _MOST_ENVS])
+    ]
+
+
+def _digests(distribution: TaskDistribution, tasks: Sequence[Task]) -> list[str]:
     digests = [sha256(task.id.encode()) for task in tasks]
     with closing(distribution.make_env(len(tasks))) as env:
         env.set_tasks(tasks)
-        observations, _ = env.reset(seed=list(range(len(tasks))))
+        observations, _ = env.reset(seed=[int(task.id[:7], 16) for task in tasks])
         seen: list[tuple[npt.NDArray[np.float64], ...]] = [(np.asarray(observations, dtype=np.float64),)]
         rng = np.random.default_rng(0)
         for _ in range(min(_STEPS, distribution.horizon)):
-            observations, rewards, *_, infos = env.step(random_actions(distribution.action_space, len(tasks), rng))
+            action = random_actions(distribution.action_space, 1, rng)  # the same in all, however many there are
+            observations, rewards, *_, infos = env.step(np.repeat(action, len(tasks), axis=0))
             seen.append(tuple(np.asarray(each, dtype=np.float64) for each in (observations, rewards, infos["success"])))
     for arrays in seen:
         for array in arrays:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
@@ -19,7 +20,7 @@ from metarl.evaluation.controls import ALL, Match, choose_controls, play_control
 from metarl.evaluation.from_scratch import FromScratch, learn_from_scratch
 from metarl.evaluation.metaworld_protocol import check_metaworld, run_metaworld_protocol, write_protocol
 from metarl.evaluation.result import Evaluation
-from metarl.evaluation.scratch import LearningCurve, Measure, worth, write_curve
+from metarl.evaluation.scratch import LearningCurve, worth, write_curve
 from metarl.evaluation.stored import StoredEvaluation, file_name, write_evaluation
 from metarl.evaluation.tasks import select_tasks
 from metarl.loading import load_agent
@@ -28,8 +29,6 @@ from metarl_envs.cores import available_cores
 
 Protocol = Literal["metarl", "meta-world"]
 """Protocols of evaluation: ours, or Meta-World's own beside it."""
-
-_MEASURES: tuple[Measure, ...] = ("return", "success")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Comparison:
         checkpoint: Path,
         wanted: Wanted,
         *,
-        adaptation_episodes: tuple[int, ...],
+        adaptation_episodes: Sequence[int],
         episodes: int,
         tasks_per_name: int | None,
         split: Literal["train", "test"],
@@ -177,7 +176,11 @@ def describe(curve: LearningCurve, evaluation: Evaluation) -> list[str]:
         f" return {first:.4g} to {last:.4g}, success {before:.0%} to {after:.0%}."
     ]
     k = evaluation.adaptation_episodes[-1]
-    return sentences + [worth(evaluation, curve, k, measure).sentence() for measure in _MEASURES]
+    sentences.append(worth(evaluation, curve, k).sentence())
+    compared = np.isin(evaluation.task_ids, curve.task_ids)
+    if not evaluation.success[-1, compared].any():
+        return [*sentences, f"By success there is nothing to compare: the policy solves none of these tasks after {k}."]
+    return [*sentences, worth(evaluation, curve, k, "success").sentence()]
 
 
 def file_stem(stored: StoredEvaluation) -> str:

@@ -1,13 +1,17 @@
 """Table of an evaluation and its controls, and what they tell in plain sentences."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from metarl.evaluation.result import Evaluation, Summary
-from metarl.evaluation.table import _decimals, _interval, _percent, _table
+from metarl.evaluation.result import Evaluation
+from metarl.evaluation.summary import Summary
+from metarl.evaluation.table import _decimals, _ends, _gain, _interval, _percent, _table
 
+_WITHOUT_ADAPTATION = ("random", "expert", "oracle")
 _MEANINGS = {
     "random": "uniform random actions",
     "shuffled": "adapted on another task's episodes",
@@ -18,7 +22,7 @@ _MEANINGS = {
 
 
 def control_table(evaluation: Evaluation, controls: Mapping[str, Evaluation]) -> RenderableType:
-    """Renders the policy and its controls in one table, over all task names.
+    """Renders the policy and its controls in one table, over all task names, and what the shuffled control tells.
 
     Of those that adapt it shows the smallest and the largest number k of adaptation episodes.
 
@@ -26,19 +30,42 @@ def control_table(evaluation: Evaluation, controls: Mapping[str, Evaluation]) ->
         evaluation: Evaluation of the policy.
         controls: Evaluations of the controls by name.
     """
-    table = _table("policy or control", "k", "success %", "return", "gain in return over k = 0")
+    table = _table("control", "k", "success %", "return", "gain in return")
     everything = {"policy": evaluation} | dict(controls)
     decimals = _decimals([row.returns for each in everything.values() for row in each.overall])
     for name, each in everything.items():
         for row in _ends(each.overall):
-            adapts = len(each.overall) > 1
-            label = f"{name}, not adapted" if adapts and row.k == 0 else name
-            gain = _interval(row.return_gain, decimals, "+") if row.return_gain else Text("")
-            k = str(row.k) if adapts else ""
-            table.add_row(Text(label), k, _percent(row.success), _interval(row.returns, decimals), gain)
-    legend = "\n".join(f"{name}: {_MEANINGS[name]}." for name in controls)
-    return Group(table, Text(legend))
+            k = "" if name in _WITHOUT_ADAPTATION else str(row.k)
+            table.add_row(Text(name), k, _percent(row.success), _interval(row.returns, decimals), _gain(row, decimals))
+    legend = [f"{name}: {_MEANINGS[name]}." for name in controls]
+    if "shuffled" in controls and evaluation.adaptation_episodes[-1]:
+        legend.append(_beyond_shuffled(evaluation, controls["shuffled"]))
+    return Group(table, Text("\n".join(legend)))
 
 
-def _ends(rows: list[Summary]) -> list[Summary]:
-    return rows if len(rows) < 2 else [rows[0], rows[-1]]
+def own_episodes_gain(evaluation: Evaluation, shuffled: Evaluation) -> Summary:
+    """Compares adapting on the task's own episodes with adapting on another task's, as a gain that is paired by task.
+
+    Args:
+        evaluation: Evaluation of the policy.
+        shuffled: Its shuffled control.
+
+    Returns:
+        Summary of the largest k, whose gains are over the shuffled control in place of k = 0.
+    """
+    pair = (shuffled, evaluation)
+    compared = replace(
+        evaluation,
+        adaptation_episodes=(0, evaluation.adaptation_episodes[-1]),
+        success=np.stack([each.success[-1] for each in pair]),
+        success_last=np.stack([each.success_last[-1] for each in pair]),
+        returns=np.stack([each.returns[-1] for each in pair]),
+    )
+    return compared.overall[-1]
+
+
+def _beyond_shuffled(evaluation: Evaluation, shuffled: Evaluation) -> str:
+    gain = own_episodes_gain(evaluation, shuffled).return_gain
+    assert gain is not None  # k > 0
+    interval = _interval(gain, _decimals([gain]), "+")
+    return f"Beyond another task's episodes, those of the task itself bring {interval} in return."

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from rich.progress import Progress
@@ -175,12 +175,12 @@ def _oracle_envs(match: Match) -> int:
 
 
 def _play_oracle(match: Match, progress: Progress | None) -> Evaluation:
-    from metarl.baselines.oracle import mean_actions, train_oracle
+    from metarl.baselines.oracle import train_oracle
 
     tell = add_bar(progress, "training the oracle", match.oracle_steps)
-    model = train_oracle(match.visible, match.oracle_steps, _oracle_envs(match), match.seed, tell)
+    act = train_oracle(match.visible, match.oracle_steps, _oracle_envs(match), match.seed, tell)
     with closing(match.make_visible_env()) as env:
-        return match.play(FixedAgent(partial(mean_actions, model)), env=env, progress=progress)
+        return match.play(FixedAgent(act), env=env, progress=progress)
 
 
 CONTROLS: dict[str, Control] = {

@@ -1,5 +1,6 @@
 """Controls on small problems whose answers are known."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from metarl.acting.agents import TrainedAgent
 from metarl.config import NavigationTasks
 from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.evaluation import behaviour as behaviour_module
 from metarl.evaluation.behaviour import behaviour
+from metarl.evaluation.control_table import control_table, own_episodes_gain
 from metarl.evaluation.controls import Match, choose_controls, partners, play_control
 from metarl_envs.core import Task
 from metarl_envs.errors import UserError
@@ -58,7 +61,7 @@ class GoalFinder(TrainedAgent):
 
     def eval_action(self, observations: Array) -> Array:
         goals = np.zeros_like(observations) if self._goals is None else self._goals
-        return np.clip(goals - observations, -0.1, 0.1)
+        return np.asarray(np.clip(goals - observations, -0.1, 0.1))
 
 
 CONFIG = NavigationTasks(num_train_tasks=5, num_test_tasks=6, horizon=8)
@@ -93,9 +96,23 @@ def test_an_agent_that_adapts_to_the_task_gains_and_shuffled_it_does_not() -> No
         path = np.sign(other.parameters) * np.minimum(np.abs(other.parameters), 0.1 * steps)
         expected = -np.linalg.norm(path - task.parameters, axis=1).sum()
         np.testing.assert_allclose(shuffled.returns[1, row], expected, atol=1e-6)
-    gain = shuffled.overall[1].return_gain
+    gain, beyond = shuffled.overall[1].return_gain, own_episodes_gain(found, shuffled).return_gain
     assert gain is not None
     assert gain.mean < 0
+    assert beyond is not None
+    assert beyond.mean == pytest.approx((found.returns[1] - shuffled.returns[1]).mean())
+    assert beyond.low > 0
+    console = Console(width=80, file=io.StringIO())
+    console.print(control_table(found, {"shuffled": shuffled, "random": play_control("random", against)[0]}))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith((" policy", " shuffled "))] == [
+        ["policy", "0"],
+        ["policy", "1"],
+        ["shuffled", "0"],
+        ["shuffled", "1"],
+    ]
+    assert any(line.startswith("Beyond another task's episodes, those of the task itself bring +") for line in lines)
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=20))
@@ -140,9 +157,8 @@ def test_random_actions_cover_each_kind_of_space() -> None:
     rng = np.random.default_rng(0)
     discrete = behaviour_module.random_actions(gym.spaces.Discrete(3, start=2), 200, rng)
     assert set(discrete.tolist()) == {2, 3, 4}
-    box = behaviour_module.random_actions(
-        gym.spaces.Box(np.array([-1.0, 2.0, -np.inf]), np.array([1.0, 3.0, 0.5])), 500, rng
-    )
+    low, high = np.array([-1.0, 2.0, -np.inf]), np.array([1.0, 3.0, 0.5])
+    box = behaviour_module.random_actions(gym.spaces.Box(low, high, dtype=np.float64), 500, rng)
     assert box.shape == (500, 3)
     assert (np.abs(box[:, 0]) <= 1).all()
     assert box[:, 1].min() == pytest.approx(2, abs=0.02)
@@ -170,17 +186,12 @@ def test_without_its_package_the_oracle_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_oracle_sees_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of a trained policy a model that goes where its observation says: the best that there is."""
+    """In place of a trained policy one that goes where its observation says: the best that there is."""
     trained: list[tuple[Any, ...]] = []
 
-    class GoingThere:
-        def predict(self, observations: Array, deterministic: bool) -> tuple[Array, None]:
-            assert deterministic
-            return np.clip(observations[:, 2:] - observations[:, :2], -0.1, 0.1), None
-
-    def train(*arguments: Any) -> GoingThere:
+    def train(*arguments: Any) -> Any:
         trained.append(arguments)
-        return GoingThere()
+        return lambda observations: np.clip(observations[:, 2:] - observations[:, :2], -0.1, 0.1)
 
     monkeypatch.setattr("metarl.baselines.oracle.train_oracle", train)
     against = match(oracle_steps=77)
@@ -210,16 +221,18 @@ def test_the_oracle_learns_on_training_tasks_only() -> None:
     for step in range(1, 3 * 8 + 1):
         observations, rewards, ended, infos = vector.step(np.zeros((3, 2)))
         assert ended.all() == ended.any() == (step % 8 == 0)
-        np.testing.assert_allclose(rewards, [-np.linalg.norm(row) for row in _goals_of(vector, infos, observations)])
+        goals = _goals_of(infos, observations)
+        np.testing.assert_allclose(rewards, -np.linalg.norm(goals, axis=1))
         if ended.any():
             assert all(info["TimeLimit.truncated"] for info in infos)
     vector.close()
     assert seen == {task.id for task in family.train_tasks}
     told: list[int] = []
-    model = train_oracle(family, 5000, 5, 0, told.append)
-    assert sum(told) == model.num_timesteps == 5 * 2048  # one rollout of stable-baselines3's default
+    act = train_oracle(family, 1, 1, 0, told.append)
+    assert sum(told) == 2048  # one rollout of stable-baselines3's default
+    assert act(np.zeros((3, 4))).shape == (3, 2)
 
 
-def _goals_of(vector: Any, infos: Any, observations: Array) -> Array:
+def _goals_of(infos: Any, observations: Any) -> Array:
     """Goals that a step was rewarded for: of the episode that ended, if one did."""
     return np.stack([info.get("terminal_observation", row)[2:] for info, row in zip(infos, observations, strict=True)])

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metarl.config import MetaWorldTasks
+from metarl.acting.agents import TrainedAgent
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.config import MetaWorldTasks, NavigationTasks, RunConfig
 from metarl.data.steps import Array
 from metarl.evaluation import evaluate
 from metarl.evaluation.control_agents import FixedAgent
+from metarl.evaluation.controls import Match, choose_controls, play_control
 from metarl.evaluation.metaworld_protocol import (
     KIND,
     MetaWorldProtocol,
@@ -19,6 +22,7 @@ from metarl.evaluation.metaworld_protocol import (
     write_protocol,
 )
 from metarl.evaluation.stored import write_result
+from metarl.runs import RunDirectory
 from metarl_envs.core import TaskDistribution
 from metarl_envs.errors import UserError
 from metarl_envs.metaworld.engine import MetaWorldEngine
@@ -96,14 +100,24 @@ def test_an_episode_that_is_restarted_is_the_same_as_before(reach: TaskDistribut
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path) -> None:
-    class Run:
-        evaluations = tmp_path
-
-    run: Any = Run()
+    run = RunDirectory(tmp_path, RunConfig(iterations=1, tasks=NavigationTasks(), algorithm=MAMLConfig()))
+    folder = run.evaluations
     written = MetaWorldProtocol("ML1-reach-v3", 10, 12, 3, 3, 0.9, 400.0, {"reach-v3": 0.9}, 0.5)
-    write_protocol(tmp_path / "a.json", written)
-    write_result(tmp_path / "b.json", "stress", {})
+    write_protocol(folder / "a.json", written)
+    write_result(folder / "b.json", "stress", {})
     assert read_protocols(run) == [written]
-    write_result(tmp_path / "c.json", KIND, {"k": 1})
+    write_result(folder / "c.json", KIND, {"k": 1})
     with pytest.raises(UserError, match=r"c\.json is damaged: .* distribution: missing"):
         read_protocols(run)
+
+
+def test_the_expert_is_told_the_goal_and_solves_every_task(reach: TaskDistribution, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("METARL_CACHE", str(tmp_path))
+    config = MetaWorldTasks(benchmark="ML1", task="reach-v3", horizon=HORIZON)
+    agent = type("Nobody", (TrainedAgent,), {})()  # the expert owes nothing to the policy
+    against = Match(agent, config, reach, reach.test_tasks[:4], (0,), episodes=1, seed=1, num_envs=3)
+    assert choose_controls(["expert"], against) == (["expert"], [])
+    found, _ = play_control("expert", against)
+    assert found.success.all()
+    assert found.distribution == "ML1-reach-v3"
+    assert play_control("expert", against)[1]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metarl.evaluation.comparison import describe
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.scratch import KIND, LearningCurve, _median, _order_statistics, read_curve, worth, write_curve
 from metarl.evaluation.stored import write_result
@@ -89,6 +90,16 @@ def test_worth_by_success() -> None:
     assert found.median == 10
     assert worth(evaluation([0] * 3, [[1, 1]] * 3), learned, 3, "success").median == 40
     assert "by success" in found.sentence()
+
+
+def test_a_run_is_described_by_what_can_be_compared() -> None:
+    learned = curve([[0, 1, 5, 6], [0, 7, 3, 3]], [[0, 0, 1, 1], [0, 0, 0, 0]])
+    first, by_return, by_success = describe(learned, evaluation([5, 6], [[1, 1], [0, 0]]))
+    assert first == "PPO from scratch, 40 episodes on each of 2 tasks: return 0 to 4.5, success 0% to 50%."
+    assert "is worth 10 episodes of PPO from scratch by return" in by_return
+    assert "is worth 0 episodes of PPO from scratch by success" in by_success
+    *_, nothing = describe(learned, evaluation([5, 6]))
+    assert nothing == "By success there is nothing to compare: the policy solves none of these tasks after 3."
 
 
 def test_only_common_tasks_are_compared_and_by_their_identity() -> None:

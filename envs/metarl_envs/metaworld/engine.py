@@ -206,18 +206,15 @@ class MetaWorldEngine(TaskVectorEnv):
             infos["divergences"] = [self._divergence(int(env)) for env in np.flatnonzero(diverged)]
             observations[diverged], rewards[diverged] = self._observations[diverged], 0.0
             infos["success"] &= ~diverged
+        self._observations = observations
         truncated = (self._elapsed == self.horizon) | diverged
         if truncated.any():
             infos |= {"final_obs": observations, "_final_obs": truncated.copy()}
             for env in np.flatnonzero(truncated).tolist():
                 if (task := self._next_task(env)) is not self.tasks[env]:
                     self._replace_task(env, task)
-            self._restore(truncated)
-            observations = np.where(truncated[:, None], self._first_observations, observations)
-            self._frames = np.where(truncated[:, None], observations[:, :18], self._frames)
-            self._elapsed[truncated] = 0
-        self._observations = observations
-        return observations.copy(), rewards, np.zeros(self.num_envs, dtype=np.bool_), truncated, infos
+            self.restart(truncated)
+        return self._observations.copy(), rewards, np.zeros(self.num_envs, dtype=np.bool_), truncated, infos
 
     def restart(self, which: npt.NDArray[np.bool_]) -> FloatArray:
         """Begins a new episode of the same task in the environments of a mask `(env,)`, between two steps.

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-from metaworld.evaluation import MetaLearningAgent, metalearning_evaluation
+from metaworld.evaluation import metalearning_evaluation
 
 from metarl_envs.core import FloatArray, Task
 from metarl_envs.metaworld.engine import MetaWorldEngine
@@ -34,7 +34,7 @@ class EvaluatorResult(NamedTuple):
 
 
 def evaluate_as_metaworld(
-    agent: MetaLearningAgent,
+    agent: Any,
     engine: MetaWorldEngine,
     tasks: Sequence[Task],
     adaptation_steps: int,
@@ -44,7 +44,7 @@ def evaluate_as_metaworld(
     """Runs `metaworld.evaluation.metalearning_evaluation` in as many rounds as it takes to play every task.
 
     Args:
-        agent: Agent to evaluate.
+        agent: Agent to evaluate, as `metaworld.evaluation.MetaLearningAgent` describes it.
         engine: Environments, as many as `evaluator_envs` says.
         tasks: Tasks to play.
         adaptation_steps: Number of rounds of episodes and `adapt` in an adaptation.

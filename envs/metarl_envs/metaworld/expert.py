@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +27,9 @@ class Experts:
             tasks: Task of each environment.
             observations: Observations `(env, 39)` that show the goal.
         """
-        actions = [self._expert(task.name).get_action(row) for task, row in zip(tasks, observations, strict=True)]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Constant")  # says that actions beyond the space are clipped, as here
+            actions = [self._expert(task.name).get_action(row) for task, row in zip(tasks, observations, strict=True)]
         return np.clip(np.stack(actions), -1.0, 1.0)
 
     def _expert(self, name: str) -> Policy:
