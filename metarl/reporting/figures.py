@@ -10,10 +10,10 @@ import numpy.typing as npt
 from jaxtyping import Float
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from metarl.evaluation.result import Summary
 from metarl.evaluation.scratch import LearningCurve
 from metarl.evaluation.statistics import Interval
 from metarl.evaluation.stress import StressCurve
+from metarl.evaluation.summary import Summary
 from metarl.reporting.style import DASHES, FAINT, INK, RULE, SERIES, colour, label_curves, new_axes, shorten
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from metarl.evaluation.result import Evaluation
 from metarl.evaluation.scratch import LearningCurve, read_curves
 from metarl.evaluation.stored import StoredEvaluation, read_evaluations
 from metarl.evaluation.stress import StressCurve, read_stress
+from metarl.loading import comparable_settings
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
 
@@ -126,9 +127,13 @@ def gather(paths: Sequence[Path], evaluate: Callable[[RunDirectory], object]) ->
     chosen = [max(_of_policy(each), key=_weight) for each in found]
     for run, each in zip(runs[1:], chosen[1:], strict=True):
         _check_comparable(runs[0], chosen[0], run, each)
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, int], list[int]] = {}
     for index, each in enumerate(chosen):
-        groups.setdefault(_settings(runs[index], each), []).append(index)
+        settings, seed = _settings(runs[index], each), each.origin.training_seed
+        # Two runs of one seed are no two samples: the second one begins a group of its own.
+        before = [index for group in groups.values() for index in group if chosen[index].origin.training_seed == seed]
+        repetition = sum(_settings(runs[index], chosen[index]) == settings for index in before)
+        groups.setdefault((settings, repetition), []).append(index)
     return [
         Policy(
             _label([runs[index] for index in group], runs),
@@ -170,8 +175,8 @@ def _check_comparable(
 
 def _settings(run: RunDirectory, stored: StoredEvaluation) -> str:
     """Returns what seeds of one experiment share: everything that was configured but the seed, and their steps."""
-    config = run.config.model_dump(mode="json")
-    return json.dumps([config["tasks"], config["algorithm"], stored.origin.env_steps], sort_keys=True)
+    settings = comparable_settings(run.config.model_dump(mode="json")) | {"seed": None}
+    return json.dumps([settings, stored.origin.env_steps], sort_keys=True)
 
 
 def _label(group: Sequence[RunDirectory], runs: Sequence[RunDirectory]) -> str:

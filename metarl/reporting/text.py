@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from math import isnan
 from typing import NamedTuple
 
-from metarl.evaluation.result import Summary
 from metarl.evaluation.scratch import LearningCurve, Measure, worth
-from metarl.evaluation.statistics import LEVEL, Interval
+from metarl.evaluation.statistics import LEVEL, Interval, Verdict, verdict
+from metarl.evaluation.summary import Summary
 from metarl.reporting.figures import Quantity
 from metarl.reporting.material import Policy
 from metarl_envs.errors import UserError
@@ -30,7 +30,7 @@ class Shown(NamedTuple):
     mean: str
     """The mean, with its unit."""
     span: str
-    """The interval, such as "62 to 86"; empty if there is none."""
+    """The interval, such as "62 to 86"; empty where there are too few tasks for one."""
 
 
 NOTHING = Shown("", "")
@@ -45,17 +45,21 @@ def show_share(share: Interval | None, sign: str = "") -> Shown:
     """Shows a share in per cent, or a difference of shares, with a sign, in points."""
     if share is None:
         return NOTHING
-    mean, low, high = (f"{100 * value:{sign}z.{1 if sign else 0}f}" for value in share)
-    return Shown(f"{mean}\N{NO-BREAK SPACE}{'points' if sign else '%'}", f"{low} to {high}")
+    mean, *ends = (f"{100 * value:{sign}z.{1 if sign else 0}f}" for value in share)
+    return Shown(f"{mean}\N{NO-BREAK SPACE}{'points' if sign else '%'}", _span(share, ends))
 
 
 def show_return(value: Interval | None, sign: str = "") -> Shown:
     """Shows a return, or a gain in it, with three significant digits at least."""
     if value is None:
         return NOTHING
-    decimals = decimals_of(max(map(abs, value)))
-    mean, low, high = (f"{number:{sign}z,.{decimals}f}" for number in value)
-    return Shown(mean, f"{low} to {high}")
+    decimals = decimals_of(max(abs(number) for number in value if not isnan(number)))
+    mean, *ends = (f"{number:{sign}z,.{decimals}f}" for number in value)
+    return Shown(mean, _span(value, ends))
+
+
+def _span(interval: Interval, ends: Sequence[str]) -> str:
+    return "" if isnan(interval.low) else " to ".join(ends)
 
 
 def decimals_of(largest: float) -> int:
@@ -76,10 +80,20 @@ def answer(policy: Policy, quantity: Quantity) -> str:
     show = show_share if quantity == "success" else show_return
     before, shown = show(first.success if quantity == "success" else first.returns).mean, show(gain, "+")
     said = f"{_after(last.k)} on a new task, {policy.label} {_level(last, quantity)}, against {before} before"
-    if min(Counter(policy.evaluation.task_names).values()) < 2:
-        return f"{said}: {shown.mean} {over}. A single task of a name gives no interval to tell it from chance."
-    verdict = "" if gain.excludes_zero else " The interval includes zero: no gain is shown."
-    return f"{said}: {shown.mean} ({LEVEL:.0%} interval {shown.span}) {over}.{verdict}"
+    if quantity == "success" and first.success.mean == 1:
+        return f"{said} {over}: at the ceiling, where success cannot rise."
+    return f"{said}: {shown.mean}{_in_brackets(shown)} {over}.{_VERDICTS[verdict(gain, count)]}"
+
+
+_VERDICTS: dict[Verdict, str] = {
+    "excludes zero": "",
+    "does not exclude zero": " The interval includes zero: no gain is shown.",
+    "too few tasks to tell": " These are too few tasks to tell it from chance.",
+}
+
+
+def _in_brackets(shown: Shown) -> str:
+    return f" ({LEVEL:.0%} interval {shown.span})" if shown.span else ""
 
 
 def aside(policy: Policy) -> str:
@@ -90,7 +104,7 @@ def aside(policy: Policy) -> str:
     gain = show_return(last.return_gain, "+")
     return (
         f"The return of {policy.label} goes from {show_return(first.returns).mean} to {show_return(last.returns).mean}:"
-        f" {gain.mean} ({LEVEL:.0%} interval {gain.span})."
+        f" {gain.mean}{_in_brackets(gain)}."
     )
 
 

@@ -52,13 +52,31 @@ def test_the_answer_is_in_one_sentence_with_its_interval(run) -> None:
     gain = HALF.overall[1].success_gain
     assert gain is not None
     interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-    verdict = "" if gain.excludes_zero else " The interval includes zero: no gain is shown."
+    assert not gain.excludes_zero
     assert answer(policy, "success") == (
         "After 10 episodes on a new task, mine succeeds in 50\xa0% of its attempts, against 0\xa0% before:"
         " +50.0\xa0points"
-        f" (95% interval {interval}) over 6 held-out tasks.{verdict}"
+        f" (95% interval {interval}) over 6 held-out tasks. The interval includes zero: no gain is shown."
     )
     assert aside(policy).startswith("The return of mine goes from 10.0 to 11.5: +1.50 (95% interval ")
+
+
+def test_few_tasks_give_no_verdict_and_no_interval_that_is_not_there(tmp_path) -> None:
+    run = make_run(tmp_path / "mine")
+    store(run, evaluation([[1, 2], [3, 5]], [[0, 0], [0, 0]], names=["a", "b"]))
+    [policy] = gather([run.path], lambda run: None)
+    assert answer(policy, "return") == (
+        "After 10 episodes on a new task, mine reaches a return of 4.00, against 1.50 before: +2.50 over 2 held-out"
+        " tasks. These are too few tasks to tell it from chance."
+    )
+    assert "nan" not in render_page(Content([policy], make_plots([policy]))).lower()
+
+
+def test_at_the_ceiling_nothing_can_rise(tmp_path) -> None:
+    run = make_run(tmp_path / "mine")
+    store(run, evaluation(HALF.returns[..., 0], np.ones((2, 6))))
+    [policy] = gather([run.path], lambda run: None)
+    assert "against 100\xa0% before over 6 held-out tasks: at the ceiling" in answer(policy, "success")
 
 
 def test_an_answer_without_a_gain_does_not_claim_one(tmp_path) -> None:

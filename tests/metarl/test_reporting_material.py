@@ -42,6 +42,13 @@ def test_seeds_are_put_together_and_other_settings_are_not(tmp_path) -> None:
     assert both.result.overall[1].returns.mean == pytest.approx(HALF.returns[1].mean() + 1)
 
 
+def test_two_runs_of_one_seed_are_not_two_seeds(tmp_path) -> None:
+    for name, seed in (("a-1", 1), ("a-2", 2), ("again", 1)):
+        store(make_run(tmp_path / name, seed), HALF)
+    policies = gather([tmp_path / name for name in ("a-1", "again", "a-2")], never)
+    assert [policy.label for policy in policies] == ["a (2 seeds)", "again"]
+
+
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path) -> None:
     for folder, horizon in (("a", 8), ("b", 9)):
         run = make_run(tmp_path / folder / "run", tasks=TASKS.model_copy(update={"horizon": horizon}))
