@@ -66,11 +66,11 @@ def _solid(kind: mujoco.mjtGeom, size: npt.NDArray[np.float64]) -> trimesh.Trime
 
 def geom_colour(model: mujoco.MjModel, geom: int) -> tuple[float, ...]:
     """Returns red, green, blue and opacity of a geom, 0 to 1: its own, or its material's with the texture's mean."""
-    colour, material = model.geom_rgba[geom].astype(float), model.geom_matid[geom]
+    colour, material = model.geom_rgba[geom].astype(float), int(model.geom_matid[geom])
     if material >= 0:
         if np.allclose(colour, _UNSET):
             colour = model.mat_rgba[material].astype(float)
-        texture = model.mat_texid[material, int(mujoco.mjtTextureRole.mjTEXROLE_RGB)]
+        texture = int(model.mat_texid[material, int(mujoco.mjtTextureRole.mjTEXROLE_RGB)])
         if texture >= 0:
             colour[:3] *= _mean_colour(model, texture)
     return tuple(map(float, colour))
