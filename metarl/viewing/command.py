@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from metarl.acting.agents import TrainedAgent
+from metarl.acting.agents import Agent
 from metarl.files import make_room_for
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
@@ -135,7 +135,7 @@ class _Crew:
 
     run: RunDirectory
     checkpoint: Path
-    agent: TrainedAgent
+    agent: Agent
     distribution: TaskDistribution
     choice: Choice
     shot: Shot

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from itertools import zip_longest
 from math import ceil, sqrt
 from pathlib import Path
@@ -22,10 +22,12 @@ from metarl.viewing.playing import Moment
 
 FRAMES_PER_SECOND = 25
 """Default frame rate of videos."""
-EPISODE_SECONDS = 7
+EPISODE_SECONDS = 7.0
 """Longest duration of an episode in a video, in seconds; short episodes are shown step by step."""
 CLOSING_SECONDS = 1
 """Duration of the last picture, in seconds."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 BACKGROUND = (24, 26, 31)
 TEXT = (236, 236, 236)
@@ -71,10 +73,8 @@ def caption(frame: Frame, title: str, about: str, moment: Moment, horizon: int) 
     draw = ImageDraw.Draw(band)
 
     def write(text: str, x: float, y: float, size: float, colour: tuple[int, int, int], end: float = 0.98) -> None:
-        # Text that is too long gets smaller.
-        room = (end - x) * width
-        length = _font(size * width).getlength(text)
-        draw.text((x * width, y * width), text, colour, _font(size * width * min(1.0, room / max(length, 1.0))))
+        text, font = _fitted(text, size * width, (end - x) * width)
+        draw.text((x * width, y * width), text, colour, font)
 
     write(title, 0.03, 0.012, 0.04, MUTED)
     write(moment.title + (f": {moment.intent}" if moment.intent else ""), 0.03, 0.064, 0.05, TEXT)
@@ -100,7 +100,7 @@ def strip(moments: Sequence[Moment], episodes: int, width: int) -> Frame:
     draw = ImageDraw.Draw(picture)
     returns = [moment.episode_return for moment in moments]
     low, high = min(0.0, *returns), max(0.0, *returns)
-    room, slot = 0.72 * height, 0.94 * width / episodes
+    room, slot = 0.62 * height, 0.94 * width / episodes
 
     def level(value: float) -> float:
         return 0.08 * height + room * (high - value) / (high - low or 1.0)
@@ -110,12 +110,25 @@ def strip(moments: Sequence[Moment], episodes: int, width: int) -> Frame:
         colour = MUTED if moment.solved_at is None else SOLVED
         top, bottom = sorted((level(moment.episode_return), level(0.0)))
         draw.rectangle((left, top, left + max(1.0, 0.8 * slot - 1), bottom + 1), fill=colour)
-    draw.text((0.03 * width, 0.82 * height), "return of each episode", MUTED, _font(0.028 * width))
+    draw.text((0.03 * width, 0.74 * height), "return of each episode", MUTED, _font(0.026 * width))
     return np.asarray(picture)
 
 
+@lru_cache(maxsize=256)
+def _fitted(text: str, size: float, room: float) -> tuple[str, Font]:
+    """Returns text and font for a line of limited length: smaller by up to two fifths, and then cut."""
+    least = 0.6 * size
+    while _font(size).getlength(text) > room and size > least:
+        size = max(least, 0.95 * size)
+    whole = text
+    while _font(size).getlength(text) > room and len(text) > 1:
+        whole = whole[:-1]
+        text = whole.rstrip() + "…"
+    return text, _font(size)
+
+
 @cache
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: float) -> Font:
     return ImageFont.load_default(size)
 
 

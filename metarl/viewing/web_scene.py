@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import mujoco
@@ -18,6 +19,8 @@ _UNSET = (0.5, 0.5, 0.5, 1.0)
 """Colour of a geom that names none, so that its material's counts."""
 _FIELD_OF_VIEW = 45.0
 """Of MuJoCo's free camera, in degrees."""
+_FURTHER = 1.4
+"""Distance of the camera over that in films, since the controls cover a part of the page."""
 
 
 class Mesh(NamedTuple):
@@ -62,9 +65,24 @@ def _solid(kind: mujoco.mjtGeom, size: npt.NDArray[np.float64]) -> trimesh.Trime
 
 
 def geom_colour(model: mujoco.MjModel, geom: int) -> tuple[float, ...]:
-    """Returns red, green, blue and opacity of a geom, 0 to 1: its own, or else its material's."""
-    colour, material = tuple(map(float, model.geom_rgba[geom])), model.geom_matid[geom]
-    return tuple(map(float, model.mat_rgba[material])) if material >= 0 and np.allclose(colour, _UNSET) else colour
+    """Returns red, green, blue and opacity of a geom, 0 to 1: its own, or its material's with the texture's mean."""
+    colour, material = model.geom_rgba[geom].astype(float), int(model.geom_matid[geom])
+    if material >= 0:
+        if np.allclose(colour, _UNSET):
+            colour = model.mat_rgba[material].astype(float)
+        texture = int(model.mat_texid[material, int(mujoco.mjtTextureRole.mjTEXROLE_RGB)])
+        if texture >= 0:
+            colour[:3] *= _mean_colour(model, texture)
+    return tuple(map(float, colour))
+
+
+def _mean_colour(model: mujoco.MjModel, texture: int) -> npt.NDArray[np.float64]:
+    """Returns the mean red, green and blue of a texture, 0 to 1."""
+    channels = model.tex_nchannel[texture]
+    size = model.tex_width[texture] * model.tex_height[texture] * channels
+    pixels = model.tex_data[model.tex_adr[texture] : model.tex_adr[texture] + size].reshape(-1, channels)
+    mean: npt.NDArray[np.float64] = pixels[:, :3].mean(0) / 255
+    return mean
 
 
 class WebScene:
@@ -78,7 +96,7 @@ class WebScene:
         self._server = server
         self._model: mujoco.MjModel | None = None
         self._geoms: dict[int, Any] = {}
-        self._marks = 0
+        self._marks: list[tuple[Mark, Any]] = []
         server.scene.set_up_direction("+z")
 
     def show(self, scene: Scene) -> None:
@@ -94,9 +112,7 @@ class WebScene:
                     handle.position = position.copy()
                 if not np.array_equal(quaternion, handle.wxyz):
                     handle.wxyz = quaternion
-            for number in range(max(self._marks, len(scene.marks))):
-                self._mark(number, scene.marks[number] if number < len(scene.marks) else None)
-            self._marks = len(scene.marks)
+            self._place_marks(scene.marks)
 
     def _build(self, scene: Scene) -> None:
         for handle in self._geoms.values():
@@ -118,6 +134,8 @@ class WebScene:
                 flat_shading=True,
                 side="double",
             )
+        if any(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):  # on which one sees the robot move
+            self._server.scene.add_grid("/floor", infinite_grid=True, position=(0.0, 0.0, 0.002))
         view = scene.view or _overview(model)
         self._aim(view, scene.data)
 
@@ -128,24 +146,45 @@ class WebScene:
         azimuth, elevation = np.radians([view.azimuth, view.elevation])
         direction = (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation))
         # The camera stands behind what it looks at: position = look_at - distance * direction.
-        position = look_at - view.distance * np.array(direction)
+        position = look_at - _FURTHER * view.distance * np.array(direction)
         camera = self._server.initial_camera
         camera.fov = float(np.radians(_FIELD_OF_VIEW))
         camera.position, camera.look_at = position, look_at
         for client in self._server.get_clients().values():
             client.camera.position, client.camera.look_at = position, look_at
 
-    def _mark(self, number: int, mark: Mark | None) -> None:
-        name = f"/marks/{number}"
-        if mark is None:
-            self._server.scene.remove_by_name(name)
+    def _place_marks(self, marks: Sequence[Mark]) -> None:
+        """Moves the marks where they only move, else makes them anew."""
+        if [_kind(mark) for mark in marks] != [_kind(mark) for mark, _ in self._marks]:
+            for _, handle in self._marks:
+                handle.remove()
+            self._marks = [(mark, self._add(f"/marks/{number}", mark)) for number, mark in enumerate(marks)]
             return
+        for number, (mark, (before, handle)) in enumerate(zip(marks, self._marks, strict=True)):
+            if mark == before:
+                continue
+            if mark.tip is None:
+                handle.position = np.array(mark.position)
+            else:
+                handle.points = _segment(mark)
+            self._marks[number] = (mark, handle)
+
+    def _add(self, name: str, mark: Mark) -> Any:
         colour = (mark.colour[0], mark.colour[1], mark.colour[2])
         if mark.tip is None:
-            self._server.scene.add_icosphere(name, mark.radius, colour, opacity=mark.colour[3], position=mark.position)
-        else:
-            points = np.array([[mark.position, mark.tip]], dtype=np.float32)
-            self._server.scene.add_line_segments(name, points, colour, thickness=2 * mark.radius)
+            return self._server.scene.add_icosphere(
+                name, mark.radius, colour, opacity=mark.colour[3], position=mark.position
+            )
+        return self._server.scene.add_line_segments(name, _segment(mark), colour, thickness=2 * mark.radius)
+
+
+def _kind(mark: Mark) -> tuple[Any, ...]:
+    """Returns all of a mark but its place."""
+    return mark.radius, mark.colour, mark.tip is None
+
+
+def _segment(mark: Mark) -> npt.NDArray[np.float32]:
+    return np.array([[mark.position, mark.tip]], dtype=np.float32)
 
 
 def _overview(model: mujoco.MjModel) -> View:
