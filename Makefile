@@ -6,6 +6,7 @@ PYTEST := $(VENV_PYTHON) -m pytest -q --jaxtyping-packages=metarl_envs,metarl,be
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal  # each process takes a gigabyte
 INSTALLED := .venv/.installed
 DRAWS := .venv/.draws
+BROWSES := .venv/.browses
 GL_PACKAGES := libegl1 libgl1-mesa-dri libopengl0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -33,7 +34,7 @@ demo: $(DRAWS) ## Train on Meta-World, measure on held-out tasks, film and repor
 	echo "Done. The report is $$run/report.html: open it in a browser. Beside it, evaluations/ holds the numbers," \
 	"videos/ the films, checkpoints/ the policy."
 
-test: $(DRAWS) ## Run the tests
+test: $(DRAWS) $(BROWSES) ## Run the tests
 	@$(PYTEST) $(PARALLEL)
 
 test-slow: $(DRAWS) ## Run the tests that take longer than CI allows
@@ -101,6 +102,18 @@ endif
 	@echo "PIP_EXTRA_INDEX_URL to the index that PyTorch's install page names, and start again."
 	@[ -x $(VENV_PYTHON) ] || rm -rf .venv
 	@"$(PYTHON)" -m venv .venv
+
+# Only tests of what is shown in a browser need Chromium, and are skipped without one, outside of CI.
+$(BROWSES): $(INSTALLED)
+	@has_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; } > /dev/null; \
+	if ! has_chromium && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing the browser that reports are tested in: chromium"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; \
+	fi; \
+	if has_chromium; then touch $@; else \
+		echo "There is no Chromium, so tests in a browser will be skipped. On Debian: sudo apt-get install chromium"; \
+	fi
 
 # Only videos need a GL library: without one there is no stamp, a hint each time, and all else goes on.
 $(DRAWS): $(INSTALLED)

@@ -110,8 +110,9 @@ def test_the_wheel_holds_both_packages_and_the_presets(wheel: Path) -> None:
     presets = {f"metarl/presets/{name}.yaml" for name in preset_names()}
     packages = expected_files(ROOT / "metarl") | expected_files(ROOT / "envs" / "metarl_envs")
     assert wheel.name.startswith("metarl_suite-")
+    page = {f"metarl/reporting/report.{kind}" for kind in ("css", "html.jinja", "js")}
     assert len(presets) > 20
-    assert files_in(wheel) == packages | presets
+    assert files_in(wheel) == packages | presets | page
 
 
 def test_the_sdist_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:

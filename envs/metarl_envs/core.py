@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -14,9 +14,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from metarl_envs.counts import check_counts
 from metarl_envs.dynamics import Dynamics
 from metarl_envs.errors import UserError
+from metarl_envs.scenes import Scene
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+_MOST_SHOWN = 10
+"""Largest number of a task's parameters that a description shows."""
 StepResult = tuple[npt.NDArray[Any], FloatArray, BoolArray, BoolArray, dict[str, Any]]
 
 
@@ -145,6 +148,17 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
         """
         raise UserError(f"{type(self).__name__} does not render: make it with render_mode='rgb_array' where it can")
 
+    def scene(self, env: int = 0) -> Scene | None:
+        """Returns what MuJoCo simulates in a sub-environment, as it is now; None where MuJoCo does not simulate it.
+
+        Only for environments made to render, which are in this process, after a `reset`.
+        """
+        return None
+
+    def describe(self, env: int = 0) -> str:
+        """Describes the task of a sub-environment, and where the episode stands with it, in a line for pictures."""
+        return describe_parameters(self.tasks[env])
+
     def _check_count(self, tasks: Sequence[Task]) -> tuple[Task, ...]:
         if len(tasks) != self.num_envs:
             raise UserError(f"set_tasks needs one task per environment: got {len(tasks)} for {self.num_envs}")
@@ -174,6 +188,13 @@ class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
         if len(seed) != self.num_envs:
             raise UserError(f"reset needs one seed per environment: got {len(seed)} for {self.num_envs}")
         return [None if each is None else int(each) for each in seed]
+
+
+def describe_parameters(task: Task) -> str:
+    """Describes a task by its parameters, the first ten if there are more."""
+    values = task.parameters.ravel()
+    more = ", ..." if values.size > _MOST_SHOWN else ""
+    return f"parameters {', '.join(f'{value:.4g}' for value in values[:_MOST_SHOWN])}{more}"
 
 
 class TaskDistribution(ABC):

@@ -131,6 +131,12 @@ class NavigationVectorEnv(TaskVectorEnv):
         paths = self._path[: self._elapsed + 1]
         return tuple(_picture(paths[:, index], self._goals[index]) for index in range(self.num_envs))
 
+    def describe(self, env: int = 0) -> str:
+        """See `TaskVectorEnv`: the goal, and the distance to it."""
+        x, y = goal = self._goals[env]
+        distance = np.linalg.norm(self._path[self._elapsed, env] - goal)
+        return f"hidden goal x {x:.2f}, y {y:.2f}; distance {distance:.2f}"
+
 
 def optimal_return(task: Task, horizon: int) -> float:
     """Highest return of an episode: the point approaches the goal along each axis at full speed, then stays.

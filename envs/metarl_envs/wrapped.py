@@ -1,6 +1,7 @@
 """Task distributions over any Gymnasium environment, by a function that applies a task to it."""
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
 from metarl_envs.parallel import ParallelVectorEnv
+from metarl_envs.scenes import Scene
 from metarl_envs.single_steps import checked_frame, checked_reset, checked_step
 
 _log = logging.getLogger(__name__)
@@ -119,6 +121,15 @@ class WrappedVectorEnv(TaskVectorEnv):
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
         """Draws one frame `(height, width, 3)` per environment."""
         return tuple(map(checked_frame, self._envs))
+
+    def scene(self, env: int = 0) -> Scene | None:
+        """See `TaskVectorEnv`; finds MuJoCo's model and data as `model` and `data` of the unwrapped environment."""
+        single = self._envs[env].unwrapped
+        model, data = getattr(single, "model", None), getattr(single, "data", None)
+        mujoco = sys.modules.get("mujoco")  # without it nothing can be simulated by it
+        if mujoco is None or not (isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData)):
+            return None
+        return Scene(model, data)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the environments."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class AdaptedAgent:
 
 
 def adapt_by_playing(agent: Agent, episodes: int, play_episodes: Callable[[int, int], object]) -> None:
-    """Adapts an agent from the start, with episodes spread evenly over its adaptation steps, more to the first steps.
+    """Adapts an agent from the start by playing episodes; see `adaptation_rounds`.
 
     Args:
         agent: Agent to adapt; forgets everything first.
@@ -70,12 +70,27 @@ def adapt_by_playing(agent: Agent, episodes: int, play_episodes: Callable[[int, 
         play_episodes: `play_episodes(step, count)` plays `count` episodes with an `ExploringAgent`; `step` is the
             index of the adaptation step, from 0. Steps without episodes are left out.
     """
+    for step, count in adaptation_rounds(agent, episodes):
+        play_episodes(step, count)
+
+
+def adaptation_rounds(agent: Agent, episodes: int) -> Iterator[tuple[int, int]]:
+    """Adapts an agent from the start, with episodes spread evenly over its adaptation steps, more to the first steps.
+
+    Args:
+        agent: Agent to adapt; forgets everything first, and adapts when the caller asks for the next round.
+        episodes: Total number of episodes to play in each environment; with 0, `adapt` is called once without any.
+
+    Yields:
+        Index of the adaptation step, from 0, and number of episodes that the caller is to play now with an
+        `ExploringAgent`; at least one.
+    """
     agent.init()
     # With K episodes and N steps: step i plays floor(K / N) episodes, and one more if i < K mod N.
     each, extra = divmod(episodes, agent.adaptation_steps)
     for step in range(agent.adaptation_steps):
         count = each + (step < extra)
         if count:
-            play_episodes(step, count)
+            yield step, count
         if count or episodes == step == 0:
             agent.adapt()

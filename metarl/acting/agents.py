@@ -120,6 +120,17 @@ class Origin(NamedTuple):
     """`TaskDistribution.shown`"""
 
 
+class AdaptationTrace(NamedTuple):
+    """What adaptation has left in an agent."""
+
+    what: str
+    """What the vectors are, such as "recurrent state"."""
+    vectors: npt.NDArray[np.float64]
+    """Vector of each environment, `(env, number)`."""
+    names: tuple[str, ...] = ()
+    """Name of each number; empty where they have none."""
+
+
 class TrainedAgent(Agent):
     """Agent of a trained algorithm, which `metarl.load` returns.
 
@@ -141,6 +152,14 @@ class TrainedAgent(Agent):
     @property
     def num_envs(self) -> int | None:
         """Number of environments that it has acted in or adapted to since `init`; None before the first."""
+        return None
+
+    def trace(self) -> AdaptationTrace | None:
+        """Returns what the last `adapt` has left in the agent; None if such agents do not tell, or have not adapted."""
+        return None
+
+    def intent(self, env: int) -> str | None:
+        """Describes in a few words what the agent tries in an environment's episode, for films; None if nothing."""
         return None
 
     def exportable(self, env: int) -> Exportable:

@@ -121,7 +121,7 @@ class _Pairs(NamedTuple):
     def of(tasks: Sequence[Task], adapt_on: Sequence[Task]) -> "_Pairs":
         if len(adapt_on) != len(tasks):
             raise UserError(f"adapt_on must have one task for each of the {len(tasks)} tasks: got {len(adapt_on)}")
-        return _Pairs(list(tasks), _task_keys(tasks), list(adapt_on), _task_keys(adapt_on))
+        return _Pairs(list(tasks), task_keys(tasks), list(adapt_on), task_keys(adapt_on))
 
     def take(self, indices: Sequence[int]) -> "_Pairs":
         """Returns some of the pairs."""
@@ -187,10 +187,8 @@ class _Protocol:
         return outcome
 
     def _adapt_and_play(self, batch: _Pairs, k: int, bar: TaskID | None) -> _Outcome:
-        # (seed of an environment, seed of the exploration in it) = derive(seed, k, phase, task),
-        # with phase 0 for the evaluation episodes and 1 + i for adaptation step i = 0, 1, ...
         def seeds(keys: list[tuple[int, ...]], phase: int) -> tuple[list[int], list[int]]:
-            pairs = [derive_seeds(self.seed, Stream.EVALUATION, k, phase, *key, count=2) for key in keys]
+            pairs = [episode_seeds(self.seed, k, phase, key) for key in keys]
             return [env for env, _ in pairs], [exploration for _, exploration in pairs]
 
         def play_episodes(step: int, count: int) -> None:
@@ -225,7 +223,21 @@ class _Protocol:
         return self.progress.add_task("evaluating", total=total) if self.progress else None
 
 
-def _task_keys(tasks: Sequence[Task]) -> list[tuple[int, ...]]:
+def episode_seeds(seed: int, k: int, phase: int, key: tuple[int, ...]) -> tuple[int, int]:
+    """Derives the seed of an environment, and that of the exploration in it.
+
+    Args:
+        seed: Seed of the evaluation.
+        k: Number of adaptation episodes.
+        phase: 0 for the evaluation episodes, 1 + i for adaptation step i = 0, 1, ...
+        key: Key of the task, from `task_keys`.
+    """
+    # (seed of the environment, seed of the exploration) = derive(seed, k, phase, task)
+    env, exploration = derive_seeds(seed, Stream.EVALUATION, k, phase, *key, count=2)
+    return env, exploration
+
+
+def task_keys(tasks: Sequence[Task]) -> list[tuple[int, ...]]:
     """Returns the part of a seed's key that stands for each task: its id, and how often it came before in `tasks`."""
     seen: Counter[Task] = Counter()
     keys: list[tuple[int, ...]] = []

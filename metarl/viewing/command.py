@@ -1,13 +1,16 @@
-"""Command `metarl watch`: films held-out tasks before and after adaptation, or shows one in MuJoCo's viewer."""
+"""Command `metarl watch`: films held-out tasks before and after adaptation, or shows them in a viewer."""
+
+from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from itertools import chain, zip_longest
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
@@ -15,13 +18,22 @@ from metarl.acting.agents import Agent
 from metarl.files import make_room_for
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
+from metarl.viewing.choice import Choice, choose_tasks
+from metarl.viewing.film import Shot, film
 from metarl.viewing.gl import choose_backend
 from metarl.viewing.live import play_live
-from metarl.viewing.playing import adapt_and_play, phase
-from metarl.viewing.video import Frame, caption, frame_stride, side_by_side, write_video
-from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl.viewing.video import FRAMES_PER_SECOND, write_grid
+from metarl.viewing.worker import Film, film_in_processes
+from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError
 
+TASKS, GRID_TASKS = 3, 9
+"""Default number of tasks, and that of a grid."""
+SIZE, GRID_SIZE = 480, 240
+"""Default width and height of a picture in pixels, and that of a picture in a grid."""
+ADAPTATION_EPISODES = 10
+"""Default number of adaptation episodes where no evaluation gives one."""
+_GIF_FRAMES_PER_SECOND = 10
 _SEED = 1
 
 
@@ -29,101 +41,152 @@ def watch_run(
     run: RunDirectory,
     checkpoint: Path,
     *,
-    num_tasks: int = 3,
-    adaptation_episodes: int = 10,
+    num_tasks: int | None = None,
+    tasks: Sequence[str] = (),
+    adaptation_episodes: int | None = None,
+    episodes: int = 1,
+    trial: bool = False,
+    camera: str | None = None,
+    size: int | None = None,
+    fps: int | None = None,
+    gif: bool = False,
+    grid: bool = False,
     live: bool = False,
+    serve: int | None = None,
     output: Path | None = None,
+    processes: int = 1,
 ) -> list[Path]:
-    """Films held-out tasks before and after adaptation, or shows one of them on the screen.
+    """Films held-out tasks before and after adaptation, or shows them in MuJoCo's viewer or in the browser.
+
+    Without `tasks`, some are chosen near the 10th, 50th and 90th percentiles of gain in the run's last evaluation, and
+    the films show that evaluation's first episodes; before any evaluation, they are spread over the task space.
 
     Args:
         run: Run that the checkpoint belongs to.
         checkpoint: Directory of the checkpoint.
-        num_tasks: Number of tasks to film, of as many names as possible; all tasks if there are fewer.
-        adaptation_episodes: Number of adaptation episodes, at least 1.
-        live: True to open MuJoCo's viewer on the first of these tasks instead.
+        num_tasks: Number of tasks to choose; None is 3, or 9 in a grid.
+        tasks: Index, id or name of tasks to show; of those of a name, `num_tasks` are chosen.
+        adaptation_episodes: Number of adaptation episodes, at least 1; None is the evaluation's largest, or 10.
+        episodes: Number of evaluation episodes to show, one after the other.
+        trial: True to show the adaptation episodes too, one after the other.
+        camera: Name of a camera of MuJoCo's model; None is the view that shows the task.
+        size: Width and height of a picture, in pixels; None is 480, or 240 in a grid.
+        fps: Pictures per second; None is 25, or 10 for a GIF.
+        gif: True to write GIFs instead of mp4 files.
+        grid: True to show all tasks in one film.
+        live: True to open MuJoCo's viewer on the first of the tasks instead.
+        serve: Port at which to serve a viewer for the browser instead; None serves none.
         output: Folder of the videos; None is the run's `videos/`.
+        processes: Number of processes that film.
 
     Returns:
-        Paths of the videos, named after the checkpoint's environment steps and the task; empty if `live`.
+        Paths of the videos, named after the checkpoint's environment steps, the task and why it was chosen; empty for
+        the viewers.
 
     Raises:
-        UserError: If a number is out of range, the family cannot be drawn, the checkpoint is damaged or of another
-            family, MuJoCo finds neither an OpenGL backend nor, if `live`, a display, or nothing can be written to the
-            folder.
+        UserError: If a number is out of range, there is no such task or camera, the family cannot be drawn, the
+            checkpoint is damaged or of another family, MuJoCo finds neither an OpenGL backend nor, if `live`, a
+            display, a package is missing, or nothing can be written to the folder.
         RunFailure: If a video cannot be written after all.
     """
-    if adaptation_episodes < 1:
+    if adaptation_episodes is not None and adaptation_episodes < 1:
         raise UserError(f"adaptation_episodes must be at least 1 to show a difference: got {adaptation_episodes}")
     distribution = run.config.tasks.build()
     if not distribution.renderable:
         raise UserError(f"{distribution.name} has nothing to render")
-    tasks = pick_tasks(distribution.test_tasks, num_tasks)
-    agent, manifest = load_agent(checkpoint, run.config, distribution)
+    _, manifest = load_agent(checkpoint, run.config, distribution)
+    count = num_tasks if num_tasks is not None else GRID_TASKS if grid else TASKS
+    choice = choose_tasks(run, distribution, manifest.env_steps, count, tasks)
+    evaluated = choice.evaluation.evaluation if choice.evaluation else None
+    shot = Shot(
+        adaptation_episodes=adaptation_episodes
+        or (evaluated.adaptation_episodes[-1] if evaluated else ADAPTATION_EPISODES),
+        episodes=episodes,
+        trial=trial,
+        camera=camera,
+        size=size or (GRID_SIZE if grid else SIZE),
+        fps=fps or (_GIF_FRAMES_PER_SECOND if gif else FRAMES_PER_SECOND),
+        seed=evaluated.seed if evaluated else _SEED,
+    )
+    agent, _ = load_agent(checkpoint, run.config, distribution, shot.seed)
+    crew = _Crew(run, checkpoint, agent, distribution, choice, shot, processes)
+    _tell(choice.why)
     if live:
-        play_live(agent, distribution, tasks[0], adaptation_episodes, _SEED)
+        play_live(agent, distribution, crew.shown[0], shot)
         return []
-    paths = [(output or run.videos) / _file_name(manifest.env_steps, task) for task in tasks]
+    if serve is not None:
+        from metarl.viewing.serve import serve_run  # here, as it loads the web server
+
+        serve_run(agent, distribution, choice.tasks, shot, serve)
+        return []
+    kind = ("-trial" if trial else "") + (".gif" if gif else ".mp4")
+    paths = crew.paths(output or run.videos, f"{manifest.env_steps:012d}", kind, grid)
     make_room_for(paths[0])
-    messages = Console(stderr=True)
-    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
-        for path, task in progress.track(list(zip(paths, tasks, strict=True)), description="filming"):
-            film(path, agent, distribution, task, adaptation_episodes, _SEED)
+    if grid:
+        crew.film_grid(paths[0])
+    else:
+        crew.film(paths)
     return paths
 
 
-def film(path: Path, agent: Agent, distribution: TaskDistribution, task: Task, episodes: int, seed: int) -> None:
-    """Writes a video of one task, before adaptation on the left and after it on the right.
+@dataclass(frozen=True)
+class _Crew:
+    """Everything that films are made with."""
 
-    Args:
-        path: Path of the mp4 file to write; its folder is made if missing.
-        agent: Agent to film; forgets everything before each side.
-        distribution: Family of the task, which makes the environment.
-        task: Task to play.
-        episodes: Number of adaptation episodes.
-        seed: Seed that the environment's seeds are derived from.
+    run: RunDirectory
+    checkpoint: Path
+    agent: Agent
+    distribution: TaskDistribution
+    choice: Choice
+    shot: Shot
+    processes: int
 
-    Raises:
-        UserError: If MuJoCo finds no OpenGL backend, or the family cannot be drawn.
-    """
-    # One environment, hence one OpenGL context, at a time: MuJoCo mixes up the frames of several open contexts.
-    with closing(distribution.make_env(1, render_mode="rgb_array")) as env:
-        # Only MuJoCo needs a backend, and reads the choice at the first frame.
-        if "mujoco" in sys.modules:
-            choose_backend()
-        before = list(_captioned_frames(agent, env, task, 0, seed))
-        write_video(path, side_by_side(before, _captioned_frames(agent, env, task, episodes, seed)))
+    @property
+    def shown(self) -> list[Task]:
+        """Tasks to show."""
+        return [self.distribution.test_tasks[index] for _, index in self.choice.tasks]
 
+    def paths(self, folder: Path, prefix: str, kind: str, grid: bool) -> list[Path]:
+        """Returns the path of the grid's film, or that of each task."""
+        if grid:
+            return [folder / f"{prefix}-grid{kind}"]
+        labels = [label for label, _ in self.choice.tasks]
+        return [folder / f"{prefix}-{_slug(task, label)}{kind}" for task, label in zip(self.shown, labels, strict=True)]
 
-def _captioned_frames(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, seed: int) -> Iterator[Frame]:
-    """Yields frames of one evaluation episode after `episodes` adaptation episodes."""
-    stride = frame_stride(env.horizon)
-    for moment in adapt_and_play(agent, env, task, episodes, seed):
-        if not moment.over:
-            if moment.step % stride:
-                continue
-            (picture,) = np.asarray(env.render(), dtype=np.uint8)
-        yield caption(picture, task.name, phase(episodes), moment, env.horizon)
+    def film(self, paths: Sequence[Path]) -> None:
+        """Films each task, in several processes if there are several."""
+        films = [Film(str(path), index, label) for path, (label, index) in zip(paths, self.choice.tasks, strict=True)]
+        with _progress(len(films) * self.shot.moments(self.distribution.horizon)) as advance:
+            if min(self.processes, len(films)) > 1:
+                if "mujoco" in sys.modules:
+                    choose_backend()  # here, so that the processes need not try
+                film_in_processes(self.run, self.checkpoint, films, self.shot, self.processes, advance)
+                return
+            for path, task, (_, _, label) in zip(paths, self.shown, films, strict=True):
+                film(path, self.agent, self.distribution, task, self.shot, label, partial(advance, 1))
 
-
-def pick_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
-    """Picks `count` tasks, one of each name in turn, so that few tasks show as many names as possible.
-
-    Args:
-        tasks: Tasks to pick from; the first of each name come first.
-        count: Number of tasks; all tasks if there are fewer.
-
-    Raises:
-        UserError: If `count` is below 1.
-    """
-    if count < 1:
-        raise UserError(f"num_tasks must be at least 1: got {count}")
-    by_name: dict[str, list[Task]] = {}
-    for task in tasks:
-        by_name.setdefault(task.name, []).append(task)
-    rounds = chain.from_iterable(zip_longest(*by_name.values()))
-    return [task for task in rounds if task is not None][:count]
+    def film_grid(self, path: Path) -> None:
+        """Films all tasks and shows the films in one."""
+        with tempfile.TemporaryDirectory() as folder:
+            tiles = [Path(folder) / f"{number}.mp4" for number in range(len(self.shown))]
+            self.film(tiles)
+            write_grid(path, tiles)
 
 
-def _file_name(env_steps: int, task: Task) -> str:
-    return f"{env_steps:012d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', task.name)}-{task.id[:6]}.mp4"
+def _slug(task: Task, label: str) -> str:
+    """Returns the part of a file's name that tells the task, and why it is shown."""
+    parts = (label, task.name, task.id[:6])
+    return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in parts if part)
+
+
+def _tell(message: str) -> None:
+    Console(stderr=True, highlight=False).print(message, soft_wrap=True)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Shows a bar on a terminal; yields the function that advances it."""
+    messages = Console(stderr=True)
+    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+        bar = progress.add_task("filming", total=total)
+        yield lambda moments: progress.advance(bar, moments)

@@ -5,59 +5,58 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from itertools import cycle
-from typing import Any, Protocol, runtime_checkable
+from itertools import cycle, groupby
+from operator import attrgetter
+from typing import Any
 
 import glfw
 
 from metarl.acting.agents import Agent
-from metarl.viewing.playing import Moment, adapt_and_play, phase
-from metarl_envs.core import Task, TaskDistribution
+from metarl.viewing.film import Shot
+from metarl.viewing.playing import Moment, adapt_and_play
+from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
+from metarl_envs.scenes import check_camera
 
 _SECONDS_TO_CLOSE = 10.0
 
 
-@runtime_checkable
-class MujocoBacked(Protocol):
-    """Environment that can be opened in MuJoCo's viewer."""
-
-    def mujoco_handles(self) -> tuple[Any, Any]:
-        """Returns `mujoco.MjModel` and `mujoco.MjData` of the only sub-environment, once a task is set and reset to."""
-
-    def arrange_viewer(self, viewer: Any) -> None:
-        """Points the viewer's camera at the scene and adds marks, such as one at a hidden goal."""
-
-
-def play_live(agent: Agent, distribution: TaskDistribution, task: Task, adaptation_episodes: int, seed: int) -> None:
+def play_live(agent: Agent, distribution: TaskDistribution, task: Task, shot: Shot) -> None:
     """Shows the task before and after adaptation, over and over, until the window is closed or Ctrl-C is pressed.
 
     Args:
         agent: Agent to show; adapts to the task anew in every round.
         distribution: Family of the task, which makes the environment.
         task: Task to play.
-        adaptation_episodes: Number of adaptation episodes.
-        seed: Seed that the environment's seeds are derived from.
+        shot: What is shown; `size` and `fps` are of no use in a window.
 
     Raises:
-        UserError: If MuJoCo does not simulate the family, or there is no display.
+        UserError: If MuJoCo does not simulate the family, there is no such camera, or there is no display.
     """
     # The viewer needs the simulation in this process, and render_mode="rgb_array" puts it here.
     with closing(distribution.make_env(1, render_mode="rgb_array")) as env:
-        if not isinstance(env, MujocoBacked):
+        env.set_tasks([task])
+        env.reset(seed=[shot.seed])
+        scene = env.scene()
+        if scene is None:
             raise UserError(f"{distribution.name} cannot be opened in MuJoCo's viewer; without --live it is filmed")
+        if shot.camera is not None:
+            check_camera(scene, shot.camera, distribution.name)
         if not has_display():
             raise UserError("--live needs a display, but neither DISPLAY nor WAYLAND_DISPLAY leads to one")
-        env.set_tasks([task])
-        env.reset(seed=[seed])
-        model, data = env.mujoco_handles()
-        with suppress(KeyboardInterrupt), _window(model, data) as viewer:
-            env.arrange_viewer(viewer)
-            for episodes in cycle((0, adaptation_episodes)):
-                print(f"{task.name} {phase(episodes)}: ", end="", flush=True)
-                print(follow(viewer, data, adapt_and_play(agent, env, task, episodes, seed)))
-                if not viewer.is_running():
-                    return
+        from metarl_envs.painting import arrange_viewer  # here, as it loads MuJoCo's renderer
+
+        with suppress(KeyboardInterrupt), _window(scene.model, scene.data) as viewer:
+            arrange_viewer(viewer, scene, shot.camera)
+            for episodes in cycle((0, shot.adaptation_episodes)):
+                moments = adapt_and_play(
+                    agent, env, task, episodes, shot.seed, episodes=shot.episodes, trial=shot.trial
+                )
+                for _, episode in groupby(moments, key=attrgetter("episode")):
+                    moment = follow(viewer, env, episode)
+                    print(f"{task.name} {moment.title}: {moment}")
+                    if not viewer.is_running():
+                        return
 
 
 @contextmanager
@@ -74,20 +73,25 @@ def _window(model: Any, data: Any) -> Iterator[Any]:
             thread.join(_SECONDS_TO_CLOSE)
 
 
-def follow(viewer: Any, data: Any, moments: Iterable[Moment]) -> Moment:
+def follow(viewer: Any, env: TaskVectorEnv, moments: Iterable[Moment]) -> Moment:
     """Shows an episode's moments in real time and returns the last one played.
 
     Args:
         viewer: Handle from `mujoco.viewer.launch_passive`.
-        data: `mujoco.MjData` that each moment changes; its `time`, in seconds, sets the pace.
+        env: Environment that each moment changes; the simulator's time, in seconds, sets the pace.
         moments: Moments of one episode; playing stops when the window is closed.
     """
+    from metarl_envs.painting import mark_in_viewer  # here, as it loads MuJoCo's renderer
+
     for moment in moments:
         if moment.over or not viewer.is_running():
             break
+        scene = env.scene()
+        assert scene is not None  # `play_live` has checked
         if moment.step == 0:  # the clock starts here, since adaptation episodes run at full speed
-            start = time.monotonic() - data.time
-        time.sleep(max(0.0, start + data.time - time.monotonic()))
+            start = time.monotonic() - scene.data.time
+        time.sleep(max(0.0, start + scene.data.time - time.monotonic()))
+        mark_in_viewer(viewer, scene)
         viewer.sync()
     return moment
 

@@ -1,13 +1,15 @@
-"""Play of one held-out task, moment by moment, for videos and the viewer."""
+"""Play of one held-out task, moment by moment, for videos and viewers: the very episodes that evaluation plays."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing
-from metarl.acting.agents import Agent
-from metarl.acting.play import VectorPlay, play
+from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adaptation_rounds
+from metarl.acting.agents import Agent, TrainedAgent
+from metarl.acting.play import Actor, VectorPlay, play
 from metarl.data.steps import Step
-from metarl.seeding import Stream, derive_seeds
+from metarl.evaluation.protocol import episode_seeds, task_keys
 from metarl_envs.core import Task, TaskVectorEnv
 
 
@@ -15,21 +17,35 @@ from metarl_envs.core import Task, TaskVectorEnv
 class Moment:
     """State of an episode in play."""
 
-    step: int
+    title: str
+    """Words for the episode, such as "adaptation episode 3 of 10"."""
+    episode: int
+    """Index of the episode among those shown, from 0."""
+    step: int = 0
     """Number of steps played."""
-    episode_return: float
+    reward: float = 0.0
+    """Reward of the last step."""
+    episode_return: float = 0.0
     """Undiscounted sum of the rewards so far."""
-    solved_at: int | None
+    solved_at: int | None = None
     """First step, counted from 1, in which the task was solved; None if it is not solved."""
     over: bool = False
     """True after the last step. The environment has begun the next episode by then and must not be drawn."""
+    intent: str | None = None
+    """What the agent tries in this episode, such as "skill push-v3"; None if it does not say."""
 
-    def after(self, step: Step) -> "Moment":
+    def after(self, step: Step) -> Moment:
         """Returns the moment after one more step of the only environment."""
         number = self.step + 1
-        solved_at = number if self.solved_at is None and step.success[0] else self.solved_at
-        episode_return = self.episode_return + float(step.timestep.reward[0])
-        return Moment(number, episode_return, solved_at, over=bool(step.ended[0]))
+        reward = float(step.timestep.reward[0])
+        return replace(
+            self,
+            step=number,
+            reward=reward,
+            episode_return=self.episode_return + reward,
+            solved_at=number if self.solved_at is None and step.success[0] else self.solved_at,
+            over=bool(step.ended[0]),
+        )
 
     def __str__(self) -> str:
         solved = "not solved" if self.solved_at is None else f"solved at step {self.solved_at}"
@@ -43,32 +59,62 @@ def phase(adaptation_episodes: int) -> str:
     return f"after {adaptation_episodes} adaptation episode{'s' if adaptation_episodes > 1 else ''}"
 
 
-def adapt_and_play(agent: Agent, env: TaskVectorEnv, task: Task, episodes: int, seed: int) -> Iterator[Moment]:
-    """Adapts an agent to a task as `metarl.evaluation.evaluate` does, then plays one episode.
+def adapt_and_play(
+    agent: Agent,
+    env: TaskVectorEnv,
+    task: Task,
+    adaptation_episodes: int,
+    seed: int,
+    *,
+    episodes: int = 1,
+    trial: bool = False,
+) -> Iterator[Moment]:
+    """Adapts an agent to a task and plays it, with the episodes and seeds of `metarl.evaluation.evaluate`.
 
     Args:
         agent: Agent to play with; forgets everything first.
         env: Vector of a single environment.
         task: Task to play.
-        episodes: Number of adaptation episodes, spread over the agent's adaptation steps; 0 plays the policy before
-            adaptation.
-        seed: Seed that the environment's seeds are derived from. The last episode's seed does not depend on `episodes`,
-            so episodes before and after adaptation start alike.
+        adaptation_episodes: Number of adaptation episodes, spread over the agent's adaptation steps; 0 plays the policy
+            before adaptation.
+        seed: Seed of the evaluation.
+        episodes: Number of evaluation episodes.
+        trial: True to show the adaptation episodes too.
 
     Yields:
-        Moment at the start of the episode after adaptation, then the moment after each step.
+        Moment at the start of each episode shown, then the moment after each of its steps.
     """
-    evaluation_seed, *round_seeds = derive_seeds(seed, Stream.EVALUATION, count=1 + agent.adaptation_steps)
-
-    def play_episodes(step: int, count: int) -> None:
-        for _ in play([VectorPlay(env, ExploringAgent(agent, [round_seeds[step]]), count, [round_seeds[step]])]):
-            pass  # adaptation episodes are not shown
-
+    (key,) = task_keys([task])
     env.set_tasks([task])
-    adapt_by_playing(agent, episodes, play_episodes)
-    vector = VectorPlay(env, AdaptedAgent(agent, 1), 1, [evaluation_seed])
-    moment = Moment(step=0, episode_return=0.0, solved_at=None)
+    shown = 0
+    for step, count in adaptation_rounds(agent, adaptation_episodes):
+        env_seed, exploration_seed = episode_seeds(seed, adaptation_episodes, 1 + step, key)
+        titles = [f"adaptation episode {shown + 1 + index} of {adaptation_episodes}" for index in range(count)]
+        moments = _play(agent, env, ExploringAgent(agent, [exploration_seed]), env_seed, titles, shown)
+        for moment in moments:
+            if trial:
+                yield moment
+        shown += count
+    which = [f", episode {index + 1} of {episodes}" if episodes > 1 else "" for index in range(episodes)]
+    env_seed, _ = episode_seeds(seed, adaptation_episodes, 0, key)
+    titles = [phase(adaptation_episodes) + each for each in which]
+    yield from _play(agent, env, AdaptedAgent(agent, 1), env_seed, titles, shown if trial else 0)
+
+
+def _play(agent: Agent, env: TaskVectorEnv, actor: Actor, seed: int, titles: list[str], first: int) -> Iterator[Moment]:
+    """Plays an episode for each title, and yields their moments."""
+
+    def begin(index: int) -> Moment:
+        return Moment(titles[index], first + index)
+
+    vector = VectorPlay(env, actor, len(titles), [seed])
+    moment = begin(0)
     yield moment
     for step in play([vector]):
+        if moment.step == 0 and isinstance(agent, TrainedAgent):
+            moment = replace(moment, intent=agent.intent(0))
         moment = moment.after(step)
         yield moment
+        if moment.over and moment.episode - first + 1 < len(titles):
+            moment = begin(moment.episode - first + 1)
+            yield moment

@@ -324,7 +324,7 @@ def test_frames_stay_right_when_the_class_changes(make: Make) -> None:
 def test_the_simulator_can_be_handed_to_a_viewer(make: Make) -> None:
     env = make(1, render_mode="rgb_array")
     started(env, DOOR)
-    model, data = env.mujoco_handles()
+    model, data, *_ = env.scene()
     assert np.array_equal(model.body("door").pos, DOOR.parameters)
     before = data.time
     env.step(np.zeros((1, 4)))

@@ -212,7 +212,9 @@ def test_evaluate(run: RunDirectory, fake: Fake) -> None:
     ]
 
 
-def test_watch(run: RunDirectory, fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watch(
+    run: RunDirectory, fake: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[tuple[Any, ...]] = []
 
     def watch_run(*args: Any, **kwargs: Any) -> list[Path]:
@@ -220,10 +222,27 @@ def test_watch(run: RunDirectory, fake: Fake, capsys: pytest.CaptureFixture[str]
         return [Path("a.mp4"), Path("b.mp4")]
 
     fake("metarl.viewing.command", "watch_run", watch_run)
-    assert main(["watch", "done", "--tasks", "2", "--adaptation-episodes", "1", "--live", "--checkpoint", "best"]) == 0
+    monkeypatch.setattr("metarl_envs.cores.available_cores", lambda: 5)
+    line = "watch done --tasks 2 --task 3 push-v3 --adaptation-episodes 1 --live --checkpoint best --trial --size 99"
+    assert main(line.split()) == 0
     [(given, checkpoint, options)] = calls
     assert (given.path, checkpoint.name) == (Path("done"), "000000000001")
-    assert options == {"num_tasks": 2, "adaptation_episodes": 1, "live": True, "output": None}
+    assert options == {
+        "num_tasks": 2,
+        "tasks": ["3", "push-v3"],
+        "adaptation_episodes": 1,
+        "episodes": 1,
+        "trial": True,
+        "camera": None,
+        "size": 99,
+        "fps": None,
+        "gif": False,
+        "grid": False,
+        "live": True,
+        "serve": None,
+        "output": None,
+        "processes": 5,
+    }
     assert capsys.readouterr().out.splitlines()[-2:] == ["video: a.mp4", "video: b.mp4"]
 
 
@@ -333,6 +352,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("evaluate done --split tset", "argument --split: invalid choice: 'tset'"),
         ("watch none", "no run at none"),
         ("watch done --live 3", "unknown argument '3'; known: "),
+        ("watch done --live --serve", "argument --serve: not allowed with argument --live"),
+        ("watch done --port 8000", "--port is of the viewer in the browser: add --serve"),
         ("tasks navgation", "unknown task family 'navgation'; did you mean 'navigation'?"),
         ("tasks pich-place-v3", "unknown task family 'pich-place-v3'; did you mean 'pick-place-v3'?"),
     ],
@@ -394,7 +415,7 @@ def test_faults_of_the_program_keep_their_traceback(config: str, monkeypatch: py
         main(["train", config, "--run", "a"])
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "watch", "export", "strategies"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "report", "plot", "watch", "export", "strategies"])
 def test_scripts_do_what_the_command_does(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

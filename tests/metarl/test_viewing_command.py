@@ -1,4 +1,4 @@
-"""`metarl watch`: which tasks it films, what the videos show and what it refuses."""
+"""`metarl watch`: what the videos show, how they are called and what is refused."""
 
 import re
 import subprocess
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gains import stored_gains
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from metarl import checkpoints
@@ -18,15 +19,21 @@ from metarl.checkpoints import Manifest
 from metarl.config import BanditTasks, NavigationTasks, RunConfig
 from metarl.config.tasks import TasksConfig
 from metarl.data.steps import Array, BoolArray, TimestepLike
+from metarl.evaluation.stored import write_evaluation
 from metarl.runs import RunDirectory
-from metarl.viewing import command
-from metarl.viewing.command import film, pick_tasks, watch_run
+from metarl.viewing import command, lens
+from metarl.viewing import film as film_module
+from metarl.viewing.command import watch_run
+from metarl.viewing.film import Shot, film, film_pair
 from metarl.viewing.gl import HEADLESS_BACKENDS, can_draw
+from metarl.viewing.video import MUTED
 from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError
 from metarl_envs.metaworld import MetaWorld
 
 HORIZON = 8
+BAND = 125
+"""Height of the text above a picture of 480 pixels."""
 
 
 class Seeker:
@@ -80,9 +87,11 @@ def make_run(tmp_path: Path) -> Callable[..., RunDirectory]:
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
     """Watches a run, with the seeker for the agent in its checkpoint."""
-    monkeypatch.setattr(command, "choose_backend", lambda: None)
+    monkeypatch.setattr(lens, "choose_backend", lambda: None)
 
-    def load(checkpoint: Path, config: RunConfig, distribution: TaskDistribution) -> tuple[Seeker, Manifest]:
+    def load(
+        checkpoint: Path, config: RunConfig, distribution: TaskDistribution, seed: int = 0
+    ) -> tuple[Seeker, Manifest]:
         return Seeker(distribution.test_tasks), manifest(distribution, env_steps=4000)
 
     monkeypatch.setattr(command, "load_agent", load)
@@ -113,13 +122,13 @@ def centre(picture: Array, colour: tuple[int, int, int]) -> tuple[float, float]:
 
 
 def test_video_shows_before_on_the_left_and_after_on_the_right(monkeypatch, navigation, tmp_path) -> None:
-    monkeypatch.setattr(command, "choose_backend", lambda: None)
+    monkeypatch.setattr(lens, "choose_backend", lambda: None)
     task = Task("navigation", [0.4, -0.2])
     path = tmp_path / "navigation.mp4"
-    film(path, Seeker([task]), navigation, task, 2, seed=1)
+    path.write_bytes(film_pair(Seeker([task]), navigation, task, 2, seed=1))
     frames = decode(path)
-    assert frames.shape == (HORIZON + 1 + 25, 480 + 96, 480 + 16 + 480, 3)  # the start, each step, a second's stay
-    before, after = frames[:, 96:, :480], frames[:, 96:, 496:]
+    assert frames.shape == (HORIZON + 1 + 25, 608, 976, 3)  # the start, each step, a second's stay
+    before, after = frames[:, BAND:605, :480], frames[:, BAND:605, 496:]
     point, goal = (65, 105, 225), (50, 205, 50)  # royal blue and lime green
     way = [(0, 0), (0.1, -0.1), (0.2, -0.2), (0.3, -0.2)]
     for step, place in enumerate(way):
@@ -130,7 +139,21 @@ def test_video_shows_before_on_the_left_and_after_on_the_right(monkeypatch, navi
     # Of the last step there is no picture, as the next episode has begun by then; that of the step before stays.
     for frame in (HORIZON, HORIZON + 25):
         assert centre(after[frame], point) == pytest.approx(task.parameters, abs=0.01)
-    assert np.abs(frames[HORIZON, :96] - frames[HORIZON - 1, :96]).max() > 100  # but the caption counts it
+    assert np.abs(frames[HORIZON, :BAND] - frames[HORIZON - 1, :BAND]).max() > 100  # but the caption counts it
+
+
+def test_a_trial_shows_all_episodes_in_turn(monkeypatch, navigation, tmp_path) -> None:
+    monkeypatch.setattr(lens, "choose_backend", lambda: None)
+    task, played = Task("navigation", [0.4, -0.2]), []
+    path = tmp_path / "trial.mp4"
+    shot = Shot(adaptation_episodes=2, trial=True, size=240, fps=5)
+    film(path, Seeker([task]), navigation, task, shot, "why", lambda: played.append(1))
+    frames = decode(path)
+    # A picture of every step and one of the start, of 3 episodes; text, picture and strip, padded to blocks of 16.
+    assert frames.shape == (3 * (HORIZON + 1) + 5, 62 + 240 + 34, 240, 3)
+    assert len(played) == shot.moments(HORIZON) == 3 * (HORIZON + 1)
+    bars = [(np.abs(frame[302:] - MUTED).sum(-1) < 60).any(0)[12:].sum() for frame in frames[[0, 14, 26]]]
+    assert bars[0] < bars[1] < bars[2]
 
 
 def test_metaworld_is_filmed_right_side_up_with_its_goal(monkeypatch, tmp_path) -> None:
@@ -142,10 +165,10 @@ def test_metaworld_is_filmed_right_side_up_with_its_goal(monkeypatch, tmp_path) 
     distribution = MetaWorld("ML1", task="reach-v3", horizon=2)
     task = distribution.test_tasks[0]
     path = tmp_path / "reach.mp4"
-    film(path, Seeker([Task("reach-v3", np.zeros(4))], actions=4), distribution, task, 1, seed=1)
+    film(path, Seeker([Task("reach-v3", np.zeros(4))], actions=4), distribution, task, Shot(adaptation_episodes=1))
     frames = decode(path)
     assert len(frames) == 2 + 1 + 25
-    for pane in (frames[0, 96:, :480], frames[0, 96:, 496:]):
+    for pane in (frames[0, BAND:605, :480], frames[0, BAND:605, 496:]):
         red, green, blue = pane.transpose(2, 0, 1)
         assert 20 < ((green > red + 60) & (green > blue + 60)).sum() < 5000  # the goal is a green ball
         assert np.abs(red - blue)[:20].mean() < 10  # above there is a grey wall
@@ -162,9 +185,21 @@ def test_one_video_per_task_named_after_steps_and_task(watch, make_run, navigati
 
 
 def test_a_long_episode_is_shown_in_strides_and_with_its_end(monkeypatch, watch, make_run) -> None:
-    monkeypatch.setattr(command, "frame_stride", lambda horizon: 3)
+    monkeypatch.setattr(film_module, "frame_stride", lambda horizon, fps, seconds: 3)
     (path,) = watch(make_run())
     assert len(decode(path)) == len([0, 3, 6, HORIZON]) + 25
+
+
+def test_several_evaluation_episodes_follow_each_other(watch, make_run) -> None:
+    (path,) = watch(make_run(), episodes=2, fps=5)
+    assert len(decode(path)) == 2 * (HORIZON + 1) + 5
+
+
+def test_a_grid_is_one_film_and_a_gif_ends_in_gif(watch, make_run) -> None:
+    run = make_run()
+    paths = watch(run, num_tasks=None, grid=True, gif=True)
+    assert paths == [run.videos / "000000004000-grid.gif"] == list(run.videos.iterdir())
+    assert decode(paths[0]).shape == (HORIZON + 1 + 10, 2 * 304, 2 * 496, 3)  # three tasks in two columns
 
 
 def test_fewer_tasks_than_asked_for_are_all_filmed(watch, make_run) -> None:
@@ -186,17 +221,43 @@ def test_the_checkpoint_itself_is_filmed(make_run, navigation) -> None:
 
 def test_file_names_have_no_folders_in_them() -> None:
     task = Task("cheetah/../forward 2", [1.0])
-    assert command._file_name(7, task) == f"000000000007-cheetah-..-forward-2-{task.id[:6]}.mp4"
-
-
-def test_few_tasks_show_many_names() -> None:
-    a, b, c = (
-        [Task(name, [float(number)]) for number in range(count)] for name, count in (("a", 3), ("b", 1), ("c", 2))
+    assert command._slug(task, "10th percentile of gain") == (
+        f"10th-percentile-of-gain-cheetah-..-forward-2-{task.id[:6]}"
     )
-    tasks = [*a, *b, *c]
-    assert pick_tasks(tasks, 3) == [a[0], b[0], c[0]]
-    assert pick_tasks(tasks, 5) == [a[0], b[0], c[0], a[1], c[1]]
-    assert pick_tasks(tasks, 6) == [a[0], b[0], c[0], a[1], c[1], a[2]]
+
+
+def test_films_show_the_last_evaluation(watch, make_run, navigation, monkeypatch, capsys) -> None:
+    run, shots = make_run(), []
+    stored = stored_gains(navigation.test_tasks, [30.0, 10.0, 20.0], (0, 4), navigation.fingerprint)
+    write_evaluation(run.evaluations / "a.json", stored)
+
+    def film(path: Path, agent: Seeker, distribution: TaskDistribution, task: Task, shot: Shot, *rest: Any) -> None:
+        shots.append(shot)
+
+    monkeypatch.setattr(command, "film", film)
+    paths = watch(run, num_tasks=None, adaptation_episodes=None)
+    names = [f"{label}-percentile-of-gain-navigation" for label in ("10th", "50th", "90th")]
+    expected = [navigation.test_tasks[index].id[:6] for index in (1, 2, 0)]
+    assert [path.stem.removeprefix("000000004000-") for path in paths] == [
+        f"{name}-{task}" for name, task in zip(names, expected, strict=True)
+    ]
+    assert {(shot.adaptation_episodes, shot.seed) for shot in shots} == {(4, 7)}
+    assert capsys.readouterr().err == "tasks chosen by their gain at k = 4 in the evaluation\n"
+
+
+@pytest.mark.slow
+def test_processes_make_the_films_that_one_makes(make_run, navigation, tmp_path) -> None:
+    run = make_run()
+    algorithm = run.config.algorithm.build(navigation, torch.device("cpu"))
+    checkpoint = checkpoints.save(run.checkpoints, algorithm.state_dict(), manifest(navigation, env_steps=12))
+    one, two = (
+        watch_run(run, checkpoint, adaptation_episodes=1, output=tmp_path / str(processes), processes=processes)
+        for processes in (1, 2)
+    )
+    assert len(one) == len(two) == 3
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    with pytest.raises(UserError, match="navigation is not simulated by MuJoCo and has no cameras"):
+        watch_run(run, checkpoint, camera="top", processes=2)
 
 
 def test_what_cannot_be_drawn_is_refused(watch, make_run) -> None:
@@ -204,9 +265,12 @@ def test_what_cannot_be_drawn_is_refused(watch, make_run) -> None:
         watch(make_run(BanditTasks(num_train_tasks=2, num_test_tasks=2)))
 
 
-@pytest.mark.parametrize(("field", "value"), [("num_tasks", 0), ("adaptation_episodes", 0)])
-def test_numbers_out_of_range_are_named(watch, make_run, field, value) -> None:
-    with pytest.raises(UserError, match=f"{field} must be at least 1.*: got {value}"):
+@pytest.mark.parametrize(
+    ("field", "name", "value"),
+    [("num_tasks", "number of tasks", 0), ("adaptation_episodes", "adaptation_episodes", 0)],
+)
+def test_numbers_out_of_range_are_named(watch, make_run, field, name, value) -> None:
+    with pytest.raises(UserError, match=f"{name} must be at least 1.*: got {value}"):
         watch(make_run(), **{field: value})
 
 
@@ -217,9 +281,18 @@ def test_navigation_has_no_simulator_window(watch, make_run) -> None:
     assert list(run.videos.iterdir()) == []
 
 
+def test_navigation_has_no_cameras_and_is_not_served(watch, make_run) -> None:
+    run = make_run()
+    with pytest.raises(UserError, match="navigation is not simulated by MuJoCo and has no cameras"):
+        watch(run, camera="top")
+    with pytest.raises(UserError, match="navigation is not simulated by MuJoCo; without --serve it is filmed"):
+        watch(run, serve=8080)
+    assert list(run.videos.iterdir()) == []
+
+
 def test_backend_is_chosen_only_where_mujoco_draws(monkeypatch, watch, make_run) -> None:
     run, chosen = make_run(), []
-    monkeypatch.setattr(command, "choose_backend", lambda: chosen.append("backend"))
+    monkeypatch.setattr(lens, "choose_backend", lambda: chosen.append("backend"))
     monkeypatch.delitem(sys.modules, "mujoco", raising=False)
     watch(run)
     assert chosen == []

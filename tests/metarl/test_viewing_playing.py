@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metarl.acting.agents import Agent
+from metarl.acting.agents import Agent, TrainedAgent
 from metarl.data.steps import Array, BoolArray, Step, Timestep, TimestepLike
 from metarl.evaluation import evaluate
 from metarl.viewing.playing import Moment, adapt_and_play
@@ -90,24 +90,45 @@ def play(episodes: int, agent: Agent | None = None, env: TaskVectorEnv | None = 
     return list(adapt_and_play(agent or Scripted(), env or Line(), GOAL, episodes, seed))
 
 
+def moments(title: str, rewards: list[float], solved_at: int | None = None, episode: int = 0) -> list[Moment]:
+    """The moments of an episode, solved in one step and all that follow."""
+    total, found = 0.0, [Moment(title, episode)]
+    for step, reward in enumerate(rewards, start=1):
+        total += reward
+        solved = solved_at if solved_at is not None and step >= solved_at else None
+        found.append(Moment(title, episode, step, reward, total, solved, over=step == len(rewards)))
+    return found
+
+
 def test_moments_before_adaptation() -> None:
-    assert play(0) == [
-        Moment(0, 0.0, None),
-        Moment(1, -2.0, None),
-        Moment(2, -4.0, None),
-        Moment(3, -6.0, None),
-        Moment(4, -8.0, None, over=True),
-    ]
+    assert play(0) == moments("before adaptation", [-2.0] * 4)
 
 
 def test_moments_after_adaptation() -> None:
-    assert play(1) == [
-        Moment(0, 0.0, None),
-        Moment(1, -1.0, None),
-        Moment(2, -1.0, 2),
-        Moment(3, -2.0, 2),  # solved it stays, though the goal is left
-        Moment(4, -4.0, 2, over=True),
+    # Solved it stays, though the goal is left.
+    assert play(1) == moments("after 1 adaptation episode", [-1.0, 0.0, -1.0, -2.0], solved_at=2)
+
+
+def test_a_trial_shows_its_adaptation_episodes_first() -> None:
+    shown = list(adapt_and_play(Scripted(), Line(), GOAL, 2, 0, episodes=2, trial=True))
+    titles = [
+        "adaptation episode 1 of 2",
+        "adaptation episode 2 of 2",
+        "after 2 adaptation episodes, episode 1 of 2",
+        "after 2 adaptation episodes, episode 2 of 2",
     ]
+    expected = [moments(title, [-1.0, 0.0, -1.0, -2.0], 2, number) for number, title in enumerate(titles)]
+    assert shown == [moment for episode in expected for moment in episode]
+
+
+def test_what_the_agent_tries_is_told() -> None:
+    class Trying(Scripted, TrainedAgent):
+        def intent(self, env: int) -> str:
+            return f"try {self.calls.count('init')}"
+
+    first, *rest = play(0, Trying())
+    assert first.intent is None  # before its first action
+    assert {moment.intent for moment in rest} == {"try 1"}
 
 
 def make_step(*, reward: float, solved: bool, ended: bool) -> Step:
@@ -119,14 +140,15 @@ def make_step(*, reward: float, solved: bool, ended: bool) -> Step:
 
 
 def test_the_first_success_counts() -> None:
-    moment = Moment(4, 1.5, None).after(make_step(reward=0.5, solved=True, ended=False))
-    assert moment == Moment(5, 2.0, 5)
-    assert moment.after(make_step(reward=1.0, solved=True, ended=True)) == Moment(6, 3.0, 5, over=True)
+    moment = Moment("", 0, 4, 0.5, 1.5).after(make_step(reward=0.5, solved=True, ended=False))
+    assert moment == Moment("", 0, 5, 0.5, 2.0, 5)
+    later = moment.after(make_step(reward=1.0, solved=True, ended=True))
+    assert later == Moment("", 0, 6, 1.0, 3.0, 5, over=True)
 
 
 def test_a_terminal_state_ends_the_episode() -> None:
-    moments = play(1, env=Line(lands_at=3))
-    assert moments[-1] == Moment(3, -2.0, 2, over=True)
+    last = play(1, env=Line(lands_at=3))[-1]
+    assert (last.step, last.episode_return, last.solved_at, last.over) == (3, -2.0, 2, True)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +184,18 @@ def test_agent_is_told_what_happened() -> None:
     assert (acting.terminated.tolist(), acting.truncated.tolist()) == ([False], [True])
 
 
-def test_episodes_before_and_after_start_from_the_same_seed() -> None:
-    before, after, elsewhere = Line(), Line(), Line()
-    play(0, env=before)
-    play(5, Scripted(adaptation_steps=2), env=after)
-    play(0, env=elsewhere, seed=1)
-    assert before.seeds[-1] == after.seeds[-1] != elsewhere.seeds[-1]
-    assert len(set(after.seeds)) == 3  # two rounds of adaptation, each with a seed of its own
+@pytest.mark.parametrize("episodes", [0, 5])
+def test_seeds_are_those_of_the_evaluation(episodes) -> None:
+    watched, measured, elsewhere = Line(), Line(), Line()
+    play(episodes, Scripted(adaptation_steps=2), env=watched)
+    play(episodes, Scripted(adaptation_steps=2), env=elsewhere, seed=1)
+    evaluate(
+        Scripted(adaptation_steps=2),
+        Navigation(1, 1),
+        [GOAL],
+        adaptation_episodes=[episodes],
+        episodes=1,
+        seed=0,
+        env=measured,
+    )
+    assert watched.seeds == measured.seeds != elsewhere.seeds

@@ -7,13 +7,26 @@ from gymnasium.envs.mujoco.ant_v5 import AntEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
-from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, speed_along, sum_of_squares
+from metarl_envs.locomotion.family import (
+    ROBOT,
+    SUCCESS_SPEED,
+    Arrays,
+    Family,
+    Motion,
+    arrows,
+    describe_direction,
+    direction,
+    speed_along,
+    sum_of_squares,
+)
+from metarl_envs.scenes import Mark, View
 
 SUCCESS_DISTANCE = 0.5
 """Largest distance from the goal, in metres, at which an episode of `AntGoal` ends in success."""
 
 _CONTACT_COST = 5e-4
 _GOAL_RANGE = 3.0
+_GOAL_RADIUS = 0.2
 _TORSO = 1
 
 
@@ -27,6 +40,7 @@ class _Ant(Family):
     arrays = ("qpos", "qvel", "xpos", "cfrc_ext")
     contact_forces = True
     normal_speeds = True
+    view = View((0.0, 0.0, 0.5), distance=6.0, azimuth=90.0, elevation=-30.0, body=ROBOT)
     _hidden = 2
     """Number of leading joint positions that are not observed."""
 
@@ -73,6 +87,14 @@ class AntDir(_Ant):
         """Returns true where the average speed in the task's direction is high enough."""
         return speed_along(tasks[:, 0], velocity) >= SUCCESS_SPEED
 
+    def marks(self, parameters: FloatArray, place: FloatArray, velocity: FloatArray) -> tuple[Mark, ...]:
+        """Shows the direction, and the velocity."""
+        return arrows(place, direction(parameters[0]), velocity)
+
+    def describe(self, parameters: FloatArray, velocity: FloatArray, position: FloatArray) -> str:
+        """Describes the direction, and the speed in it."""
+        return describe_direction(parameters[0], velocity)
+
 
 class AntGoal(_Ant):
     """Goes to a place; the parameters are its x and y, uniform in the disc of radius 3 m around the start.
@@ -83,6 +105,7 @@ class AntGoal(_Ant):
     """
 
     name = "AntGoal"
+    view = View((0.0, 0.0, 0.0), distance=9.0, azimuth=90.0, elevation=-40.0)
     _hidden = 0
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:
@@ -104,9 +127,14 @@ class AntGoal(_Ant):
         """Returns true where the episode ended near the goal."""
         return sum_of_squares(position - tasks) <= SUCCESS_DISTANCE**2
 
-    def landmark(self, parameters: FloatArray) -> FloatArray:
-        """The goal, on the floor."""
-        return np.append(parameters, 0.0)
+    def marks(self, parameters: FloatArray, place: FloatArray, velocity: FloatArray) -> tuple[Mark, ...]:
+        """Shows the goal, on the floor."""
+        return (Mark((float(parameters[0]), float(parameters[1]), 0.0), _GOAL_RADIUS),)
+
+    def describe(self, parameters: FloatArray, velocity: FloatArray, position: FloatArray) -> str:
+        """Describes the goal, and the distance to it."""
+        x, y = parameters
+        return f"goal x {x:.2f}, y {y:.2f} m; distance {np.linalg.norm(position - parameters):.2f} m"
 
 
 def _forces(simulation: Arrays) -> Array:

@@ -16,8 +16,9 @@ from metarl_envs.cores import available_cores
 from metarl_envs.divergence import Divergence
 from metarl_envs.dynamics import UNCHANGED, Dynamics
 from metarl_envs.errors import UserError
-from metarl_envs.locomotion.family import Family, Motion
-from metarl_envs.locomotion.rendering import RobotCamera
+from metarl_envs.locomotion.family import ROBOT, Family, Motion
+from metarl_envs.painting import Painter
+from metarl_envs.scenes import Scene
 from metarl_envs.simulation import STATE, Fields, Simulation, Workers, scale_dynamics
 
 _MAX_CHUNK = 25
@@ -71,11 +72,13 @@ class LocomotionVectorEnv(TaskVectorEnv):
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._observations = np.empty((num_envs, *family.observation_space.shape))
         self._position, self._start = np.empty((2, num_envs, *family.position(self._arrays).shape[1:]))
+        self._velocity = np.zeros_like(self._position)
+        """Average velocities over the last step; zero before the first of an episode."""
         self._states = np.empty((num_envs, mujoco.mj_stateSize(family.model, STATE)))
         """Initial states of the episodes in progress."""
         self._actions = np.empty((horizon, num_envs, *family.action_space.shape))
         """Actions of the episodes in progress, `(step, env, action)`."""
-        self._camera: RobotCamera | None = None
+        self._painter: Painter | None = None
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """See `TaskVectorEnv`."""
@@ -120,6 +123,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
         arrays = {name: values[which] for name, values in self._arrays.items()}
         self._observations[which] = self.family.observe(arrays)
         self._position[which] = self._start[which] = self.family.position(arrays)
+        self._velocity[which] = 0.0
         self._elapsed[which] = 0
 
     def _simulate(self, work: Callable[[int, mujoco.MjModel], None], which: BoolArray) -> Callable[[], None]:
@@ -192,9 +196,9 @@ class LocomotionVectorEnv(TaskVectorEnv):
         """Computes the rewards and terminations of the step just made."""
         position = np.array(self.family.position(self._arrays))
         # velocity = (position - previous position) / step duration
-        velocity = (position - self._position) / self.family.step_duration
+        self._velocity = (position - self._position) / self.family.step_duration
         self._position = position
-        motion = Motion(self._arrays, velocity, position, controls, self._parameters)
+        motion = Motion(self._arrays, self._velocity, position, controls, self._parameters)
         return self.family.reward(motion), self.family.terminated(self._arrays)
 
     def _succeeded(self, finished: BoolArray) -> BoolArray:
@@ -215,7 +219,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
         return self._simulations[env].data
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
-        """Draws one frame `(480, 480, 3)` per environment: the robot, and the task's landmark if it has one.
+        """Draws one frame `(480, 480, 3)` per environment: the robot, and marks of its task.
 
         Raises:
             UserError: If the environments were not made to render.
@@ -224,16 +228,26 @@ class LocomotionVectorEnv(TaskVectorEnv):
             return super().render()
         if not self._playing:
             raise gym.error.ResetNeeded("call reset before looking")
-        if self._camera is None:
-            self._camera = RobotCamera(self.family.model, self._simulations[0].data)
-        places = map(self.family.landmark, self._parameters)
-        pairs = zip(self._simulations, places, strict=True)
-        return tuple(self._camera.draw(simulation.data, place) for simulation, place in pairs)
+        scenes = [self.scene(env) for env in range(self.num_envs)]
+        if self._painter is None:
+            self._painter = Painter(scenes[0])
+        return tuple(map(self._painter.draw, scenes))
+
+    def scene(self, env: int = 0) -> Scene:
+        """See `TaskVectorEnv`; marks what the task asks for, and what the robot does about it."""
+        data = self._simulations[env].data
+        marks = self.family.marks(self._parameters[env], data.xpos[ROBOT], self._velocity[env])
+        return Scene(self.family.model, data, self.family.view, marks)
+
+    def describe(self, env: int = 0) -> str:
+        """See `TaskVectorEnv`: what the task asks for, and what the robot does about it."""
+        text = self.family.describe(self._parameters[env], self._velocity[env], self._position[env])
+        return text or super().describe(env)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the threads and frees the simulators and the OpenGL context."""
         self._workers.close()
         self._simulations.clear()
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        if self._painter is not None:
+            self._painter.close()
+            self._painter = None

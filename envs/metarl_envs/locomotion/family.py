@@ -15,10 +15,16 @@ from gymnasium.envs.mujoco import MujocoEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
+from metarl_envs.scenes import ACTUAL, GOAL, Colour, Mark, View
 from metarl_envs.simulation import Fields, SharedModel, dynamics_fields
 
 Arrays = Mapping[str, Array]
 """MuJoCo's arrays by name after a step, such as `qpos` `(env, nq)`; NumPy arrays or PyTorch tensors."""
+
+ROBOT = 1
+"""Index of the robot's first body."""
+_ARROW_RADIUS = 0.03
+_LEAST_SPEED_SHOWN = 0.02  # m/s; an arrow without a length has no direction
 
 SUCCESS_SPEED = 0.5
 """Smallest average speed, in m/s in the task's direction, of a successful episode."""
@@ -68,6 +74,8 @@ class Family(ABC):
     """Fields of the model that differ between tasks."""
     contact_forces: ClassVar[bool] = False
     """True if `cfrc_ext` is among the arrays; MuJoCo computes it on demand only."""
+    view: ClassVar[View] = View((0.0, 0.0, 0.7), distance=4.5, azimuth=90.0, elevation=-12.0, body=ROBOT)
+    """View of pictures: by default from the side, moving along."""
     normal_speeds: ClassVar[bool] = False
     """True if joint speeds at the reset are normally distributed, else they are uniform."""
 
@@ -142,9 +150,52 @@ class Family(ABC):
             position: Position at the episode's end, in metres, of the same shape.
         """
 
-    def landmark(self, parameters: FloatArray) -> FloatArray | None:
-        """Position to mark in pictures, `(3,)` in metres; None if the task has none."""
-        return None
+    def marks(self, parameters: FloatArray, place: FloatArray, velocity: FloatArray) -> tuple[Mark, ...]:
+        """Marks that show in pictures what the task asks for, and what the robot does about it.
+
+        Args:
+            parameters: Parameters of the task, `(parameter,)`.
+            place: Place of the robot, `(3,)` in metres.
+            velocity: Average over the last step, `(1,)` or `(2,)` in m/s.
+        """
+        return ()
+
+    def describe(self, parameters: FloatArray, velocity: FloatArray, position: FloatArray) -> str:
+        """Describes in a line what the task asks for, and what the robot does about it; "" for the parameters alone."""
+        return ""
+
+
+def arrows(place: FloatArray, asked: FloatArray, actual: FloatArray, metres_per_speed: float = 1.0) -> tuple[Mark, ...]:
+    """Arrows above a robot: the velocity that is asked for in green, the robot's in blue.
+
+    Args:
+        place: Place of the robot, `(3,)` in metres.
+        asked: Velocity that is asked for along x, or along x and y, in m/s.
+        actual: Velocity of the robot, of the same shape.
+        metres_per_speed: Length of an arrow, in metres, for each m/s.
+    """
+
+    def arrow(velocity: FloatArray, height: float, colour: Colour) -> Mark:
+        x, y, z = (float(number) for number in place)
+        along, across = (*map(float, metres_per_speed * velocity), 0.0)[:2]
+        return Mark((x, y, z + height), _ARROW_RADIUS, colour, tip=(x + along, y + across, z + height))
+
+    return tuple(
+        arrow(velocity, height, colour)
+        for velocity, height, colour in ((asked, 0.8, GOAL), (actual, 0.65, ACTUAL))
+        if np.linalg.norm(velocity) > _LEAST_SPEED_SHOWN
+    )
+
+
+def direction(angle: float) -> FloatArray:
+    """Unit vector `(2,)` with an angle to the x-axis."""
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+def describe_direction(angle: float, velocity: FloatArray) -> str:
+    """Describes in a line the direction that a task asks for, and a velocity's `(2,)` component in it."""
+    # v·d
+    return f"task: run towards {np.degrees(angle):.0f}°; speed that way {velocity @ direction(angle):.2f} m/s"
 
 
 def sum_of_squares(x: Array) -> Array:

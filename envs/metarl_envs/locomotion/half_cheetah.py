@@ -7,7 +7,8 @@ from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
-from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, matches_speed, sum_of_squares
+from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, arrows, matches_speed, sum_of_squares
+from metarl_envs.scenes import Mark
 
 _CONTROL_COST = 0.05  # half of HalfCheetah-v5's
 
@@ -54,6 +55,15 @@ class HalfCheetahDir(_HalfCheetah):
         """Returns true where the average speed in the task's direction is high enough."""
         return tasks[:, 0] * velocity[:, 0] >= SUCCESS_SPEED
 
+    def marks(self, parameters: FloatArray, place: FloatArray, velocity: FloatArray) -> tuple[Mark, ...]:
+        """Shows the direction, and the speed."""
+        return arrows(place, parameters, velocity)
+
+    def describe(self, parameters: FloatArray, velocity: FloatArray, position: FloatArray) -> str:
+        """Describes the direction, and the speed."""
+        way = "forwards" if parameters[0] > 0 else "backwards"
+        return f"task: run {way}; speed that way {parameters[0] * velocity[0]:.2f} m/s"
+
 
 class HalfCheetahVel(_HalfCheetah):
     """Runs forwards at a speed; the parameter is the speed, uniform in 0 to 2 m/s.
@@ -77,3 +87,11 @@ class HalfCheetahVel(_HalfCheetah):
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
         """Returns true where the average speed is near the task's."""
         return matches_speed(tasks[:, 0], velocity[:, 0])
+
+    def marks(self, parameters: FloatArray, place: FloatArray, velocity: FloatArray) -> tuple[Mark, ...]:
+        """Shows the target speed, and the speed."""
+        return arrows(place, parameters, velocity)
+
+    def describe(self, parameters: FloatArray, velocity: FloatArray, position: FloatArray) -> str:
+        """Describes the target speed, and the speed."""
+        return f"target speed {parameters[0]:.2f} m/s; speed {velocity[0]:.2f} m/s"

@@ -8,7 +8,19 @@ from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
-from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, speed_along, sum_of_squares
+from metarl_envs.locomotion.family import (
+    ROBOT,
+    SUCCESS_SPEED,
+    Arrays,
+    Family,
+    Motion,
+    arrows,
+    describe_direction,
+    direction,
+    speed_along,
+    sum_of_squares,
+)
+from metarl_envs.scenes import Mark, View
 
 _BODIES = ("cinert", "cvel")
 _FREE_JOINT = 6
@@ -28,6 +40,7 @@ class HumanoidDir(Family):
     horizon = 200
     arrays = ("qpos", "qvel", "cinert", "cvel", "qfrc_actuator", "cfrc_ext", "xipos")
     contact_forces = True
+    view = View((0.0, 0.0, 1.0), distance=6.0, azimuth=90.0, elevation=-20.0, body=ROBOT)
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,3 +85,11 @@ class HumanoidDir(Family):
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
         """Returns true where the average speed in the task's direction is high enough."""
         return speed_along(tasks[:, 0], velocity) >= SUCCESS_SPEED
+
+    def marks(self, parameters: FloatArray, place: FloatArray, velocity: FloatArray) -> tuple[Mark, ...]:
+        """Shows the direction, and the velocity."""
+        return arrows(place, direction(parameters[0]), velocity)
+
+    def describe(self, parameters: FloatArray, velocity: FloatArray, position: FloatArray) -> str:
+        """Describes the direction, and the speed in it."""
+        return describe_direction(parameters[0], velocity)

@@ -8,7 +8,8 @@ from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
 from metarl_envs.arrays import Array, namespace
 from metarl_envs.core import FloatArray
-from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, matches_speed, sum_of_squares
+from metarl_envs.locomotion.family import SUCCESS_SPEED, Arrays, Family, Motion, arrows, matches_speed, sum_of_squares
+from metarl_envs.scenes import Mark
 from metarl_envs.simulation import Fields
 
 _CONTROL_COST = 1e-3
@@ -76,8 +77,17 @@ class Walker2dVel(_Walker2d):
         """Returns true where the average speed is near the task's."""
         return matches_speed(tasks[:, 0], velocity[:, 0])
 
+    def marks(self, parameters: FloatArray, place: FloatArray, velocity: FloatArray) -> tuple[Mark, ...]:
+        """Shows the target speed, and the speed."""
+        return arrows(place, parameters, velocity, metres_per_speed=0.2)
+
+    def describe(self, parameters: FloatArray, velocity: FloatArray, position: FloatArray) -> str:
+        """Describes the target speed, and the speed."""
+        return f"target speed {parameters[0]:.2f} m/s; speed {velocity[0]:.2f} m/s"
+
 
 _BASES = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
+_SHORT = {"body_mass": "mass", "body_inertia": "inertia", "dof_damping": "damping", "geom_friction": "friction"}
 _LARGEST_EXPONENT = 3.0
 
 
@@ -115,6 +125,13 @@ class _RandomPhysics(_Planar):
 
     def succeeded(self, tasks: Array, velocity: Array, position: Array) -> Array:
         return velocity[:, 0] >= SUCCESS_SPEED
+
+    def describe(self, parameters: FloatArray, velocity: FloatArray, position: FloatArray) -> str:
+        """Describes the mean factor of each field of the model, and the speed."""
+        parts = np.split(parameters, np.cumsum(self._sizes())[:-1])
+        means = [float(np.exp(np.log(part).mean())) for part in parts]
+        factors = ", ".join(f"{_SHORT[name]} x{mean:.2g}" for name, mean in zip(self.changes, means, strict=True))
+        return f"{factors}; speed {velocity[0]:.2f} m/s"
 
 
 class HopperRandParams(_RandomPhysics, _Hopper):

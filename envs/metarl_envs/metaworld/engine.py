@@ -163,11 +163,11 @@ class MetaWorldEngine(TaskVectorEnv):
 
     def _replace_task(self, env: int, task: Task) -> None:
         """Gives an environment another task of its class, from its next episode on."""
+        self.tasks = (*self.tasks[:env], task, *self.tasks[env + 1 :])
+        [state] = self._task_states(self._class_models[task.name], [env])
         group, i = self._places[env]
-        state = _task_state(self._class_models[task.name], task, self._playing_dynamics[env])
         group.replace(i, state)
         self._show(env, state)
-        self.tasks = (*self.tasks[:env], task, *self.tasks[env + 1 :])
 
     def _restore(self, which: npt.NDArray[np.bool_]) -> None:
         """Puts the environments of a mask `(env,)` into the initial states of their tasks."""

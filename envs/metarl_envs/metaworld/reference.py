@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import metaworld
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
@@ -15,10 +14,14 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl_envs.core import FloatArray, StepResult, Task, TaskVectorEnv
 from metarl_envs.errors import UserError, unknown
-from metarl_envs.metaworld.rendering import SceneCamera, arrange_viewer
+from metarl_envs.painting import Painter
+from metarl_envs.scenes import Mark, Scene, View
 
 _MOST_DRAWS = 20
 """Draws of the same parameters in a reset, after which it would never end; classes draw once or twice."""
+_VIEW = View(look_at=(-0.02, 0.64, 0.18), distance=1.6, azimuth=143.0, elevation=-30.0)
+"""Robot and table from the robot's right. Of Meta-World's cameras "corner2" is upside down, others miss one of them."""
+_GOAL_RADIUS = 0.04
 MAX_HORIZON = SawyerXYZEnv.max_path_length
 """Longest episode of Meta-World's environments; they refuse further steps."""
 
@@ -95,7 +98,7 @@ class ReferenceVectorEnv(TaskVectorEnv):
         self._pool: defaultdict[str, list[SawyerXYZEnv]] = defaultdict(list)
         self._playing: list[SawyerXYZEnv] = []
         self._elapsed = 0
-        self._camera: tuple[SawyerXYZEnv, SceneCamera] | None = None
+        self._painter: Painter | None = None
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Assigns `tasks[i]` to environment `i`, from the next `reset` on.
@@ -182,23 +185,29 @@ class ReferenceVectorEnv(TaskVectorEnv):
         """
         if self.render_mode is None:
             return super().render()
-        env = self._only_env()
-        if self._camera is None or self._camera[0] is not env:
-            self._close_camera()
-            self._camera = env, SceneCamera(env.model, env.data)
-        assert env._target_pos is not None  # set by a reset
-        return (self._camera[1].draw(env._target_pos),)
+        scene = self.scene()
+        if self._painter is None or self._painter.model is not scene.model:
+            self._close_painter()
+            self._painter = Painter(scene)
+        return (self._painter.draw(scene),)
 
-    def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Returns the simulator's model and data of the only environment, for MuJoCo's viewer."""
-        env = self._only_env()
-        return env.model, env.data
+    def scene(self, env: int = 0) -> Scene:
+        """See `TaskVectorEnv`; marks the goal by a green ball, in place of Meta-World's marks.
 
-    def arrange_viewer(self, viewer: Any) -> None:
-        """Gives MuJoCo's viewer, opened on `mujoco_handles`, the view of `render`, and marks the goal."""
-        env = self._only_env()
-        assert env._target_pos is not None  # set by a reset
-        arrange_viewer(viewer, env._target_pos)
+        A step moves those back to their places in the model file, and some do not mark the goal.
+        """
+        playing = self._only_env()
+        return Scene(playing.model, playing.data, _VIEW, (Mark(self._goal(), _GOAL_RADIUS),), sites=False)
+
+    def describe(self, env: int = 0) -> str:
+        """See `TaskVectorEnv`: the hidden goal."""
+        return "hidden goal x {:.2f}, y {:.2f}, z {:.2f} m".format(*self._goal())
+
+    def _goal(self) -> tuple[float, float, float]:
+        target = self._only_env()._target_pos
+        assert target is not None  # set by a reset
+        x, y, z = target.tolist()
+        return x, y, z
 
     def _only_env(self) -> SawyerXYZEnv:
         if not self._playing:
@@ -208,14 +217,14 @@ class ReferenceVectorEnv(TaskVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Frees the simulators and the OpenGL context."""
-        self._close_camera()
+        self._close_painter()
         self._playing = []
         self._pool.clear()
 
-    def _close_camera(self) -> None:
-        if self._camera is not None:
-            self._camera[1].close()
-            self._camera = None
+    def _close_painter(self) -> None:
+        if self._painter is not None:
+            self._painter.close()
+            self._painter = None
 
 
 def check_horizon(horizon: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.adversary import ascent_direction
-from metarl.acting.agents import TrainedAgent, check_outputs
+from metarl.acting.agents import AdaptationTrace, TrainedAgent, check_outputs
 from metarl.acting.exploration import Exploration
 from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
 from metarl.data.rollout_buffer import RolloutBuffer
@@ -120,6 +120,14 @@ class MAMLAgent(TrainedAgent):
         if self._steps:
             return len(self._steps[0].reward)
         return len(next(iter(self._adapted.values()))) if self._adapted else None
+
+    def trace(self) -> AdaptationTrace | None:
+        """See `TrainedAgent`; the difference of the adapted parameters from the initial ones."""
+        if not self._adapted:
+            return None
+        # theta'_i - theta for task i, all parameters end to end
+        changes = [(value - self._maml.parameters[name]).flatten(1) for name, value in self._adapted.items()]
+        return AdaptationTrace("change of the parameters", torch.cat(changes, 1).detach().double().cpu().numpy())
 
     def exportable(self, env: int) -> Exportable:
         """See `TrainedAgent`."""

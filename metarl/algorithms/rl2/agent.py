@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.actors import InputTransfer, PreviousStep
 from metarl.acting.adversary import ascent_direction
-from metarl.acting.agents import TrainedAgent, as_numbers, check_outputs
+from metarl.acting.agents import AdaptationTrace, TrainedAgent, as_numbers, check_outputs
 from metarl.acting.exploration import Exploration
 from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
@@ -189,6 +189,12 @@ class RL2Agent(TrainedAgent):
             inputs.observations,
         )
         return gradient.cpu().numpy()
+
+    def trace(self) -> AdaptationTrace | None:
+        """See `TrainedAgent`; the recurrent state at the end of adaptation."""
+        if self._adapted is None:
+            return None
+        return AdaptationTrace("recurrent state", self._adapted.state.double().cpu().numpy())
 
     def replay(self, timestep: Timestep) -> None:
         """See `TrainedAgent`."""

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metarl.acting.actors import InputTransfer
+from metarl.acting.agents import AdaptationTrace
 from metarl.acting.export import Exportable
 from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.skills.policy import SHIFT_SIZE, SkillPolicy, append_context
@@ -129,6 +130,13 @@ class SkillAgent(RL2Agent):
         """Name of the skill of the largest weight in each environment, see `metarl.acting.agents.Named`."""
         return [self.skills[skill] for skill in self._weights.argmax(axis=1)]
 
+    def intent(self, env: int) -> str | None:
+        """See `TrainedAgent`: the skill that is played, or the shares of several."""
+        shares = [(weight, name) for weight, name in zip(self._weights[env], self.skills, strict=True) if weight]
+        if len(shares) == 1:
+            return f"skill {shares[0][1]}"
+        return "skills " + " + ".join(f"{weight:.0%} {name}" for weight, name in sorted(shares, reverse=True))
+
     def with_skill(self, name: str) -> SkillAgent:
         """Returns a copy that always plays one skill.
 
@@ -150,6 +158,10 @@ class SkillAgent(RL2Agent):
             rng = np.random.default_rng((self._seed, env))
             order = rng.permutation(len(self.skills)) if self._only is None else [self._only]
             self._searches.append(Search(list(np.eye(len(self.skills))[order]), rng))
+
+    def trace(self) -> AdaptationTrace | None:
+        """See `TrainedAgent`; the weights over the skills that were kept."""
+        return None if self._best is None else AdaptationTrace("chosen skill", self._best.copy(), self.skills)
 
     def replay(self, timestep: Timestep) -> None:
         """See `TrainedAgent`; such agents do not learn from recorded episodes."""

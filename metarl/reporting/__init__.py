@@ -1,0 +1,1 @@
+"""Reports of runs: figures, and one page of HTML that holds everything."""

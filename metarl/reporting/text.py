@@ -1,0 +1,147 @@
+"""Numbers and sentences of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from math import isnan
+from typing import NamedTuple
+
+from metarl.evaluation.scratch import LearningCurve, Measure, worth
+from metarl.evaluation.statistics import LEVEL, Interval, Verdict, verdict
+from metarl.evaluation.summary import Summary
+from metarl.reporting.figures import Quantity
+from metarl.reporting.material import Policy
+from metarl_envs.errors import UserError
+
+CONTROL_NOTES = {
+    "random": "actions at random",
+    "shuffled": "adapts on another task's episodes",
+    "state-held": "recurrent state stays as at the start",
+    "expert": "Meta-World's scripted solution, which sees the goal",
+    "oracle": "one policy for all tasks, which sees the goal",
+}
+"""What each control is, in a few words."""
+
+
+class Shown(NamedTuple):
+    """Number with its interval, ready to be shown."""
+
+    mean: str
+    """The mean, with its unit."""
+    span: str
+    """The interval, such as "62 to 86"; empty where there are too few tasks for one."""
+
+
+NOTHING = Shown("", "")
+
+
+def quantity_of(policies: Sequence[Policy]) -> Quantity:
+    """Returns what the report's answer is about: success, or return where nothing was ever solved."""
+    return "success" if any(policy.success.any() for policy in policies) else "return"
+
+
+def show_share(share: Interval | None, sign: str = "") -> Shown:
+    """Shows a share in per cent, or a difference of shares, with a sign, in points."""
+    if share is None:
+        return NOTHING
+    mean, *ends = (f"{100 * value:{sign}z.{1 if sign else 0}f}" for value in share)
+    return Shown(f"{mean}\N{NO-BREAK SPACE}{'points' if sign else '%'}", _span(share, ends))
+
+
+def show_return(value: Interval | None, sign: str = "") -> Shown:
+    """Shows a return, or a gain in it, with three significant digits at least."""
+    if value is None:
+        return NOTHING
+    decimals = decimals_of(max(abs(number) for number in value if not isnan(number)))
+    mean, *ends = (f"{number:{sign}z,.{decimals}f}" for number in value)
+    return Shown(mean, _span(value, ends))
+
+
+def _span(interval: Interval, ends: Sequence[str]) -> str:
+    return "" if isnan(interval.low) else " to ".join(ends)
+
+
+def decimals_of(largest: float) -> int:
+    """Returns the number of decimals that shows a number with three significant digits, at most 2."""
+    return 0 if largest >= 100 else 1 if largest >= 10 else 2
+
+
+def answer(policy: Policy, quantity: Quantity) -> str:
+    """Says in a sentence or two how much a policy improves on new tasks, with the interval of the gain."""
+    first, last = policy.result.overall[0], policy.result.overall[-1]
+    count, kind = len(policy.evaluation.task_ids), "held-out" if policy.evaluation.held_out else "not held-out"
+    over = f"over {count} {kind} task{'s' * (count > 1)}"
+    gain = last.success_gain if quantity == "success" else last.return_gain
+    if gain is None:
+        return (
+            f"{_after(last.k)}, {policy.label} {_level(last, quantity)} {over}. What adaptation adds was not measured."
+        )
+    show = show_share if quantity == "success" else show_return
+    before, shown = show(first.success if quantity == "success" else first.returns).mean, show(gain, "+")
+    said = f"{_after(last.k)} on a new task, {policy.label} {_level(last, quantity)}, against {before} before"
+    if quantity == "success" and first.success.mean == 1:
+        return f"{said} {over}: at the ceiling, where success cannot rise."
+    return f"{said}: {shown.mean}{_in_brackets(shown)} {over}.{_VERDICTS[verdict(gain, count)]}"
+
+
+_VERDICTS: dict[Verdict, str] = {
+    "excludes zero": "",
+    "does not exclude zero": " The interval includes zero: no gain is shown.",
+    "too few tasks to tell": " These are too few tasks to tell it from chance.",
+}
+
+
+def _in_brackets(shown: Shown) -> str:
+    return f" ({LEVEL:.0%} interval {shown.span})" if shown.span else ""
+
+
+def aside(policy: Policy) -> str:
+    """Says what the return gained, for below an answer about success."""
+    first, last = policy.result.overall[0], policy.result.overall[-1]
+    if last.return_gain is None:
+        return f"The return of {policy.label} is {show_return(last.returns).mean}."
+    gain = show_return(last.return_gain, "+")
+    return (
+        f"The return of {policy.label} goes from {show_return(first.returns).mean} to {show_return(last.returns).mean}:"
+        f" {gain.mean}{_in_brackets(gain)}."
+    )
+
+
+def _level(summary: Summary, quantity: Quantity) -> str:
+    if quantity == "success":
+        return f"succeeds in {show_share(summary.success).mean} of its attempts"
+    return f"reaches a return of {show_return(summary.returns).mean}"
+
+
+def _after(k: int) -> str:
+    return "Before adaptation" if k == 0 else f"After {k} episode{'s' * (k > 1)}"
+
+
+def protocol(policy: Policy) -> str:
+    """Describes in full how a policy was evaluated."""
+    evaluation, seeds = policy.evaluation, len(policy.runs)
+    spread = "tasks" if seeds == 1 else f"tasks and {seeds} training seeds"
+    kind = "held-out tasks, none of which was trained on" if evaluation.held_out else "tasks that may be trained on"
+    ks = ", ".join(map(str, evaluation.adaptation_episodes))
+    plays = f"{evaluation.episodes} evaluation episode{'s' * (evaluation.episodes > 1)} of {evaluation.horizon} steps"
+    return (
+        f"{evaluation.distribution}: {len(evaluation.task_ids)} {kind}. For each number k of adaptation episodes ({ks})"
+        f" the policy starts anew, plays k episodes on the task, adapts, and then plays {plays} to their end. Success:"
+        " solved at any step. Return: undiscounted sum of rewards. Gains are paired by task. Intervals"
+        f" ({LEVEL:.0%}) tell of the spread over {spread}. Evaluation seed {evaluation.seed}."
+    )
+
+
+def worth_sentences(policies: Sequence[Policy], curves: Sequence[LearningCurve], measure: Measure) -> list[str]:
+    """Says for each policy and each learner from scratch how many of its episodes adaptation is worth.
+
+    Curves of other tasks or other episodes than the policy's are left out.
+    """
+    sentences = []
+    for policy in policies:
+        for curve in curves:
+            with suppress(UserError):
+                value = worth(policy.evaluation, curve, policy.evaluation.adaptation_episodes[-1], measure)
+                sentences.append(f"{policy.label}: {value.sentence()}" if len(policies) > 1 else value.sentence())
+    return sentences
