@@ -100,7 +100,7 @@ def mark_in_viewer(viewer: Any, scene: Scene) -> None:
 
 
 def _site_groups(scene: Scene) -> list[int]:
-    default = list(mujoco.MjvOption().sitegroup)
+    default = [int(shown) for shown in mujoco.MjvOption().sitegroup]
     return default if scene.sites else [0] * len(default)
 
 

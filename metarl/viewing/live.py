@@ -3,7 +3,7 @@
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import cycle, groupby
 from operator import attrgetter
@@ -14,9 +14,9 @@ import glfw
 from metarl.acting.agents import Agent
 from metarl.viewing.film import Shot
 from metarl.viewing.playing import Moment, adapt_and_play
-from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError
-from metarl_envs.scenes import check_camera
+from metarl_envs.scenes import Scene, check_camera
 
 _SECONDS_TO_CLOSE = 10.0
 
@@ -53,7 +53,7 @@ def play_live(agent: Agent, distribution: TaskDistribution, task: Task, shot: Sh
                     agent, env, task, episodes, shot.seed, episodes=shot.episodes, trial=shot.trial
                 )
                 for _, episode in groupby(moments, key=attrgetter("episode")):
-                    moment = follow(viewer, env, episode)
+                    moment = follow(viewer, env.scene, episode)
                     print(f"{task.name} {moment.title}: {moment}")
                     if not viewer.is_running():
                         return
@@ -73,12 +73,12 @@ def _window(model: Any, data: Any) -> Iterator[Any]:
             thread.join(_SECONDS_TO_CLOSE)
 
 
-def follow(viewer: Any, env: TaskVectorEnv, moments: Iterable[Moment]) -> Moment:
+def follow(viewer: Any, scene_now: Callable[[], Scene | None], moments: Iterable[Moment]) -> Moment:
     """Shows an episode's moments in real time and returns the last one played.
 
     Args:
         viewer: Handle from `mujoco.viewer.launch_passive`.
-        env: Environment that each moment changes; the simulator's time, in seconds, sets the pace.
+        scene_now: Returns the scene, which each moment changes; the simulator's time, in seconds, sets the pace.
         moments: Moments of one episode; playing stops when the window is closed.
     """
     from metarl_envs.painting import mark_in_viewer  # here, as it loads MuJoCo's renderer
@@ -86,7 +86,7 @@ def follow(viewer: Any, env: TaskVectorEnv, moments: Iterable[Moment]) -> Moment
     for moment in moments:
         if moment.over or not viewer.is_running():
             break
-        scene = env.scene()
+        scene = scene_now()
         assert scene is not None  # `play_live` has checked
         if moment.step == 0:  # the clock starts here, since adaptation episodes run at full speed
             start = time.monotonic() - scene.data.time

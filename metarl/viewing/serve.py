@@ -159,7 +159,7 @@ class Page:
         shot = replace(self._shot, adaptation_episodes=self._episodes.value, trial=self._trial.value)
         if shot.adaptation_episodes and not shot.trial:
             self._status.content = f"### {task.name}\nadapting on {shot.adaptation_episodes} episodes ..."
-        clock = _Clock()
+        clock, about = _Clock(), ""
         moments = adapt_and_play(
             self._agent,
             self._env,
@@ -172,7 +172,8 @@ class Page:
         for moment in moments:
             if self._changed.is_set():
                 return
-            about = about if moment.over else self._env.describe()
+            if not moment.over:
+                about = self._env.describe()
             if moment.over or self._wait(clock, moment):
                 self._show(task.name, about, moment)
 

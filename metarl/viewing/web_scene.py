@@ -45,6 +45,7 @@ def geom_mesh(model: mujoco.MjModel, geom: int) -> Mesh | None:
 
 
 def _solid(kind: mujoco.mjtGeom, size: npt.NDArray[np.float64]) -> trimesh.Trimesh | None:
+    solid: trimesh.Trimesh
     if kind == mujoco.mjtGeom.mjGEOM_PLANE:
         half = [extent or _PLANE_SIZE for extent in size[:2]]
         solid = trimesh.creation.box((2 * half[0], 2 * half[1], 0.001))
@@ -53,7 +54,8 @@ def _solid(kind: mujoco.mjtGeom, size: npt.NDArray[np.float64]) -> trimesh.Trime
     elif kind == mujoco.mjtGeom.mjGEOM_SPHERE:
         solid = trimesh.creation.icosphere(2, size[0])
     elif kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
-        solid = trimesh.creation.icosphere(2, 1.0).apply_scale(size)
+        solid = trimesh.creation.icosphere(2, 1.0)
+        solid.apply_scale(size)
     elif kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
         solid = trimesh.creation.cylinder(size[0], 2 * size[1])
     elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:

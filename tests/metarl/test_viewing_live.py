@@ -206,7 +206,6 @@ def test_real_time_starts_after_adaptation(monkeypatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
     data = SimpleNamespace(time=70.0)
-    env: Any = SimpleNamespace(scene=lambda: Scene(None, data))
     shown: list[tuple[float, float]] = []
     viewer = SimpleNamespace(
         is_running=lambda: True,
@@ -226,7 +225,7 @@ def test_real_time_starts_after_adaptation(monkeypatch) -> None:
         data.time = 5.0
         yield replace(start, step=3, over=True)
 
-    assert follow(viewer, env, episode()) == replace(start, step=3, over=True)
+    assert follow(viewer, lambda: Scene(None, data), episode()) == replace(start, step=3, over=True)
     assert shown == [(5.0, 1030.0), (5.25, 1030.25), (5.5, 1032.25)]
 
 
