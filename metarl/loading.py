@@ -66,7 +66,8 @@ def check_settings(manifest: Manifest, config: RunConfig, checkpoint: Path) -> N
     Raises:
         UserError: If the seed, or a setting of the tasks or of the algorithm, is another.
     """
-    trained, configured = (_settings(fields) for fields in (manifest.config, config.model_dump(mode="json")))
+    trained = comparable_settings(manifest.config)
+    configured = comparable_settings(config.model_dump(mode="json"))
     for name, value in configured.items():
         if trained.get(name, value) != value:
             raise UserError(
@@ -75,12 +76,13 @@ def check_settings(manifest: Manifest, config: RunConfig, checkpoint: Path) -> N
             )
 
 
-def _settings(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def comparable_settings(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns seed, tasks and algorithm by dotted names; an id is left out, as the file that it may name may move."""
     found: dict[str, Any] = {}
     for name, value in fields.items():
         if prefix or name in ("seed", "tasks", "algorithm"):
-            found |= _settings(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+            key = f"{prefix}{name}"
+            found |= comparable_settings(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
     found.pop("tasks.id", None)
     return found
 

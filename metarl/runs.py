@@ -247,16 +247,6 @@ class RunDirectory:
         with _convert_write_errors(self._metrics) as path:
             write_atomically(path, b"".join(self._lines_before(iteration)))
 
-    def save_evaluation(self, name: str, evaluation: Mapping[str, Any]) -> Path:
-        """Writes or replaces `evaluations/<name>.json`.
-
-        Raises:
-            RunFailure: If the file cannot be written.
-        """
-        path = self.evaluations / f"{name}.json"
-        write_evaluation(path, evaluation)
-        return path
-
     def close(self) -> None:
         """Closes the log and unlocks the run."""
         if self._tensorboard is not None:
@@ -280,15 +270,15 @@ class RunDirectory:
         return self._tensorboard
 
 
-def write_evaluation(path: Path, evaluation: Mapping[str, Any]) -> None:
-    """Writes or replaces the file of an evaluation.
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Writes or replaces a JSON file whole; its directory is made if missing.
 
     Raises:
         RunFailure: If the file cannot be written.
     """
     with _convert_write_errors(path):
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, _to_json(evaluation))
+        write_atomically(path, _to_json(data))
 
 
 class RunExistsError(UserError):

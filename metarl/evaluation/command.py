@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import Progress
 
-from metarl.checkpoints import Manifest
 from metarl.evaluation.controls import make_control
 from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
 from metarl.evaluation.result import Evaluation
+from metarl.evaluation.stored import Origin, StoredEvaluation, file_name, write_evaluation
 from metarl.evaluation.table import evaluation_table
 from metarl.evaluation.tasks import select_tasks
 from metarl.files import make_room_for
 from metarl.loading import load_agent
-from metarl.runs import RunDirectory, write_evaluation
+from metarl.runs import RunDirectory
 from metarl.versions import versions
 
 _MAX_ENVS = 50
@@ -38,8 +38,8 @@ def evaluate_run(
 ) -> Path:
     """Evaluates a checkpoint, prints the result and writes it to a file, by default in the run's `evaluations/`.
 
-    There the file's name holds the checkpoint's environment steps and all settings up to `control`, so only a
-    repetition of the same evaluation replaces it.
+    There the file's name holds the checkpoint's environment steps, the control, and a digest of the other settings, so
+    only a repetition of the same evaluation replaces it.
 
     Args:
         run: Run that the checkpoint belongs to.
@@ -69,8 +69,21 @@ def evaluate_run(
     agent, manifest = load_agent(checkpoint, run.config, distribution, seed)
     if control is not None:
         agent = make_control(control, agent)
-    name = _file_name(manifest, adaptation_episodes, episodes, split, tasks_per_name, seed, control)
-    path = output or run.evaluations / f"{name}.json"
+    origin = Origin(
+        run=str(run.path),
+        checkpoint=str(checkpoint),
+        iteration=manifest.iteration,
+        env_steps=manifest.env_steps,
+        split=split,
+        tasks_per_name=tasks_per_name,
+        control=control,
+        training_seed=run.config.seed,
+        task_fingerprint=manifest.task_fingerprint,
+        versions=versions(),
+        config=manifest.config,
+    )
+    settings = {"adaptation_episodes": sorted(adaptation_episodes), "episodes": episodes, "seed": seed}
+    path = output or run.evaluations / file_name(origin, settings)
     make_room_for(path)
     messages = Console(stderr=True)
     with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
@@ -84,23 +97,10 @@ def evaluate_run(
             num_envs=num_envs or run.config.evaluation.num_envs or min(run.config.algorithm.meta_batch, _MAX_ENVS),
             progress=progress,
         )
-    origin = _describe_checkpoint(checkpoint, manifest) | {
-        "split": split,
-        "tasks_per_name": tasks_per_name,
-        "control": control,
-    }
     _print(evaluation, control)  # first, so that the numbers are not lost with the file
-    write_evaluation(path, origin | evaluation.to_dict())
+    write_evaluation(path, StoredEvaluation(evaluation, origin))
     print(f"Evaluation: {path}")
     return path
-
-
-def _describe_checkpoint(checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
-    return {
-        "checkpoint": {"path": str(checkpoint), "iteration": manifest.iteration, "env_steps": manifest.env_steps},
-        "task_fingerprint": manifest.task_fingerprint,
-        "versions": versions(),
-    }
 
 
 def _print(evaluation: Evaluation, control: str | None) -> None:
@@ -108,18 +108,3 @@ def _print(evaluation: Evaluation, control: str | None) -> None:
     if control is not None:
         console.print(f"Control: {control}.")
     console.print(evaluation_table(evaluation))
-
-
-def _file_name(
-    manifest: Manifest,
-    adaptation_episodes: Sequence[int],
-    episodes: int,
-    split: str,
-    tasks_per_name: int | None,
-    seed: int,
-    control: str | None,
-) -> str:
-    ks = "-".join(map(str, sorted(adaptation_episodes)))
-    limit = "" if tasks_per_name is None else f"-tasks{tasks_per_name}"
-    suffix = "" if control is None else f"-{control}"
-    return f"{manifest.env_steps:012d}-{split}-k{ks}-episodes{episodes}{limit}-seed{seed}{suffix}"

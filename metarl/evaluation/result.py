@@ -1,6 +1,7 @@
 """Result of an evaluation: the outcome of every episode, and summaries with confidence intervals."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from metarl.evaluation.fields import EvaluationFields, check_fields
 from metarl.evaluation.statistics import LEVEL, RESAMPLES, Interval, share_interval, stratified_bootstrap
 from metarl.seeding import Stream, generator
 
@@ -157,6 +159,34 @@ class Evaluation:
                 for task, (name, identifier) in enumerate(zip(self.task_names, self.task_ids, strict=True))
             ],
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Evaluation":
+        """Reads what `to_dict` returned; summaries are computed anew.
+
+        Args:
+            data: JSON types; fields that are not the evaluation's own are left alone.
+
+        Raises:
+            UserError: If a field is missing or not what it should be.
+        """
+        fields = check_fields(EvaluationFields, data, "an evaluation")
+        protocol, tasks = fields.protocol, fields.tasks
+        return cls(
+            distribution=fields.distribution,
+            held_out=fields.held_out,
+            horizon=protocol.horizon,
+            task_names=tuple(task.name for task in tasks),
+            task_ids=tuple(task.id for task in tasks),
+            adaptation_episodes=tuple(protocol.adaptation_episodes),
+            adaptation_steps=protocol.adaptation_steps,
+            seed=protocol.seed,
+            # [task][k][episode] as (k, task, episode)
+            success=np.array([task.success for task in tasks]).swapaxes(0, 1),
+            success_last=np.array([task.success_last for task in tasks]).swapaxes(0, 1),
+            returns=np.array([task.returns for task in tasks], dtype=float).swapaxes(0, 1),
+            divergences=protocol.divergences,
+        )
 
 
 def _gain_of_shares(gain: Interval) -> Interval:

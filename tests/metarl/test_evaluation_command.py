@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.errors import RunFailure
 from metarl.evaluation import command
 from metarl.evaluation.protocol import evaluate
+from metarl.evaluation.stored import read_evaluation
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
@@ -54,12 +56,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
 
 def test_what_was_found_is_kept_and_printed(run, capsys) -> None:
     path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[3, 0], episodes=2, seed=5)
-    assert path == run.evaluations / "000000001200-test-k0-3-episodes2-seed5.json"
+    assert path.parent == run.evaluations
+    assert re.fullmatch(r"000000001200-policy-[0-9a-f]{8}\.json", path.name)
     found = json.loads(path.read_text())
-    assert found["checkpoint"]["env_steps"] == 1200
-    assert found["checkpoint"]["iteration"] == 7
-    assert found["split"] == "test"
-    assert found["versions"]["numpy"] == np.__version__
+    assert (found["format"], found["kind"]) == (2, "evaluation")
+    assert found["origin"]["env_steps"] == 1200
+    assert found["origin"]["iteration"] == 7
+    assert found["origin"]["split"] == "test"
+    assert found["origin"]["versions"]["numpy"] == np.__version__
     assert found["protocol"]["seed"] == 5
     assert np.shape([task["return"] for task in found["tasks"]]) == (4, 2, 2)
     # Standing still at the origin costs the distance to the goal, or its square, in each step: no k changes that.
@@ -73,16 +77,16 @@ def test_what_was_found_is_kept_and_printed(run, capsys) -> None:
 def test_a_control_is_named_as_one(run, capsys, monkeypatch) -> None:
     monkeypatch.setattr(command, "make_control", lambda name, agent: agent)
     path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], control="state-held")
-    assert path.name == "000000001200-test-k0-episodes3-seed1-state-held.json"
-    assert json.loads(path.read_text())["control"] == "state-held"
+    assert path.name.startswith("000000001200-state-held-")
+    assert read_evaluation(path).origin.control == "state-held"
     assert "Control: state-held." in capsys.readouterr().out
 
 
 def test_training_tasks_and_fewer_of_them(run, capsys) -> None:
     checkpoint = run.checkpoints / "000000001200"
     path = command.evaluate_run(run, checkpoint, split="train", tasks_per_name=2, adaptation_episodes=[0], episodes=1)
-    assert path.name == "000000001200-train-k0-episodes1-tasks2-seed1.json"
     found = json.loads(path.read_text())
+    assert (found["origin"]["split"], found["origin"]["tasks_per_name"]) == ("train", 2)
     assert len(found["tasks"]) == 2
     assert not found["held_out"]
     assert "2 not held-out tasks" in capsys.readouterr().out
@@ -144,7 +148,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_played(run, tmp_path,
     output = tmp_path / "elsewhere" / "e.json"
     path = command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], output=output)
     assert path == output
-    assert json.loads(output.read_text())["split"] == "test"
+    assert read_evaluation(output).origin.split == "test"
 
 
 def test_numbers_are_shown_even_if_the_disk_is_full_in_the_end(run, capsys, monkeypatch) -> None:
