@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from results.publish import publish
 
 import metarl
 from metarl import checkpoints, zoo_files
@@ -24,16 +23,24 @@ from metarl.loading import load_agent
 from metarl.runs import RunDirectory
 from metarl.training import Training
 from metarl_envs.errors import UserError
+from results.publish import publish
 
 STEPS = 60_000
 """Environment steps that the fresh evaluation of a policy may take."""
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "maml": {
-        **{"kind": "maml", "meta_batch": 2, "episodes": 2, "hidden_sizes": [4], "outer": {"kind": "ppo"}},
+        "kind": "maml",
+        "meta_batch": 2,
+        "episodes": 2,
+        "hidden_sizes": [4],
+        "outer": {"kind": "ppo"},
         "baseline": {"kind": "value"},
     },
     "rl2": {
-        **{"kind": "rl2", "meta_batch": 2, "episodes": 2, "core": {"kind": "gru", "hidden_size": 4}},
+        "kind": "rl2",
+        "meta_batch": 2,
+        "episodes": 2,
+        "core": {"kind": "gru", "hidden_size": 4},
         "baseline": {"kind": "privileged"},
     },
 }
@@ -51,7 +58,10 @@ def complaint(function: Any, *arguments: Any, **options: Any) -> str:
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluated run of two iterations."""
     fields = {
-        **{"iterations": 2, "device": "cpu", "evaluation": {"every": 0}, "algorithm": ALGORITHMS[request.param]},
+        "iterations": 2,
+        "device": "cpu",
+        "evaluation": {"every": 0},
+        "algorithm": ALGORITHMS[request.param],
         "tasks": {"kind": "navigation", "num_train_tasks": 20, "num_test_tasks": 12, "horizon": 4},
     }
     path: Path = tmp_path_factory.mktemp("runs") / "mine"
