@@ -47,7 +47,7 @@ def generate_card(folder: Path) -> str:
         INTERVALS.format(over="over tasks, of one seed: they tell nothing of other seeds"),
         "## How it was trained",
         f"`{facts.command}`: seed {config.seed}, {played[0].stored[0].origin.env_steps:,} environment steps in"
-        f" {duration(facts.training_seconds)} on {facts.machine}.",
+        f" {duration(facts.training_seconds)} on {facts.machine}, with whatever else ran there.",
         f"{packages(versions)}; commit {versions.get('commit', 'unknown')}.",
         told_in_training(config),
         "The checkpoint lacks what only training needs, so a training cannot go on from it.",
@@ -64,10 +64,10 @@ def summary(config: RunConfig, held_out: Experiment) -> str:
     first, last = held_out.overall[0], held_out.overall[-1]
     evaluation = held_out.stored[0].evaluation
     if last.success.mean > 0:
-        before, after = (f"{percent(row.success)} % success" for row in (first, last))
+        before, after = (f"success {percent(row.success)} %" for row in (first, last))
     else:
         decimals = return_decimals(held_out.overall)
-        before, after = (f"a return of {interval(row.returns, decimals)}" for row in (first, last))
+        before, after = (f"return {interval(row.returns, decimals)}" for row in (first, last))
     method = _ALGORITHMS.get(config.algorithm.kind, config.algorithm.kind)
     return (
         f"{method} on {evaluation.distribution}, {len(evaluation.task_names)} held-out tasks: {after} after"

@@ -35,13 +35,14 @@ def experiments(stored: Iterable[StoredEvaluation]) -> list[Experiment]:
 
 
 def what_was_played(experiment: Experiment) -> str:
-    """Returns the tasks of an evaluation in words, such as "50 held-out tasks of ML1-reach-v3, 3 episodes each"."""
+    """Returns what was played in words, such as "50 held-out tasks of ML10, 3 episodes of 500 steps each"."""
     evaluation, origin = experiment.stored[0]
     kind = "held-out" if evaluation.held_out else "training"
     tasks = plural(len(evaluation.task_names), f"{kind} task")
     seeds = f", {len(experiment.stored)} seeds" if len(experiment.stored) > 1 else ""
     control = f", control {origin.control}" if origin.control else ""
-    return f"{tasks} of {evaluation.distribution}, {plural(evaluation.episodes, 'episode')} each{seeds}{control}"
+    episodes = f"{plural(evaluation.episodes, 'episode')} of {evaluation.horizon} steps each"
+    return f"{tasks} of {evaluation.distribution}, {episodes}{seeds}{control}"
 
 
 def evaluation_table(experiment: Experiment) -> str:

@@ -102,9 +102,9 @@ def test_a_run_becomes_a_page(root: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "## ML10, MAML\n" in page
     assert "| 1 | `metarl train ml10-maml` | 400 | 2 | 1.5 min | 2 cores of a machine | " in page
     assert "| 2 | `metarl train ml10-maml --seed 2` | 400 | 2 | 1.5 min | 2 cores of a machine | " in page
-    held_out = page.index("**4 held-out tasks of ML10, 3 episodes each, 2 seeds**: `metarl evaluate RUN`")
+    held_out = page.index("**4 held-out tasks of ML10, 3 episodes of 500 steps each, 2 seeds**: `metarl evaluate RUN`")
     assert held_out < page.index(
-        "**4 training tasks of ML10, 3 episodes each, 2 seeds**: `metarl evaluate RUN --split train`"
+        "**4 training tasks of ML10, 3 episodes of 500 steps each, 2 seeds**: `metarl evaluate RUN --split train`"
     )
     # of 4 tasks one seed solves all and the other half: 75 %; a-v3 is solved by both, b-v3 by one
     assert re.search(r"^\| 10 \| 75 \[", page[held_out:], re.MULTILINE)
