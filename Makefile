@@ -13,7 +13,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME  # ROS and others put packages there that would shadow those of .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow reliability parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick
+.PHONY: help setup demo test test-slow reliability parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick results \
+	results-check
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +60,12 @@ format: $(INSTALLED) ## Format the code and mend what can be mended without thou
 docs: $(INSTALLED) ## Build the documentation and its API reference into site/
 	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
 	@echo "Documentation: site/index.html"
+
+results: $(INSTALLED) ## Generate docs/RESULTS.md, its figures and the cards of policies from results/ and metarl/zoo/
+	@$(VENV_PYTHON) scripts/results write
+
+results-check: $(INSTALLED) ## Compare them with what would be generated
+	@$(VENV_PYTHON) scripts/results check
 
 bench: $(INSTALLED) ## Measure the speed of simulation against Meta-World's own: a quarter of an hour
 	@$(VENV_PYTHON) scripts/benchmark --suite meta-world

@@ -57,6 +57,8 @@ class Manifest(StrictModel):
     """Versions of the software that wrote the checkpoint."""
     score: float | None = None
     """Score of the policy, higher is better; None if it was not measured."""
+    policy_only: bool = False
+    """True if what only training needs was left out; see `metarl.algorithms.base.HasTrainingState`."""
 
 
 def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> Path:

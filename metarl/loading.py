@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl import checkpoints
 from metarl.acting.agents import Origin, TrainedAgent
-from metarl.algorithms.base import Algorithm
+from metarl.algorithms.base import Algorithm, is_training_state
 from metarl.checkpoints import Manifest
 from metarl.config import RunConfig
 from metarl.runs import RunDirectory
@@ -19,19 +19,23 @@ from metarl_envs.core import TaskDistribution
 from metarl_envs.errors import UserError
 
 
-def restore(algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Path) -> Manifest:
+def restore(
+    algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Path, *, to_act: bool = False
+) -> Manifest:
     """Loads a checkpoint's state into an algorithm, which stays unchanged on failure.
 
     Args:
         algorithm: Algorithm to load into.
         distribution: Tasks that the algorithm is built for.
         checkpoint: Directory of the checkpoint.
+        to_act: True if the algorithm only makes agents, for which a pretrained policy's checkpoint is enough.
 
     Returns:
         Manifest of the checkpoint.
 
     Raises:
-        UserError: If the checkpoint is damaged, of another task distribution or of another configuration.
+        UserError: If the checkpoint is damaged, of another task distribution or of another configuration, or lacks what
+            training needs.
     """
     state, manifest = checkpoints.load(checkpoint)
     if manifest.task_fingerprint != distribution.fingerprint:
@@ -39,7 +43,12 @@ def restore(algorithm: Algorithm, distribution: TaskDistribution, checkpoint: Pa
             f"checkpoint {checkpoint} was trained on other tasks than {distribution.name} as configured"
             f" (fingerprint {manifest.task_fingerprint}, not {distribution.fingerprint})"
         )
-    problem = _describe_mismatch(state, algorithm.state_dict())
+    fresh = algorithm.state_dict()
+    if manifest.policy_only and not to_act:
+        raise UserError(f"checkpoint {checkpoint} is a pretrained policy's: it lacks what training would go on from")
+    if manifest.policy_only:
+        state = {name: fresh[name] for name in fresh if is_training_state(algorithm, name)} | state
+    problem = _describe_mismatch(state, fresh)
     if problem is not None:
         raise UserError(f"checkpoint {checkpoint} does not fit the configured algorithm: {problem}")
     algorithm.load_state_dict(state)
@@ -111,7 +120,7 @@ def load_agent(
         UserError: If the checkpoint is damaged, of another task distribution or of another configuration.
     """
     algorithm = config.algorithm.build(distribution, torch.device("cpu"))
-    manifest = restore(algorithm, distribution, checkpoint)
+    manifest = restore(algorithm, distribution, checkpoint, to_act=True)
     check_settings(manifest, config, checkpoint)
     agent = algorithm.make_agent(seed)
     agent.origin = Origin(
@@ -125,14 +134,15 @@ def load_agent(
 
 
 def load(path: str | Path, seed: int = 0) -> TrainedAgent:
-    """Loads an agent from a run directory (its last checkpoint) or from one of its checkpoints.
+    """Loads an agent from a run directory (its last checkpoint), from one of its checkpoints, or a pretrained policy.
 
     Args:
-        path: Directory of the run, `runs/<name>`, or of a checkpoint, `runs/<name>/checkpoints/<env steps>`.
+        path: Directory of the run, `runs/<name>`, or of a checkpoint, `runs/<name>/checkpoints/<env steps>`, or the
+            name of a pretrained policy, which `metarl zoo` lists.
         seed: Seed of the agent's exploration.
 
     Raises:
-        UserError: If there is neither at `path`, or the run or checkpoint is damaged.
+        UserError: If there is none of them at `path`, or the run or checkpoint is damaged.
     """
     path = Path(path)
     is_checkpoint = path.parent.name == "checkpoints"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metarl.preset_files import preset_names
 from metarl.shell import command
+from metarl.zoo_files import policy_names
 from metarl_envs.errors import UserError
 
 CONFIG = "config.yaml"
@@ -29,12 +30,23 @@ def no_run(path: Path) -> UserError:
     what = f"{path} is not a run: it has no {CONFIG}" if is_directory(path) else f"no run at {path}"
     if path.parent.name == "checkpoints" and is_run(path.parent.parent):
         return UserError(f"{path} is a checkpoint: give the run, {path.parent.parent}, and --checkpoint {path.name}")
+    return UserError(what + _hint(path))
+
+
+def _hint(path: Path) -> str:
+    """Returns what was probably meant by a path without a run: a run, a preset or a pretrained policy."""
     meant = _nearest(path)
     if meant is not None:
-        return UserError(f"{what}; did you mean {meant}?")
+        return f"; did you mean {meant}?"
     if str(path) in preset_names():
-        return UserError(f"{what}; '{path}' is a preset: train it first with: {command('train', path)}")
-    return UserError(what)
+        return f"; '{path}' is a preset: train it first with: {command('train', path)}"
+    if path.name in policy_names():
+        where = " from another folder, as this one has its name" if is_directory(path) and len(path.parts) == 1 else ""
+        return f"; '{path.name}' is a pretrained policy: give that name{where}"
+    near = get_close_matches(path.name, [*policy_names(), *preset_names()], n=1)
+    if not near:
+        return ""
+    return f"; did you mean the {'pretrained policy' if near[0] in policy_names() else 'preset'} '{near[0]}'?"
 
 
 def _nearest(path: Path) -> Path | None:

@@ -22,6 +22,7 @@ from metarl.run_paths import is_directory, is_run, no_run
 from metarl.shell import command
 from metarl.tensorboard import TensorBoard
 from metarl.versions import versions
+from metarl.zoo_files import OUTPUT, find_policy
 from metarl_envs.divergence import Divergence
 from metarl_envs.errors import UserError
 
@@ -50,18 +51,20 @@ class RunDirectory:
     Attributes:
         path: Directory of the run.
         config: Configuration of the run.
+        output: Directory of what is made of the run: its own, or `runs/zoo/<name>` for a pretrained policy.
         checkpoints: Directory of the checkpoints.
         evaluations: Directory of the evaluations.
         videos: Directory of the videos.
         divergences: Directory of the evidence of the first 10 simulations that diverged.
     """
 
-    def __init__(self, path: Path, config: RunConfig) -> None:
+    def __init__(self, path: Path, config: RunConfig, output: Path | None = None) -> None:
         self.path = path
         self.config = config
+        self.output = output or path
         self.checkpoints = path / "checkpoints"
-        self.evaluations = path / "evaluations"
-        self.videos = path / "videos"
+        self.evaluations = self.output / "evaluations"
+        self.videos = self.output / "videos"
         self.divergences = path / "divergences"
         self._metrics = path / "metrics.jsonl"
         self._lock = RunLock(path)
@@ -103,11 +106,17 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """Opens the directory of an existing run.
+        """Opens the directory of an existing run, or a pretrained policy.
+
+        Args:
+            path: Directory of the run, or name of the policy, unless a directory has that name.
 
         Raises:
             UserError: If there is no run at `path`, its format is another, or its configuration is damaged.
         """
+        policy = find_policy(path)
+        if policy is not None:
+            return cls(policy, load_run_config(policy / _CONFIG), OUTPUT / policy.name)
         if not is_run(path):
             raise no_run(path)
         found = _read_format(path / _VERSIONS)
@@ -120,8 +129,13 @@ class RunDirectory:
         """Reserves the run for this process until `close`, and clears away what a killed process left half-written.
 
         Raises:
-            UserError: If another process writes the run, or it cannot be written.
+            UserError: If another process writes the run, it cannot be written, or it is a pretrained policy.
         """
+        if self.output != self.path:
+            raise UserError(
+                f"{self.path.name} is a pretrained policy, which lacks what training would go on from; train it anew:"
+                f" {command('train', self.path / _CONFIG)}"
+            )
         self._lock.acquire()
         for path in self.path.glob(".*.tmp"):
             path.unlink(missing_ok=True)

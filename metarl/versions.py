@@ -5,16 +5,18 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from metarl_envs.cores import available_cores
+
 _PACKAGES = ("metarl-suite", "torch", "numpy", "gymnasium", "mujoco", "metaworld")
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that affect results, the platform, and metarl's commit.
+    """Returns the versions of Python and of the packages that affect results, the machine, and metarl's commit.
 
     Packages that are not installed are left out, and the commit if metarl does not run from a checkout. A commit ends
     in "-dirty" if files differ from it.
     """
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    found = {"python": platform.python_version(), "platform": platform.platform(), "machine": machine()}
     for package in _PACKAGES:
         version = package_version(package)
         if version is not None:
@@ -23,6 +25,18 @@ def versions() -> dict[str, str]:
     if commit is not None:
         found["commit"] = commit
     return found
+
+
+def machine() -> str:
+    """Returns the processor and how many of its cores are at hand, such as "2 cores of Intel(R) Xeon(R) Processor"."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    models = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    model = " ".join((models or [platform.processor() or platform.machine()])[0].split())
+    cores = available_cores()
+    return f"{cores} core{'s' * (cores > 1)} of {model}"
 
 
 def package_version(package: str) -> str | None:

@@ -12,6 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 from metarl.preset_files import preset_names
+from metarl.zoo_files import FOLDER, policy_names
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "metarl", "envs", "configs", "tests", "scripts")
@@ -106,13 +107,15 @@ def expected_files(package: Path) -> set[str]:
     return {path.relative_to(package.parent).as_posix() for path in paths}
 
 
-def test_the_wheel_holds_both_packages_and_the_presets(wheel: Path) -> None:
+def test_the_wheel_holds_both_packages_presets_and_policies(wheel: Path) -> None:
     presets = {f"metarl/presets/{name}.yaml" for name in preset_names()}
+    policies = {path.relative_to(ROOT).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     packages = expected_files(ROOT / "metarl") | expected_files(ROOT / "envs" / "metarl_envs")
     assert wheel.name.startswith("metarl_suite-")
     page = {f"metarl/reporting/report.{kind}" for kind in ("css", "html.jinja", "js")}
     assert len(presets) > 20
-    assert files_in(wheel) == packages | presets | page
+    assert {f"metarl/zoo/{name}/README.md" for name in policy_names()} <= policies
+    assert files_in(wheel) == packages | presets | page | policies
 
 
 def test_the_sdist_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
@@ -196,6 +199,15 @@ def test_commands_work_beside_modules_of_unlucky_names(installed: Installed, pro
     assert (project / "out" / "run" / "checkpoints").is_dir()
     installed.metarl("evaluate out/run --adaptation-episodes 0 1 --episodes 1 --tasks-per-name 2", project)
     assert len(list((project / "out" / "run" / "evaluations").glob("*.json"))) == 1
+
+
+def test_a_policy_of_the_wheel_may_lie_where_nothing_can_be_written(installed: Installed, project: Path) -> None:
+    name = policy_names()[0]
+    folder = installed.site_packages / "metarl" / "zoo" / name
+    before = sorted(folder.rglob("*"))
+    installed.metarl(f"evaluate {name} --adaptation-episodes 0 --episodes 1 --tasks-per-name 1", project)
+    assert len(list((project / "runs" / "zoo" / name / "evaluations").glob("*.json"))) == 1
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_worker_processes_work_beside_modules_of_unlucky_names(installed: Installed, project: Path) -> None:

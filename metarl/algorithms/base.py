@@ -78,6 +78,24 @@ class Algorithm(Protocol):
         """Takes over what `state_dict` gave; the layout has been checked."""
 
 
+@runtime_checkable
+class HasTrainingState(Protocol):
+    """Algorithm that tells which part of its state no agent needs, so that pretrained policies are small."""
+
+    training_state: tuple[str, ...]
+    """How the names of that part in `state_dict` begin, such as "optimizer."."""
+
+
+def is_training_state(algorithm: Algorithm, name: str) -> bool:
+    """Returns true if only training needs an element of the algorithm's `state_dict`.
+
+    Args:
+        algorithm: The algorithm; if it does not tell, agents need all of its state.
+        name: Name of the element.
+    """
+    return isinstance(algorithm, HasTrainingState) and name.startswith(algorithm.training_state)
+
+
 class AlgorithmConfig(StrictModel, ABC):
     """Settings of an algorithm, and the way from them to the algorithm; see `metarl.algorithms.registry`."""
 

@@ -10,13 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-from metarl.cli import evaluate, export, plot, presets, report, strategies, tasks, train, watch
+from metarl.cli import evaluate, export, plot, presets, report, strategies, tasks, train, watch, zoo
 from metarl.cli.arguments import Parser, options, refuse_repeated
 from metarl.errors import RunFailure
 from metarl.versions import package_version
 from metarl_envs.errors import UserError, WorkerFailure, one_line, unknown
 
-_COMMANDS = (train, evaluate, report, plot, watch, export, strategies, tasks, presets)
+_COMMANDS = (train, evaluate, report, plot, watch, export, zoo, strategies, tasks, presets)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -61,7 +61,7 @@ def path(text: str) -> Path:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that name a run and one of its checkpoints."""
-    parser.add_argument("run", metavar="RUN", type=path, help="run directory")
+    parser.add_argument("run", metavar="RUN", type=path, help="run directory, or name of a pretrained policy")
     parser.add_argument(
         "--checkpoint", metavar="WHICH", default="last", help="'last', 'best', or name or path of one (last)"
     )

@@ -17,12 +17,15 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Exports a checkpoint of a run."""
+    from metarl.files import make_room_for
     from metarl.loading import load_agent
     from metarl.runs import RunDirectory
 
     directory = RunDirectory.open(arguments.run)
     checkpoint = directory.checkpoint(arguments.checkpoint)
     agent, manifest = load_agent(checkpoint, directory.config, directory.config.tasks.build())
-    file = arguments.to or directory.path / f"policy-{manifest.env_steps:012d}.onnx"
+    file = arguments.to or directory.output / f"policy-{manifest.env_steps:012d}.onnx"
+    if arguments.to is None:
+        make_room_for(file, "--to")
     agent.export(file)
     print(f"policy: {file}")

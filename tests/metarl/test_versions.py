@@ -21,7 +21,7 @@ def test_versions_are_those_in_use() -> None:
 def test_packages_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PACKAGES", ("torch", "no-such-package"))
     assert package_version("no-such-package") is None
-    assert set(versions()) - {"commit"} == {"python", "platform", "torch"}
+    assert set(versions()) - {"commit"} == {"python", "platform", "machine", "torch"}
 
 
 def test_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,8 @@ class MAML:
         UserError: If settings contradict each other; see `check_combination`.
     """
 
+    training_state = ("outer.", "baseline.adam.")
+
     def __init__(
         self,
         config: MAMLConfig,

@@ -57,6 +57,8 @@ class RL2:
         UserError: If there are more minibatches than trials and trials are not cut into chunks.
     """
 
+    training_state = ("critic.", "optimizer.", "privileged.", "privileged_optimizer.")
+
     def __init__(
         self,
         config: RL2Config,
