@@ -52,6 +52,11 @@ class Experiment:
         return cls(tuple(each.evaluation for each in (first, *others)), tuple(origins))
 
     @property
+    def stored(self) -> list[StoredEvaluation]:
+        """Evaluations with their origins, by training seed."""
+        return list(map(StoredEvaluation, self.evaluations, self.origins))
+
+    @property
     def task_names(self) -> tuple[str, ...]:
         """Name of each task."""
         return self.evaluations[0].task_names

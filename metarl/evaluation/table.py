@@ -128,6 +128,7 @@ def _acted_as_table(evaluation: Evaluation) -> Table:
             table.add_row(Text(name if first else ""), Text(label), str(tasks), str(solved))
     return table
 
+
 def _ends(rows: list[Summary]) -> list[Summary]:
     """Returns the summaries of the smallest and the largest k."""
     return rows if len(rows) < 2 else [rows[0], rows[-1]]

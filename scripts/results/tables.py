@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from metarl.evaluation.experiment import Experiment
-from metarl.evaluation.result import Summary
 from metarl.evaluation.statistics import Interval
 from metarl.evaluation.stored import StoredEvaluation
+from metarl.evaluation.summary import Summary
 from results.words import plural
 
 INTERVALS = (
