@@ -54,6 +54,8 @@ class Evaluation:
     """Undiscounted return of the full episode."""
     divergences: int = 0
     """Number of episodes, adaptation episodes included, that ended early because the simulation diverged."""
+    acted_as: tuple[tuple[str, ...], ...] | None = None
+    """Name `[k][task]` of what the adapted agent played the task as, such as a training class; None if it has none."""
 
     @property
     def episodes(self) -> int:
@@ -74,6 +76,21 @@ class Evaluation:
     def iqm(self) -> list[Interval]:
         """Interquartile mean of the return over all tasks, for each k."""
         return self.outcomes.iqm
+
+    def solved_as(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Counts what the tasks of each name were played as after the largest k, and how many of them were solved.
+
+        A task counts as solved if it was in most of its episodes.
+
+        Returns:
+            By task name and what it was played as: number of tasks, and of those solved; the most frequent first.
+        """
+        counts: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in self.task_names}
+        played_as = () if self.acted_as is None else self.acted_as[-1]
+        for name, label, success in zip(self.task_names, played_as, self.success[-1], strict=False):
+            tasks, solved = counts[name].get(label, (0, 0))
+            counts[name][label] = tasks + 1, solved + int(success.mean() > 0.5)
+        return {name: dict(sorted(found.items(), key=lambda item: -item[1][0])) for name, found in counts.items()}
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -108,6 +125,7 @@ class Evaluation:
                     "success_last": self.success_last[:, task].tolist(),
                     "return": self.returns[:, task].tolist(),
                 }
+                | ({} if self.acted_as is None else {"acted_as": [names[task] for names in self.acted_as]})
                 for task, (name, identifier) in enumerate(zip(self.task_names, self.task_ids, strict=True))
             ],
         }
@@ -124,6 +142,7 @@ class Evaluation:
         """
         fields = check_fields(EvaluationFields, data, "an evaluation")
         protocol, tasks = fields.protocol, fields.tasks
+        acted_as = [task.acted_as for task in tasks if task.acted_as is not None]
         return cls(
             distribution=fields.distribution,
             held_out=fields.held_out,
@@ -138,6 +157,7 @@ class Evaluation:
             success_last=np.array([task.success_last for task in tasks]).swapaxes(0, 1),
             returns=np.array([task.returns for task in tasks], dtype=float).swapaxes(0, 1),
             divergences=protocol.divergences,
+            acted_as=tuple(zip(*acted_as, strict=True)) if acted_as else None,
         )
 
 

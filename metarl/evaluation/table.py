@@ -15,6 +15,8 @@ from metarl.evaluation.statistics import LEVEL, Interval, verdict
 from metarl.evaluation.summary import Summary
 
 _MOST_NAMES_IN_FULL = 10
+_MOST_LABELS = 3
+"""Number of what a name's tasks are played as that the table shows, the most frequent."""
 
 
 def evaluation_table(result: Evaluation | Experiment) -> RenderableType:
@@ -34,6 +36,8 @@ def evaluation_table(result: Evaluation | Experiment) -> RenderableType:
     parts.append(_gain_table(result))
     if isinstance(result, Experiment) and len(result.evaluations) > 1:
         parts += [Text("Each run by itself, mean over tasks:"), _runs_table(result)]
+    if isinstance(result, Evaluation) and result.acted_as is not None:
+        parts += [Text(f"Played as, after {result.adaptation_episodes[-1]} episodes:"), _acted_as_table(result)]
     return Group(*parts, Text("\n".join(conclusions(result))))
 
 
@@ -116,6 +120,15 @@ def _runs_table(experiment: Experiment) -> Table:
     return table
 
 
+def _acted_as_table(evaluation: Evaluation) -> Table:
+    table = _table("task", "played as", "tasks", "solved")
+    for name, found in evaluation.solved_as().items():
+        for label, (tasks, solved) in list(found.items())[:_MOST_LABELS]:
+            first = label == next(iter(found))
+            table.add_row(Text(name if first else ""), Text(label), str(tasks), str(solved))
+    return table
+
+
 def _ends(rows: list[Summary]) -> list[Summary]:
     """Returns the summaries of the smallest and the largest k."""
     return rows if len(rows) < 2 else [rows[0], rows[-1]]
@@ -124,7 +137,7 @@ def _ends(rows: list[Summary]) -> list[Summary]:
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        is_name = column in ("task", "run", "control")
+        is_name = column in ("task", "run", "control", "played as")
         table.add_column(
             Text(column), justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold", max_width=40
         )

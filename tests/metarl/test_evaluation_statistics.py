@@ -168,7 +168,8 @@ SIZES = [[2], [3], [5], [10], [50], [2] * 5]
 def solved(rng: np.random.Generator, seeds: int, count: int, columns: int, mean: float, spread: float) -> Values:
     """Shares of 3 episodes solved; each task and each seed shifts the log-odds."""
     shift = spread * rng.normal(size=(1, count, columns)) + 0.5 * (seeds > 1) * rng.normal(size=(seeds, 1, columns))
-    return rng.binomial(3, scipy.special.expit(scipy.special.logit(mean) + shift)) / 3
+    shares: Values = rng.binomial(3, scipy.special.expit(scipy.special.logit(mean) + shift)) / 3
+    return shares
 
 
 def true_share(seeds: int, mean: float, spread: float) -> float:

@@ -106,6 +106,7 @@ def written(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
         (lambda data: data["tasks"][1].pop("return"), "tasks.1.return: missing"),
         (lambda data: data["tasks"][1]["return"][0].pop(), "task id1 must have 2 rows of 3 episodes"),
         (lambda data: data["tasks"][2]["success"].pop(), "task id2 must have 2 rows of 3 episodes"),
+        (lambda data: data["tasks"][2].update(acted_as=["a", "b"]), "task id2 must have 2 names in acted_as"),
         (lambda data: data["tasks"][0]["return"][0].__setitem__(0, None), "tasks.0.return.0.0: Input should be"),
         (lambda data: data["tasks"][0]["success"][0].__setitem__(0, 1), "tasks.0.success.0.0: Input should be"),
         (lambda data: data["protocol"].update(adaptation_episodes=[10, 0]), "adaptation_episodes must ascend"),

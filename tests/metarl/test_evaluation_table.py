@@ -181,3 +181,16 @@ def test_training_tasks_are_not_passed_off_as_held_out() -> None:
     assert rendered(evaluation(["a"], [[[0]]], ks=[0], held_out=False))[0] == (
         "ML: 1 not held-out task, 1 episode each after k adaptation episodes."
     )
+
+
+def test_what_tasks_are_played_as() -> None:
+    after = np.array([[1.0, 1, -1], [-1, -1, 1], [1, 1, 1], [1, 1, 1], [-1, -1, -1]])
+    named = (("x",) * 5, ("door", "drawer", "door", "sweep", "sweep"))
+    found = replace(evaluation(["a", "a", "a", "b", "b"], [after * 0, after]), acted_as=named)
+    assert found.solved_as() == {"a": {"door": (2, 2), "drawer": (1, 0)}, "b": {"sweep": (2, 1)}}
+    lines = rendered(found)
+    start = lines.index("Played as, after 10 episodes:")
+    assert lines[start + 1 : start + 5] == ["task played as tasks solved", "a door 2 2", "drawer 1 0", "b sweep 2 1"]
+    back = Evaluation.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert back.acted_as == named
+    assert evaluation(["a"], [[[0]]], ks=[0]).solved_as() == {"a": {}}
