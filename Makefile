@@ -38,7 +38,7 @@ test-slow: $(DRAWS) ## Run the tests that take longer than CI allows
 reliability: $(INSTALLED) ## Kill trainings 210 times and compare, damage checkpoints, fill disks: 10 minutes
 	@$(PYTEST) -s -m "not gpu" tests/metarl/test_reliability*.py tests/metarl/test_run_lock.py
 
-parity: $(INSTALLED) ## Compare the engine with Meta-World in full: 50 classes x 5 tasks x 3 ways of acting x 500 steps
+parity: $(INSTALLED) ## Compare the engine with Meta-World in full: 50 classes x 5 tasks x 3 ways of acting x 500 steps, and MT10
 	@$(VENV_PYTHON) scripts/parity.py
 
 lint: $(INSTALLED) ## Check style, formatting and types

@@ -112,7 +112,11 @@ def load_agent(
     check_settings(manifest, config, checkpoint)
     agent = algorithm.make_agent(seed)
     agent.origin = Origin(
-        distribution.name, distribution.fingerprint, manifest.env_steps, distribution.observation_space
+        distribution.name,
+        distribution.fingerprint,
+        manifest.env_steps,
+        distribution.observation_space,
+        distribution.shown,
     )
     return agent, manifest
 

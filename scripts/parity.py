@@ -1,4 +1,7 @@
-"""Compares the engine with Meta-World's own environments: every class, 5 tasks, full episodes, three ways of acting."""
+"""Compares the engine with Meta-World's own environments: every class, 5 tasks, full episodes, three ways of acting.
+
+Then every class with a visible goal, and MT10 over three episodes, each of another goal.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -10,14 +13,27 @@ from rich.table import Table
 
 from metarl_envs.cores import available_cores
 from metarl_envs.metaworld import TASK_NAMES, MetaWorld
-from metarl_envs.metaworld.parity import DRIVES, TOLERANCES, compare, violations
+from metarl_envs.metaworld.parity import DRIVES, TOLERANCES, compare, multi_task_differences, violations
 
 TASKS, STEPS = 5, 500
 
 
 def check(name: str) -> tuple[str, dict[str, float], int]:
     """The largest differences of one class, and how many steps were compared."""
-    return name, *compare(MetaWorld("ML1", task=name, seed=3).train_tasks[:TASKS], STEPS)
+    tasks = MetaWorld("ML1", task=name, seed=3).train_tasks[:TASKS]
+    largest, steps = compare(tasks, STEPS)
+    visible, further = compare(tasks[:1], STEPS, drives=("random",), goal_visible=True)
+    return name, {what: max(value, visible[what]) for what, value in largest.items()}, steps + further
+
+
+def check_multi_task() -> bool:
+    """Prints how MT10 differs from Meta-World's own, with and without the class appended; returns true if it does."""
+    wrong = []
+    for use_one_hot in (False, True):
+        largest, _ = multi_task_differences("MT10", 3 * STEPS, STEPS, seed=3, use_one_hot=use_one_hot)
+        wrong += violations(largest)
+    print(f"MT10, 3 episodes, with and without one-hot: {'; '.join(wrong) or 'equal'}", flush=True)
+    return bool(wrong)
 
 
 def main(names: Sequence[str]) -> int:
@@ -35,8 +51,9 @@ def main(names: Sequence[str]) -> int:
             )
             print(f"{name}: {'; '.join(wrong) or 'equal'}", flush=True)
             steps, failures = steps + compared, failures + bool(wrong)
+    failures += check_multi_task()
     Console(width=140).print(table)
-    print(f"{len(names)} classes, {TASKS} tasks each, {', '.join(DRIVES)}: {steps:,} steps, {failures} classes differ")
+    print(f"{len(names)} classes, {TASKS} tasks each, {', '.join(DRIVES)}: {steps:,} steps, {failures} differ")
     return int(failures > 0)
 
 

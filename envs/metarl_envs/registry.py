@@ -30,6 +30,9 @@ from metarl_envs.wrapping import VisibleTasks
 Factory = Callable[..., TaskDistribution]
 """Makes a task distribution from keyword options: a class or a function."""
 
+_GOAL_VISIBLE = inspect.Parameter("goal_visible", inspect.Parameter.KEYWORD_ONLY, annotation=bool)
+"""Option of every family; those without a way of their own are wrapped."""
+
 ENTRY_POINT_GROUP = "metarl.tasks"
 """The group of entry points under which installed packages offer task distributions."""
 
@@ -66,26 +69,26 @@ def is_same_module(one: object, other: object) -> bool:
     return first is not None and first == second
 
 
-def make(id: str, /, *, goal_visible: bool = False, **options: Any) -> TaskDistribution:  # noqa: A002  (Gymnasium's)
+def make(id: str, /, **options: Any) -> TaskDistribution:  # noqa: A002  (Gymnasium's name for it)
     """Makes a task distribution.
 
     Args:
         id: One of `registered`, or FILE.py:NAME for the class or function NAME of a Python file.
-        goal_visible: Show each task in its observations: in Meta-World the goal, where its multi-task benchmarks have
-            it; elsewhere the task's parameters, appended (`metarl_envs.wrapping.VisibleTasks`).
-        **options: Keyword arguments of its factory, checked against and converted to the types it declares.
+        **options: Keyword arguments of its factory, checked against and converted to the types it declares; and
+            `goal_visible`, true to show each task in its observations: in Meta-World the goal, where its multi-task
+            benchmarks have it, elsewhere the task's parameters, appended (`metarl_envs.wrapping.VisibleTasks`).
 
     Raises:
         UserError: If the name is unknown or several packages offer it, an option is unknown, missing or of the wrong
             type, the plug-in or file does not load, its function fails, what it makes is not a `TaskDistribution`, or
             its tasks cannot be made visible.
     """
-    if not isinstance(goal_visible, bool):
-        raise UserError(f"task distribution '{id}': option 'goal_visible' must be true or false: got {goal_visible!r}")
     file, name = split_file(id)
     factory = _load(id, _find(id)) if file is None else load_file(Path(file), name)
-    own_way = goal_visible and "goal_visible" in _signature(factory).parameters
-    checked = _checked(id, factory, options | ({"goal_visible": True} if own_way else {}))
+    visible = False
+    if "goal_visible" in options and "goal_visible" not in _signature(factory).parameters:
+        visible = _converted(id, _GOAL_VISIBLE, "goal_visible", options.pop("goal_visible"))
+    checked = _checked(id, factory, options)
     try:
         made = factory(**checked)
     except UserError:
@@ -98,7 +101,7 @@ def make(id: str, /, *, goal_visible: bool = False, **options: Any) -> TaskDistr
         raise UserError(
             f"task distribution '{id}': its factory must return a TaskDistribution, not {type(made).__name__}"
         )
-    return VisibleTasks(made) if goal_visible and not own_way else made
+    return VisibleTasks(made) if visible else made
 
 
 def registered() -> dict[str, Factory]:

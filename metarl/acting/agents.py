@@ -116,6 +116,8 @@ class Origin(NamedTuple):
     """Environment steps of training."""
     observation_space: gym.spaces.Box
     """Space of a single environment."""
+    shown: str = ""
+    """`TaskDistribution.shown`"""
 
 
 class TrainedAgent(Agent):

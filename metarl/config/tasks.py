@@ -202,10 +202,8 @@ class RegisteredTasks(StrictModel):
         """
         from metarl_envs import registry
 
-        options: dict[str, Any] = {**self.options}
-        if self.goal_visible:
-            options["goal_visible"] = True
-        return registry.make(self.id, **options)
+        shown = {"goal_visible": True} if self.goal_visible else {}
+        return registry.make(self.id, **self.options | shown)
 
 
 TasksConfig = Annotated[

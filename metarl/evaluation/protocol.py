@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from rich.progress import Progress, TaskID
 
 from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing
-from metarl.acting.agents import Agent, Named
+from metarl.acting.agents import Agent, Named, TrainedAgent
 from metarl.acting.play import Actor, VectorPlay, play
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
@@ -59,10 +59,12 @@ def evaluate(
         progress: Display that gets a bar with the number of episodes played; None shows none.
 
     Raises:
-        UserError: If there is no task, not one of `adapt_on` for each, a number is out of range, or a k is given twice.
+        UserError: If there is no task, not one of `adapt_on` for each, a number is out of range, a k is given twice,
+            or the agent was trained on tasks that are visible where these are not, or the other way round.
         RunFailure: If a return is not a finite number.
     """
     ks = _check_settings(tasks, adaptation_episodes, episodes, seed, num_envs)
+    _check_what_is_shown(agent, distribution)
     pairs = _Pairs.of(tasks, tasks if adapt_on is None else adapt_on)
     if env is None:
         batches = math.ceil(len(tasks) / num_envs)
@@ -126,6 +128,16 @@ class _Pairs(NamedTuple):
             [self.keys[index] for index in indices],
             [self.adapt_on[index] for index in indices],
             [self.adapt_keys[index] for index in indices],
+        )
+
+
+def _check_what_is_shown(agent: Agent, distribution: TaskDistribution) -> None:
+    origin = agent.origin if isinstance(agent, TrainedAgent) else None
+    if origin is not None and origin.shown != distribution.shown:
+        trained, played = (f"the {shown}" if shown else "no goal" for shown in (origin.shown, distribution.shown))
+        raise UserError(
+            f"the agent was trained on {origin.tasks}, whose observations show {trained}; those of"
+            f" {distribution.name} show {played}"
         )
 
 

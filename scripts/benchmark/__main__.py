@@ -84,7 +84,8 @@ def _make_parser() -> argparse.ArgumentParser:
         "--suite",
         metavar="NAME",
         default="meta-world",
-        help="simulation: 'meta-world', a quarter of an hour on 2 cores, or 'quick', a minute or two (meta-world);"
+        help="simulation: 'meta-world', a quarter of an hour on 2 cores, 'quick', a minute or two, or 'multi-task' (MT10)"
+        " (meta-world);"
         " learning: 'algorithms', half an hour, or 'algorithms-quick', a minute",
     )
     parser.add_argument(

@@ -17,6 +17,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from metarl_envs.core import FloatArray, Task
 from metarl_envs.metaworld.engine import MetaWorldEngine
+from metarl_envs.metaworld.multi_task import MultiTaskVectorEnv
 from metarl_envs.simulation import Fields
 
 _SEED = 1
@@ -32,15 +33,19 @@ class EngineImplementation:
         tasks: Task of each environment.
         actions: Actions of an episode, `(step, env, 4)`; their number of steps is the horizon.
         threads: Number of threads that step.
+        multi_task: Show the goal, and draw one of the class's tasks in every episode.
 
     Attributes:
         engine: The engine.
     """
 
-    def __init__(self, tasks: Sequence[Task], actions: Actions, threads: int) -> None:
+    def __init__(self, tasks: Sequence[Task], actions: Actions, threads: int, multi_task: bool = False) -> None:
         self.steps = len(actions) * len(tasks)
-        self.engine = MetaWorldEngine(len(tasks), horizon=len(actions), threads=threads)
-        self.engine.set_tasks(tasks)
+        if multi_task:
+            self.engine: MetaWorldEngine = MultiTaskVectorEnv(tasks, len(tasks), _SEED, len(actions), threads)
+        else:
+            self.engine = MetaWorldEngine(len(tasks), horizon=len(actions), threads=threads)
+            self.engine.set_tasks(tasks)
         self._env: VectorEnv[Any, Any, Any] = RecordEpisodeStatistics(self.engine)
         self._actions = actions
         self._parts = dict.fromkeys(("simulation", "reward"), 0.0)
@@ -144,10 +149,10 @@ class PhysicsImplementation:
 
 
 class OriginalImplementation:
-    """Meta-World's own vector of environments, made by `metaworld.make_ml_envs_train`.
+    """Meta-World's own vector of environments, made by `metaworld.make_ml_envs_train` or `make_mt_envs`.
 
     Args:
-        benchmark: "ML10", or the task of an ML1 such as "push-v3".
+        benchmark: "ML10", "MT10", or the task of an ML1 such as "push-v3".
         actions: Actions of an episode, `(step, env, 4)`; their number of steps is the horizon.
         asynchronous: True if each environment has a process of its own, else they are stepped one after the other.
     """
@@ -156,15 +161,12 @@ class OriginalImplementation:
         steps, num_envs, _ = actions.shape
         self.steps = steps * num_envs
         self._actions = actions
-        make: Any = metaworld.make_ml_envs_train
+        multi_task = benchmark.startswith("MT")
+        make: Any = metaworld.make_mt_envs if multi_task else metaworld.make_ml_envs_train
+        size = {} if multi_task else {"meta_batch_size": num_envs}
+        strategy = "async" if asynchronous else "sync"
         with _quiet():
-            self._env = make(
-                benchmark,
-                seed=_SEED,
-                meta_batch_size=num_envs,
-                vector_strategy="async" if asynchronous else "sync",
-                max_episode_steps=steps,
-            )
+            self._env = make(benchmark, seed=_SEED, vector_strategy=strategy, max_episode_steps=steps, **size)
             self._env.call("sample_tasks")
 
     def play(self) -> dict[str, float]:

@@ -39,6 +39,7 @@ SUITES = {
         Comparison("push-v3", num_envs=200, original_num_envs=10, min_ratio=6.0),
         Comparison("pick-place-v3", num_envs=200, original_num_envs=10, min_ratio=6.0),
     ),
+    "multi-task": (Comparison("MT10", num_envs=200, original_num_envs=10, min_ratio=5.0),),
     "quick": (_FEW,),
 }
 """Suites of simulation by name."""

@@ -42,11 +42,11 @@ class Comparison:
     """Comparison of our engine with Meta-World's own vectors on the training tasks of one benchmark."""
 
     benchmark: str
-    """ML10, or the task of an ML1 such as "push-v3"."""
+    """ML10, MT10, or the task of an ML1 such as "push-v3"."""
     num_envs: int
     """Number of environments of the engine."""
     original_num_envs: int
-    """Number of environments of Meta-World's own vectors."""
+    """Number of environments of Meta-World's own vectors; MT10 always has 10."""
     min_ratio: float
     """Wanted speed of the engine, in multiples of the faster of Meta-World's own."""
     min_share: float | None = None
@@ -61,15 +61,16 @@ class Comparison:
     @property
     def name(self) -> str:
         """Name in tables."""
-        benchmark = "ML10-train" if self.benchmark == "ML10" else f"ML1 {self.benchmark.removesuffix('-v3')}"
+        several = {"ML10": "ML10-train", "MT10": "MT10"}
+        benchmark = several.get(self.benchmark, f"ML1 {self.benchmark.removesuffix('-v3')}")
         return f"{benchmark}, {self.num_envs} envs"
 
     @property
     def tasks(self) -> list[Task]:
         """Tasks of the engine: the same number of each class, its goals in turn."""
-        ml10 = self.benchmark == "ML10"
+        several = self.benchmark in ("ML10", "MT10")
         by_name: dict[str, list[Task]] = {}
-        for task in (MetaWorld("ML10") if ml10 else MetaWorld("ML1", task=self.benchmark)).train_tasks:
+        for task in (MetaWorld(self.benchmark) if several else MetaWorld("ML1", task=self.benchmark)).train_tasks:
             by_name.setdefault(task.name, []).append(task)
         of_each = self.num_envs // len(by_name)
         return [tasks[i % len(tasks)] for tasks in by_name.values() for i in range(of_each)]
@@ -108,7 +109,7 @@ class Comparison:
             for name in ORIGINALS:  # first: the asynchronous one forks, which a process with threads had better not
                 enter(name, OriginalImplementation(self.benchmark, own_actions, asynchronous=name.endswith("async")))
             for count in threads:
-                engine = EngineImplementation(tasks, actions, count)
+                engine = EngineImplementation(tasks, actions, count, self.benchmark == "MT10")
                 enter(engine_name(count), engine)
                 enter(physics_name(count), PhysicsImplementation(engine.engine, actions, count))
             return Outcome(self, tuple(threads), measure(implementations, rounds, seconds, advance), memory)

@@ -148,3 +148,28 @@ def test_a_single_bandit_brings_no_warning() -> None:
     env.reset(seed=0)
     env.step(0)
     env.close()
+
+
+def test_a_vector_of_one_task() -> None:
+    tasks = make("metarl/Navigation-test-v0", num_envs=3, task=2).unwrapped.tasks
+    assert tasks == (metarl_envs.make("navigation").test_tasks[2],) * 3
+
+
+def test_tasks_are_shown_on_request() -> None:
+    env = make("metarl/Navigation-test-v0", num_envs=2, goal_visible=True)
+    observations, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(observations[:, 2:], [task.parameters for task in env.unwrapped.tasks])
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # from Python 3.12 on
+def test_gymnasiums_own_vectors(mode) -> None:
+    options: dict[str, Any] = {"horizon": 2, "task": 1}
+    plain = make("metarl/HalfCheetahVel-test-v0", num_envs=2, **options)
+    plain.reset(seed=3)
+    expected = plain.step(np.full((2, 6), 0.5))[1]  # by threads of this process, which a forked one does not have
+    env = gymnasium.make_vec("metarl/HalfCheetahVel-test-v0", num_envs=2, vectorization_mode=mode, **options)
+    env.reset(seed=3)
+    np.testing.assert_array_equal(env.step(np.full((2, 6), 0.5, dtype=np.float32))[1], expected)
+    env.close()
+    plain.close()

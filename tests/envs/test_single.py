@@ -1,31 +1,15 @@
 """One task as a plain Gymnasium environment."""
 
+import os
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 import metarl_envs
 from metarl_envs.errors import UserError
 from metarl_envs.single import SingleTaskEnv
-
-# not Bandit: its episodes of one step are against what the checker assumes
-FAMILIES: dict[str, dict[str, Any]] = {
-    "Navigation": {"horizon": 4},
-    "Tabular": {},
-    "ML1": {"env_name": "reach-v3", "horizon": 4},
-    "HalfCheetahVel": {"horizon": 4},
-}
-
-
-@pytest.mark.filterwarnings("ignore:.*A Box observation space:UserWarning")  # without bounds, or with one value
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_makes_an_environment_that_gymnasium_accepts(name) -> None:
-    env = gymnasium.make(f"metarl/{name}-train-v0", **FAMILIES[name])
-    check_env(env.unwrapped, skip_render_check=True)
-    env.close()
 
 
 def test_an_episode_is_the_one_of_the_vector() -> None:
@@ -52,3 +36,19 @@ def test_an_episode_is_the_one_of_the_vector() -> None:
 def test_a_task_that_is_not_there(task) -> None:
     with pytest.raises(UserError, match=f"^task must be from 0 to 39, as there are 40 tasks: got {task}$"):
         gymnasium.make("metarl/Navigation-test-v0", task=task)
+
+
+@pytest.mark.parametrize("task", [True, False])
+def test_what_is_no_index_of_a_task(task) -> None:
+    with pytest.raises(UserError, match=r"^task must be the index of a task, from 0 to 39: got "):
+        gymnasium.make("metarl/Navigation-test-v0", task=task)
+
+
+def test_pictures_at_the_robots_own_speed(monkeypatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
+    env = gymnasium.make("metarl/HalfCheetahVel-train-v0", horizon=3, render_mode="rgb_array")
+    assert env.metadata["render_fps"] == 20  # a step lasts 0.05 s
+    env.reset(seed=0)
+    frame: Any = env.render()
+    assert frame.shape == (480, 480, 3)
+    env.close()

@@ -208,7 +208,8 @@ def test_configurations_are_frozen() -> None:
         ),
         (
             "tasks: {kind: metaworld, benchmark: ML11}",
-            "tasks.benchmark: expected 'ML1', 'ML10', 'ML25', 'ML45' or 'custom', got 'ML11'; did you mean 'ML1'?",
+            "tasks.benchmark: expected 'ML1', 'ML10', 'ML25', 'ML45', 'custom', 'MT1', 'MT10', 'MT25' or 'MT50', "
+            "got 'ML11'; did you mean 'ML1'?",
         ),
         ("tasks: {kind: metaworld}", "tasks.benchmark: required, but missing"),
         (
