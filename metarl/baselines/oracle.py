@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
 
 from metarl.baselines.learners import make_learner
 from metarl.devices import one_torch_thread
 from metarl.seeding import Stream, derive_seeds, generator
 from metarl_envs.core import TaskDistribution
+from metarl_envs.stable_baselines import StableBaselinesVecEnv
 
 
-class TaskVecEnv(VecEnv):
+class TaskVecEnv(StableBaselinesVecEnv):
     """Vector of stable-baselines3 in which every environment gets another training task after each horizon.
 
     An episode that is in progress then, as others of its environment ended early, is cut.
@@ -29,57 +28,30 @@ class TaskVecEnv(VecEnv):
     """
 
     def __init__(self, distribution: TaskDistribution, num_envs: int, seed: int) -> None:
-        self.env = distribution.make_env(num_envs)
-        self.render_mode = None
-        self._distribution, self._seed = distribution, seed
+        env = distribution.make_env(num_envs)
+        env.set_tasks(distribution.train_tasks[:num_envs])  # until the first reset
+        self._distribution, self._task_seed = distribution, seed
         self._rounds = 0
-        super().__init__(num_envs, distribution.observation_space, distribution.action_space)
+        super().__init__(env)
 
     def reset(self) -> npt.NDArray[np.float64]:
         """Draws tasks and begins an episode of each."""
-        rng = generator(self._seed, Stream.BASELINES, self._rounds)
+        rng = generator(self._task_seed, Stream.BASELINES, self._rounds)
         self.env.set_tasks(self._distribution.sample(self.num_envs, rng))
+        self.seed(int(rng.integers(2**31)))
         self._rounds += 1
         self._elapsed = 0
-        return self.env.reset(seed=rng.integers(2**31, size=self.num_envs).tolist())[0]
+        return super().reset()
 
-    def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Begins a step."""
-        self.env.send(actions)
-
-    def step_wait(self) -> tuple[Any, Any, npt.NDArray[np.bool_], list[dict[str, Any]]]:
-        """Ends the step that `step_async` began."""
-        observations, rewards, terminated, truncated, infos = self.env.receive()
+    def step_wait(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], list[dict[str, Any]]]:
+        """See `StableBaselinesVecEnv`."""
+        observations, rewards, ended, details = super().step_wait()
         self._elapsed += 1
-        final = np.where((terminated | truncated)[:, None], infos.get("final_obs", observations), observations)
         if self._elapsed == self._distribution.horizon:
-            truncated = ~terminated
-            observations = self.reset()
-        ended = terminated | truncated
-        told: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for index in np.flatnonzero(ended):
-            told[index] = {"terminal_observation": final[index], "TimeLimit.truncated": bool(truncated[index])}
-        return observations, rewards, ended, told
-
-    def close(self) -> None:
-        """Closes the environments."""
-        self.env.close()
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Returns an attribute once for each environment; they all share it."""
-        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Raises: environments of one vector have no attributes of their own."""
-        raise NotImplementedError(f"cannot set {attr_name}")
-
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """Raises: environments of one vector have no methods of their own."""
-        raise NotImplementedError(f"cannot call {method_name}")
-
-    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Any = None) -> list[bool]:
-        """Returns false for each environment."""
-        return [False] * len(list(self._get_indices(indices)))
+            for env in np.flatnonzero(~ended):
+                details[env] |= {"terminal_observation": observations[env], "TimeLimit.truncated": True}
+            observations, ended = self.reset(), np.ones_like(ended)
+        return observations, rewards, ended, details
 
 
 class _Counting(BaseCallback):

@@ -314,7 +314,7 @@ COMMANDS = [
     ("evaluate runs/maml --protocol meta-world", "protocol meta-world is for Meta-World's tasks"),
     ("evaluate runs/maml --protocol mine", "invalid choice: 'mine'"),
     ("evaluate runs/maml --epsodes 3", "did you mean '--episodes'?"),
-    ("evaluate runs/maml runs/rl2", "unknown argument 'runs/rl2'"),
+    ("evaluate runs/maml runs/rl2", "cannot put runs/maml and runs/rl2 together"),
     ("watch", "the following arguments are required: RUN"),
     ("watch none", "no run at none"),
     ("watch runs/maml --tasks 0", "expected a whole number of at least 1, got '0'"),
