@@ -127,9 +127,9 @@ def check_one_experiment(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """
     for (one, config), (other, other_config) in combinations(runs, 2):
         mine, theirs = comparable_settings(config), comparable_settings(other_config)
-        if mine.get("seed") == theirs.get("seed"):
-            raise UserError(f"cannot put {one} and {other} together: both were trained with seed {mine.get('seed')}")
         difference = _first_difference(mine | {"seed": None}, theirs | {"seed": None})
+        if difference is None and mine.get("seed") == theirs.get("seed"):
+            difference = f"both were trained with seed {mine.get('seed')}"
         if difference is not None:
             raise UserError(f"cannot put {one} and {other} together: {difference}")
 
