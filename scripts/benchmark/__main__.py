@@ -84,7 +84,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--suite",
         metavar="NAME",
         default="meta-world",
-        help="simulation: 'meta-world', a quarter of an hour on 2 cores, 'quick', a minute or two, or 'multi-task' (MT10)"
+        help="simulation: 'meta-world', a quarter of an hour on 2 cores, 'quick', a minute or two, or 'multi-task'"
         " (meta-world);"
         " learning: 'algorithms', half an hour, or 'algorithms-quick', a minute",
     )
