@@ -192,7 +192,7 @@ def test_a_failed_write_leaves_nothing_behind(cache: Path, monkeypatch: pytest.M
         ({"benchmark": "ML1"}, "ML1 needs a task"),
         ({"benchmark": "ML1", "task": "reach"}, "unknown Meta-World task 'reach'; did you mean 'reach-v3'?"),
         ({"benchmark": "ML1", "task": "reach-v2"}, "did you mean 'reach-v3'?"),
-        ({"benchmark": "ML10", "task": "reach-v3"}, "ML10 takes no task (got 'reach-v3'); only ML1 does"),
+        ({"benchmark": "ML10", "task": "reach-v3"}, "ML10 takes no task (got 'reach-v3'); only ML1 and MT1 do"),
         ({"benchmark": "ML45", "train": ["reach-v3"]}, "ML45 takes neither train nor test; only custom does"),
         ({"benchmark": "ML1", "task": "reach-v3", "test": ["push-v3"]}, "ML1 takes neither train nor test"),
         ({"benchmark": "custom", "train": ["reach-v3"]}, "custom needs train and test"),
@@ -205,6 +205,7 @@ def test_a_failed_write_leaves_nothing_behind(cache: Path, monkeypatch: pytest.M
         ({"benchmark": "ML10", "horizon": 501}, "horizon must be 1 to 500 steps in Meta-World, not 501"),
         ({"benchmark": "ML10", "seed": -1}, "seed must be 0 to 4294967294, not -1"),
         ({"benchmark": "ML10", "reward": "v1"}, "reward 'v1' needs engine='reference'"),
+        ({"benchmark": "MT1"}, "MT1 needs a task, such as task='reach-v3'"),
         ({"benchmark": "ML10", "seed": 2**32 - 1}, "seed must be 0 to 4294967294, not 4294967295"),
     ],
 )
@@ -221,7 +222,7 @@ def test_a_users_mistake_is_told_in_one_line(
 def test_names() -> None:
     assert len(TASK_NAMES) == len(set(TASK_NAMES)) == 50
     assert all(name.endswith("-v3") for name in TASK_NAMES)
-    assert BENCHMARKS == ("ML1", "ML10", "ML25", "ML45", "custom")
+    assert BENCHMARKS == ("ML1", "ML10", "ML25", "ML45", "custom", "MT1", "MT10", "MT25", "MT50")
 
 
 def test_the_reference_engine_plays_either_version_of_the_rewards(cache: Path) -> None:

@@ -84,7 +84,7 @@ def test_tasks_are_what_is_played() -> None:
 
 def test_one_environment_draws_a_goal_at_each_reset_as_meta_world_does() -> None:
     mine = gymnasium.make("metarl/MT1-v0", env_name="reach-v3", seed=3)
-    theirs = metaworld.make_mt_envs("reach-v3", seed=3)  # type: ignore[no-untyped-call]
+    theirs = metaworld.make_mt_envs("reach-v3", seed=3)
     for _ in range(5):
         np.testing.assert_array_equal(mine.reset()[0], theirs.reset()[0])
     mine.close()
