@@ -29,7 +29,10 @@ def stress_table(curves: Sequence[StressCurve]) -> RenderableType:
     for curve, strength, evaluation in _perturbed(curves):
         table.add_row("" if curve.perturbation == told else curve.perturbation, f"{strength:g}", *_cells(evaluation))
         told = curve.perturbation
-    units = [f"{curve.perturbation}: strength in {curve.unit}." for curve in curves]
+    names: dict[str, list[str]] = {}
+    for curve in curves:
+        names.setdefault(curve.unit, []).append(curve.perturbation)
+    units = [f"Strength of {', '.join(several)}: {unit}." for unit, several in names.items()]
     diverged = [
         f"The simulation diverged in {evaluation.divergences} episodes of {curve.perturbation} {strength:g}."
         for curve, strength, evaluation in _perturbed(curves)

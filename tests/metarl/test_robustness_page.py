@@ -21,11 +21,20 @@ def test_the_table_has_every_perturbation_with_its_usual_strengths() -> None:
 
 
 def test_commands_are_understood() -> None:
-    for line in re.findall(r"--stress ([^#\n]+)#", PAGE.text):
+    for line in re.findall(r"^metarl evaluate .*--stress ([^#\n]+)", PAGE.text, re.MULTILINE):
         parse_strengths(line.split())
-    ((preset, overrides),) = PAGE.commands()
-    augmentation = load_config(preset, overrides).augmentation
-    assert augmentation == AugmentationConfig(sensor_noise=0.3, action_delay=2, mass=(-0.5, 1.0))
+    commands = [(preset, _without_run(overrides)) for preset, overrides in PAGE.commands()]
+    first, plain, late = (load_config(preset, overrides).augmentation for preset, overrides in commands)
+    assert first == AugmentationConfig(sensor_noise=0.3, action_delay=2, mass=(-0.5, 1.0))
+    assert not plain.active
+    assert late == AugmentationConfig(action_delay=5)
+
+
+def _without_run(overrides: list[str]) -> list[str]:
+    if "--run" not in overrides:
+        return overrides
+    index = overrides.index("--run")
+    return overrides[:index] + overrides[index + 2 :]
 
 
 def test_the_configuration_names_every_field() -> None:

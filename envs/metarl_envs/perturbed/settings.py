@@ -177,7 +177,7 @@ class DynamicsChange(Perturbation):
         """See `Perturbation`."""
         if env.has_dynamics:
             return None
-        return f"{cls.name} needs Meta-World's native engine or locomotion: these have no simulator to change it in"
+        return f"{cls.name} needs Meta-World's native engine or locomotion; these tasks have neither"
 
     @classmethod
     def effect(cls, strengths: FloatArray, env: TaskVectorEnv, scale: FloatArray) -> Effect:
