@@ -219,7 +219,7 @@ def scratch_figure(curves: Sequence[LearningCurve], adapted: Sequence[Adaptation
         labels.append((float(most), level, f"{policy.label}, k = {last.k}", colour(index)))
     axes.set_xlim(0, most * 1.05)
     ticks = [0] + [number * 10**power for power in range(1, 8) for number in (1, 3) if number * 10**power <= most]
-    axes.set_xticks(ticks, [_count(episodes) for episodes in ticks])
+    axes.set_xticks(ticks, [_count(float(episodes)) for episodes in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     _finish(axes, quantity)
     label_curves(axes, labels)
