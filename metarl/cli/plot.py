@@ -1,7 +1,6 @@
 """`metarl plot`: writes the figures of a report to files."""
 
 import argparse
-from pathlib import Path
 
 from metarl.cli.arguments import Commands, path
 
@@ -13,7 +12,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("runs", metavar="RUN", type=path, nargs="+", help="run directories")
     parser.add_argument("--format", metavar="FORMAT", default="png", help="png or svg (png)")
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, help="folder of the files (figures, in the run or beside several)"
+        "--output", metavar="DIR", type=path, help="folder of the files (figures, in the run or beside several)"
     )
 
 

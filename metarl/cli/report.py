@@ -1,7 +1,6 @@
 """`metarl report`: writes all that is known of runs to one page."""
 
 import argparse
-from pathlib import Path
 
 from metarl.cli.arguments import Commands, path
 
@@ -14,7 +13,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        type=Path,
+        type=path,
         help="file to write or replace (report.html, in the run or beside several)",
     )
     parser.add_argument("--no-films", action="store_true", help="make no films, the part that takes longest")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -217,7 +218,8 @@ def scratch_figure(curves: Sequence[LearningCurve], adapted: Sequence[Adaptation
         axes.plot([last.k], [level], color=colour(index), marker="o", markersize=6)
         labels.append((float(most), level, f"{policy.label}, k = {last.k}", colour(index)))
     axes.set_xlim(0, most * 1.05)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda episodes, _: _count(episodes)))
+    ticks = [0] + [number * 10**power for power in range(1, 8) for number in (1, 3) if number * 10**power <= most]
+    axes.set_xticks(ticks, [_count(float(episodes)) for episodes in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     _finish(axes, quantity)
     label_curves(axes, labels)
@@ -232,7 +234,7 @@ def stress_figure(curves: Mapping[str, StressCurve], quantity: Quantity) -> Figu
         quantity: What to draw.
     """
     first = next(iter(curves.values()))
-    figure, axes = new_axes(f"{first.perturbation} ({first.unit})", _axis_name(quantity))
+    figure, axes = new_axes(fill(f"{spoken(first.perturbation)} ({first.unit})", 45), _axis_name(quantity))
     labels = []
     for index, (label, curve) in enumerate(curves.items()):
         for row, ink in ((-1, colour(index)), (0, FAINT)):
@@ -244,9 +246,15 @@ def stress_figure(curves: Mapping[str, StressCurve], quantity: Quantity) -> Figu
             labels.append((float(curve.strengths[-1]), float(means[-1]), name, ink))
             if len(curve.evaluations[0].adaptation_episodes) == 1:
                 break
+    axes.set_xticks(first.strengths, [f"{strength:g}" for strength in first.strengths])
     _finish(axes, quantity)
     label_curves(axes, labels)
     return figure
+
+
+def spoken(perturbation: str) -> str:
+    """Returns the name of a perturbation as words."""
+    return perturbation.replace("-", " ")
 
 
 def projection_figure(tasks: Scattered) -> Figure:

@@ -20,7 +20,7 @@ from metarl.viewing.worker import Film, film_in_processes
 from metarl_envs.errors import UserError
 
 _MOST_FILMS = 6
-_SIZE = 320
+_SIZE = 400
 _MOST_BYTES = 4_000_000
 
 

@@ -169,10 +169,11 @@ def _stress(policies: Sequence[Policy]) -> Iterator[Plot]:
     for name in names:
         curves = {policy.label: curve for policy in policies for curve in policy.stress if curve.perturbation == name}
         tasks = len(next(iter(curves.values())).evaluations[0].task_ids)
-        caption = f"Under {name} of growing strength, over {tasks} tasks; grey is before adaptation."
-        for quantity in _shown(policies)[:1]:
+        words, file = figures.spoken(name), re.sub("[^a-z0-9]+", "-", name.lower())
+        caption = f"{tasks} tasks under a perturbation of growing strength, {words}. Grey: before adaptation."
+        for quantity in _shown(policies):
             figure = figures.stress_figure(curves, quantity)
-            yield Plot(f"stress-{re.sub('[^a-z0-9]+', '-', name.lower())}", name.capitalize(), caption, figure)
+            yield Plot(f"stress-{file}-{quantity}", f"{_TITLES[quantity]}, {words}", caption, figure)
 
 
 def inside_plot(policy: Policy, number: int, what: str, tasks: Scattered) -> Plot:

@@ -8,7 +8,7 @@ from math import isnan
 from typing import NamedTuple
 
 from metarl.evaluation.scratch import LearningCurve, Measure, worth
-from metarl.evaluation.statistics import LEVEL, Interval, Verdict, verdict
+from metarl.evaluation.statistics import LEVEL, Interval, verdict
 from metarl.evaluation.summary import Summary
 from metarl.reporting.figures import Quantity
 from metarl.reporting.material import Policy
@@ -82,14 +82,14 @@ def answer(policy: Policy, quantity: Quantity) -> str:
     said = f"{_after(last.k)} on a new task, {policy.label} {_level(last, quantity)}, against {before} before"
     if quantity == "success" and first.success.mean == 1:
         return f"{said} {over}: at the ceiling, where success cannot rise."
-    return f"{said}: {shown.mean}{_in_brackets(shown)} {over}.{_VERDICTS[verdict(gain, count)]}"
+    return f"{said}: {shown.mean}{_in_brackets(shown)} {over}.{_verdict(gain, count, quantity)}"
 
 
-_VERDICTS: dict[Verdict, str] = {
-    "excludes zero": "",
-    "does not exclude zero": " The interval includes zero: no gain is shown.",
-    "too few tasks to tell": " These are too few tasks to tell it from chance.",
-}
+def _verdict(gain: Interval, tasks: int, quantity: Quantity) -> str:
+    found = verdict(gain, tasks)
+    if found == "too few tasks to tell":
+        return " These are too few tasks to tell it from chance."
+    return "" if found == "excludes zero" else f" The interval includes zero: no gain in {quantity} is shown."
 
 
 def _in_brackets(shown: Shown) -> str:

@@ -56,7 +56,7 @@ def test_the_answer_is_in_one_sentence_with_its_interval(run) -> None:
     assert answer(policy, "success") == (
         "After 10 episodes on a new task, mine succeeds in 50\xa0% of its attempts, against 0\xa0% before:"
         " +50.0\xa0points"
-        f" (95% interval {interval}) over 6 held-out tasks. The interval includes zero: no gain is shown."
+        f" (95% interval {interval}) over 6 held-out tasks. The interval includes zero: no gain in success is shown."
     )
     assert aside(policy).startswith("The return of mine goes from 10.0 to 11.5: +1.50 (95% interval ")
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from reported_runs import HALF
 
+from metarl.evaluation.scratch import LearningCurve
+from metarl.evaluation.stress import StressCurve
 from metarl.reporting.figures import (
     AdaptationCurve,
     LearningPoints,
@@ -18,6 +20,8 @@ from metarl.reporting.figures import (
     learning_figure,
     name_gains_figure,
     projection_figure,
+    scratch_figure,
+    stress_figure,
     task_gains_figure,
 )
 from metarl.reporting.learning import thin
@@ -86,6 +90,37 @@ def test_learning_curves_are_labelled_at_their_ends() -> None:
     axes = learning_figure(series, "success").axes[0]
     assert [text.get_text() for text in axes.texts] == ["before", "after"]  # from the bottom up
     assert axes.get_xlim() == pytest.approx((0, 204))
+
+
+def test_learning_from_scratch_is_drawn_beside_what_adaptation_reaches() -> None:
+    curve = LearningCurve(
+        learner="sac",
+        settings={},
+        distribution="navigation",
+        task_names=("a", "b", "c"),
+        task_ids=("1", "2", "3"),
+        episodes=np.array([0, 100]),
+        success=np.array([[0.0, 0.2], [0.0, 0.4], [0.0, 1.0]]),
+        returns=np.zeros((3, 2)),
+        horizon=8,
+        seed=1,
+    )
+    axes = scratch_figure([curve], [AdaptationCurve("mine", HALF.overall)], "success").axes[0]
+    scratch, level, point = axes.lines
+    assert np.asarray(scratch.get_ydata()).tolist() == [0, 0.4]  # the median task
+    assert np.asarray(level.get_xdata()).tolist() == [10, 100]
+    assert np.asarray(point.get_ydata()).tolist() == [0.5]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "10", "30", "100"]
+
+
+def test_stress_is_drawn_before_and_after_adaptation() -> None:
+    curve = StressCurve("sensor-noise", "m", (0.0, 0.1), (HALF, HALF))
+    axes = stress_figure({"mine": curve}, "success").axes[0]
+    after, before = axes.lines
+    assert np.asarray(after.get_ydata()).tolist() == [0.5, 0.5]
+    assert np.asarray(before.get_ydata()).tolist() == [0, 0]
+    assert axes.get_xlabel() == "sensor noise (m)"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.1"]
 
 
 def test_many_names_differ_in_colour_or_marker() -> None:
