@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from metarl.cli.arguments import Commands, add_run_arguments, at_least
+from metarl_envs.errors import UserError
 
 _PORT = 8080
 
@@ -53,10 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
     from metarl.runs import RunDirectory
     from metarl.viewing.command import watch_run
     from metarl_envs.cores import available_cores
-    from metarl_envs.errors import UserError
 
-    if arguments.port is not None and not arguments.serve:
-        raise UserError("--port is of the viewer in the browser: add --serve")
+    _check(arguments)
     directory = RunDirectory.open(arguments.run)
     paths = watch_run(
         directory,
@@ -78,3 +77,15 @@ def run(arguments: argparse.Namespace) -> None:
     )
     for path in paths:
         print(f"video: {path}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Checks that no option is given that would have no effect."""
+    if arguments.port is not None and not arguments.serve:
+        raise UserError("--port is of the viewer in the browser: add --serve")
+    viewer = "--live" if arguments.live else "--serve" if arguments.serve else None
+    if viewer is not None:
+        of_films = ["grid", "gif", "size", "fps", "output"] + (["camera"] if arguments.serve else [])
+        for name in of_films:
+            if getattr(arguments, name):
+                raise UserError(f"--{name} is of films: leave it out, or leave out {viewer}")

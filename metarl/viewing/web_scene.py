@@ -135,6 +135,7 @@ class WebScene:
                 opacity=None if opacity == 1 else opacity,
                 flat_shading=True,
                 side="double",
+                cast_shadow=bool(model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_PLANE),
             )
         if any(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):  # on which one sees the robot move
             self._server.scene.add_grid("/floor", infinite_grid=True, position=(0.0, 0.0, 0.002))

@@ -223,7 +223,7 @@ def test_watch(
 
     fake("metarl.viewing.command", "watch_run", watch_run)
     monkeypatch.setattr("metarl_envs.cores.available_cores", lambda: 5)
-    line = "watch done --tasks 2 --task 3 push-v3 --adaptation-episodes 1 --live --checkpoint best --trial --size 99"
+    line = "watch done --tasks 2 --task 3 push-v3 --adaptation-episodes 1 --live --checkpoint best --trial --camera top"
     assert main(line.split()) == 0
     [(given, checkpoint, options)] = calls
     assert (given.path, checkpoint.name) == (Path("done"), "000000000001")
@@ -233,8 +233,8 @@ def test_watch(
         "adaptation_episodes": 1,
         "episodes": 1,
         "trial": True,
-        "camera": None,
-        "size": 99,
+        "camera": "top",
+        "size": None,
         "fps": None,
         "gif": False,
         "grid": False,
@@ -353,6 +353,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("watch none", "no run at none"),
         ("watch done --live 3", "unknown argument '3'; known: "),
         ("watch done --live --serve", "argument --serve: not allowed with argument --live"),
+        ("watch done --live --gif", "--gif is of films: leave it out, or leave out --live"),
+        ("watch done --serve --camera top", "--camera is of films: leave it out, or leave out --serve"),
         ("watch done --port 8000", "--port is of the viewer in the browser: add --serve"),
         ("tasks navgation", "unknown task family 'navgation'; did you mean 'navigation'?"),
         ("tasks pich-place-v3", "unknown task family 'pich-place-v3'; did you mean 'pick-place-v3'?"),

@@ -145,6 +145,14 @@ def test_agent_tells_each_environments_return_and_keeps_its_best_skill() -> None
     assert (order[0] != order[1]).all()
 
 
+def test_agent_tells_what_it_tries() -> None:
+    agent = make_algorithm().make_agent(seed=0).with_skill("left")
+    agent.adapt_action(np.zeros((1, agent.observation_size)))
+    assert agent.intent(0) == "skill left"
+    agent._weights = np.array([[0.25 if name == "left" else 0.75 for name in agent.skills]])
+    assert agent.intent(0) == "skills 75% right + 25% left"
+
+
 def test_steps_that_are_not_valid_do_not_count() -> None:
     agent = make_algorithm().make_agent(seed=3)
     observations = np.zeros((1, 1))
