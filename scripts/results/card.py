@@ -41,12 +41,12 @@ def generate_card(folder: Path) -> str:
     played = experiments(stored)
     parts = [f"# {name}", summary(config, played[0])]
     for each in played:
-        command = evaluation_command(each.stored[0], each.stored[0].origin.env_steps, name)
+        command = evaluation_command(each, each.origins[0].env_steps, name)
         parts += [f"**{what_was_played(each)}**: `{command}`", evaluation_table(each), class_table(each)]
     parts += [
         INTERVALS.format(over="over tasks, of one seed: they tell nothing of other seeds"),
         "## How it was trained",
-        f"`{facts.command}`: seed {config.seed}, {played[0].stored[0].origin.env_steps:,} environment steps in"
+        f"`{facts.command}`: seed {config.seed}, {played[0].origins[0].env_steps:,} environment steps in"
         f" {duration(facts.training_seconds)} on {facts.machine}, with whatever else ran there.",
         f"{packages(versions)}; commit {versions.get('commit', 'unknown')}.",
         told_in_training(config),
@@ -62,7 +62,7 @@ def generate_card(folder: Path) -> str:
 def summary(config: RunConfig, held_out: Experiment) -> str:
     """Returns what a policy reaches, in a sentence: success, or return where nothing counts as success."""
     first, last = held_out.overall[0], held_out.overall[-1]
-    evaluation = held_out.stored[0].evaluation
+    evaluation = held_out.evaluations[0]
     if last.success.mean > 0:
         before, after = (f"success {percent(row.success)} %" for row in (first, last))
     else:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from metarl.config import RunConfig, load_config
+from metarl.evaluation.experiment import Experiment
 from metarl.evaluation.protocol import ADAPTATION_EPISODES
-from metarl.evaluation.stored import StoredEvaluation
 from metarl.preset_files import preset_names
 
 _OF_THE_MACHINE = ("device", "threads", "workers")
@@ -59,15 +59,15 @@ def _fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def evaluation_command(stored: StoredEvaluation, env_steps: int, run: str = "RUN") -> str:
-    """Returns the command that made an evaluation.
+def evaluation_command(experiment: Experiment, env_steps: int, run: str = "RUN") -> str:
+    """Returns the command that made the evaluations of an experiment.
 
     Args:
-        stored: The evaluation.
+        experiment: The evaluations.
         env_steps: Environment steps of the run's last checkpoint, which is evaluated unless told otherwise.
         run: What to call the run.
     """
-    evaluation, origin = stored
+    evaluation, origin = experiment.evaluations[0], experiment.origins[0]
     words = ["metarl", "evaluate", run]
     if origin.env_steps != env_steps:
         words += ["--checkpoint", str(origin.env_steps)]

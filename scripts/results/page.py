@@ -97,11 +97,11 @@ def _section(experiment: ExperimentSummary, figure: str, published: dict[str, li
     parts.append(f"![Learning curves of {experiment.name}]({figure})")
     played = experiments(stored for run in runs for stored in run.evaluations)
     for each in played:
-        command = evaluation_command(each.stored[0], runs[0].facts.env_steps)
+        command = evaluation_command(each, runs[0].facts.env_steps)
         parts += [f"**{what_was_played(each)}**: `{command}`", evaluation_table(each), class_table(each)]
     over = "over seeds and tasks" if len(runs) > 1 else "over tasks, of one seed: they tell nothing of other seeds"
     parts.append(INTERVALS.format(over=over))
-    beside = published.get(played[0].stored[0].evaluation.distribution)
+    beside = published.get(played[0].evaluations[0].distribution)
     if beside:
         parts += ["Published, by other evaluators and with other budgets:", published_table(beside)]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from math import isnan
 
 from metarl.evaluation.experiment import Experiment
 from metarl.evaluation.statistics import Interval
@@ -12,7 +13,7 @@ from metarl.evaluation.summary import Summary
 from results.words import plural
 
 INTERVALS = (
-    "Success: solved at any step of an episode. Brackets: 95 % bootstrap intervals, {over}. Gains are over k = 0 and"
+    "Success: solved at any step of an episode. Brackets: 95 % intervals {over}. Gains are over k = 0 and"
     " paired by task."
 )
 
@@ -36,10 +37,10 @@ def experiments(stored: Iterable[StoredEvaluation]) -> list[Experiment]:
 
 def what_was_played(experiment: Experiment) -> str:
     """Returns what was played in words, such as "50 held-out tasks of ML10, 3 episodes of 500 steps each"."""
-    evaluation, origin = experiment.stored[0]
+    evaluation, origin = experiment.evaluations[0], experiment.origins[0]
     kind = "held-out" if evaluation.held_out else "training"
     tasks = plural(len(evaluation.task_names), f"{kind} task")
-    seeds = f", {len(experiment.stored)} seeds" if len(experiment.stored) > 1 else ""
+    seeds = f", {len(experiment.origins)} seeds" if len(experiment.origins) > 1 else ""
     control = f", control {origin.control}" if origin.control else ""
     episodes = f"{plural(evaluation.episodes, 'episode')} of {evaluation.horizon} steps each"
     return f"{tasks} of {evaluation.distribution}, {episodes}{seeds}{control}"
@@ -79,14 +80,14 @@ def percent(share: Interval | None, sign: str = "") -> str:
 
 
 def interval(value: Interval | None, decimals: int, sign: str = "") -> str:
-    """Returns an interval as "74 [62, 86]"; nothing for none."""
+    """Returns an interval as "74 [62, 86]", only the mean if it has no ends, and nothing for none."""
     if value is None:
         return ""
     mean, low, high = (f"{each:{sign}z.{decimals}f}" for each in value)
-    return f"{mean} [{low}, {high}]"
+    return f"{mean} [{low}, {high}]" if not isnan(value.low) else mean
 
 
 def return_decimals(rows: Sequence[Summary]) -> int:
     """Returns the number of decimals that shows the largest return with three digits, at most 2."""
-    largest = max(abs(end) for row in rows for end in row.returns)
+    largest = max(abs(row.returns.mean) for row in rows)
     return 0 if largest >= 100 else 1 if largest >= 10 else 2

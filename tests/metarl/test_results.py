@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from page import ROOT
 
 from metarl.config import RunConfig, load_config
+from metarl.evaluation.experiment import Experiment
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.statistics import Interval
 from metarl.evaluation.stored import Origin, StoredEvaluation, write_evaluation
@@ -206,8 +208,8 @@ def test_a_run_far_from_all_presets_is_trained_from_its_configuration() -> None:
 
 def test_the_command_of_an_evaluation() -> None:
     other = stored(1, "train", tasks_per_name=2, control="random")
-    assert evaluation_command(stored(1), 400) == "metarl evaluate RUN"
-    assert evaluation_command(other, 900, "runs/x") == (
+    assert evaluation_command(Experiment.of([stored(1)]), 400) == "metarl evaluate RUN"
+    assert evaluation_command(Experiment.of([other]), 900, "runs/x") == (
         "metarl evaluate runs/x --checkpoint 400 --tasks-per-name 2 --split train --control random"
     )
 
@@ -215,8 +217,7 @@ def test_the_command_of_an_evaluation() -> None:
 def test_evaluations_of_one_protocol_belong_together() -> None:
     all_of_them = [stored(2), stored(1, "train"), stored(1), stored(1, control="random"), stored(2, "train")]
     found = [
-        [(each.origin.split, each.origin.control, each.origin.training_seed) for each in one.stored]
-        for one in experiments(all_of_them)
+        [(each.split, each.control, each.training_seed) for each in one.origins] for one in experiments(all_of_them)
     ]
     assert found == [
         [("test", None, 1), ("test", None, 2)],
@@ -253,6 +254,7 @@ def test_a_curve_is_read_back(tmp_path: Path) -> None:
 
 def test_numbers_in_words() -> None:
     assert interval(Interval(-0.04, -1.26, 3.0), 1, "+") == "+0.0 [-1.3, +3.0]"
+    assert interval(Interval(12.0, math.nan, math.nan), 0) == "12"
     assert interval(None, 1) == ""
     assert [duration(seconds) for seconds in (12.34, 90, 5400)] == ["12.3 s", "1.5 min", "1.5 h"]
 
