@@ -133,6 +133,9 @@ def test_colours_follow_the_system(desktop: Opened, browser: Browser, html: Path
         paper, ink = colours(page)
         assert (sum(paper) < sum(ink)) == is_dark
         assert abs(sum(paper) - sum(ink)) > 400
+    dark.page.emulate_media(media="print")
+    paper, ink = colours(dark.page)
+    assert (sum(paper), sum(ink) < 300) == (3 * 255, True)  # on paper it is light for all
     dark.page.close()
 
 
