@@ -1,6 +1,7 @@
 """`metarl watch`: films held-out tasks before and after adaptation."""
 
 import argparse
+import os
 from pathlib import Path
 
 from metarl.cli.arguments import Commands, add_run_arguments, at_least
@@ -53,9 +54,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Films a checkpoint of a run, or shows it in a viewer."""
     from metarl.runs import RunDirectory
     from metarl.viewing.command import watch_run
+    from metarl.viewing.gl import choose_backend
     from metarl_envs.cores import available_cores
 
     _check(arguments)
+    if os.environ.get("MUJOCO_GL"):  # first, as MuJoCo cannot even be imported with a backend that is not there
+        choose_backend()
     directory = RunDirectory.open(arguments.run)
     paths = watch_run(
         directory,

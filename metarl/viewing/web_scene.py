@@ -55,7 +55,7 @@ def _solid(kind: mujoco.mjtGeom, size: npt.NDArray[np.float64]) -> trimesh.Trime
         solid = trimesh.creation.icosphere(2, size[0])
     elif kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
         solid = trimesh.creation.icosphere(2, 1.0)
-        solid.apply_transform(np.diag([*size, 1.0]))
+        solid.vertices = solid.vertices * size
     elif kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
         solid = trimesh.creation.cylinder(size[0], 2 * size[1])
     elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:

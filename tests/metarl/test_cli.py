@@ -246,6 +246,14 @@ def test_watch(
     assert capsys.readouterr().out.splitlines()[-2:] == ["video: a.mp4", "video: b.mp4"]
 
 
+def test_watch_with_a_backend_that_is_not_there(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metarl.viewing.gl.can_draw", lambda backend: False)
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    assert fails(capsys, 2, "watch", "done").startswith("error: MUJOCO_GL=osmesa does not draw on this machine")
+
+
 def test_export(run: RunDirectory, fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     written: list[Path] = []
 
