@@ -160,6 +160,6 @@ def _uncertain(gain: Interval, evaluation: Evaluation) -> str | None:
         return None
     tasks, episodes = len(evaluation.task_ids), evaluation.episodes
     return (
-        f"Return rises by {gain.mean:.3g}, which may be chance with {tasks} tasks of {episodes} episodes each: more of"
-        " them narrow the interval (--tasks-per-name, --episodes)"
+        f"Return is up by {gain.mean:.3g}, which may be chance: more than {tasks} tasks (--tasks-per-name) or more"
+        f" than {episodes} evaluation episodes each (--episodes), narrow the interval"
     )

@@ -61,7 +61,7 @@ def test_at_the_ceiling_that_is_all_there_is_to_say() -> None:
         (NO_GAIN, (0, 0), {}, ["No episode was solved"]),
         (NO_GAIN, (0, 0), {"config": CONFIG, "iteration": 7}, ["7 of 100", "No episode was solved"]),
         (NO_GAIN, (0.5, 0.5), {"distribution": Navigation()}, []),
-        ([9.0, *[-1.0] * 7], (0.5, 0.5), {}, ["rises by 0.25, which may be chance with 8 tasks of 1 episodes"]),
+        ([9.0, *[-1.0] * 7], (0.5, 0.5), {}, ["up by 0.25, which may be chance: more than 8 tasks"]),
         ([-3.0, -4.0] * 4, (0.5, 0.5), {"config": CONFIG}, ["lower algorithm.inner.lr"]),
         ([-3.0, -4.0] * 4, (0.5, 0.5), {}, ["has not learned to explore"]),
     ],
