@@ -96,6 +96,15 @@ def check_outputs(*outputs: Tensor) -> None:
         raise RunFailure("the policy puts out numbers that are not finite: its parameters or inputs are too large")
 
 
+@runtime_checkable
+class Named(Protocol):
+    """Agent that adapts by choosing, and can name what it chose."""
+
+    @property
+    def acting_as(self) -> list[str]:
+        """Name of what each environment is played as now, such as the class that the policy learned it for."""
+
+
 class Origin(NamedTuple):
     """Origin of an agent's parameters, written into its exports."""
 

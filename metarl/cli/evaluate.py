@@ -3,14 +3,17 @@
 import argparse
 from pathlib import Path
 
-from metarl.cli.arguments import Commands, add_run_arguments, at_least
+from metarl.cli.arguments import Commands, at_least, path
 
 
 def add_parser(commands: Commands) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("evaluate", help="measure adaptation to held-out tasks", allow_abbrev=False)
     parser.set_defaults(run_command=run)
-    add_run_arguments(parser)
+    parser.add_argument("runs", metavar="RUN", type=path, nargs="+", help="run directory; several that differ in seeds")
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", default="last", help="'last', 'best', or the name of one (last)"
+    )
     parser.add_argument(
         "--adaptation-episodes",
         metavar="K",
@@ -30,8 +33,9 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--workers", metavar="N", type=at_least(1), help="processes or threads that simulate (cores)")
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="file to write or replace (RUN/evaluations/SETTINGS.json)"
+        "--output", metavar="FILE", type=Path, help="file to write or replace (one in RUN/evaluations/)"
     )
+    parser.add_argument("--again", action="store_true", help="play anew what was played before in the same settings")
     parser.add_argument(
         "--control",
         choices=("state-held",),
@@ -40,14 +44,15 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluates a checkpoint of a run."""
-    from metarl.evaluation.command import evaluate_run
+    """Evaluates a checkpoint of each run."""
+    from metarl.evaluation.command import evaluate_runs
     from metarl.runs import RunDirectory
 
-    directory = RunDirectory.open(arguments.run)
-    evaluate_run(
-        directory,
-        directory.checkpoint(arguments.checkpoint),
+    evaluate_runs(
+        [RunDirectory.open(run) for run in arguments.runs],
+        arguments.checkpoint,
+        again=arguments.again,
+        output=arguments.output,
         adaptation_episodes=arguments.adaptation_episodes,
         episodes=arguments.episodes,
         tasks_per_name=arguments.tasks_per_name,
@@ -56,5 +61,4 @@ def run(arguments: argparse.Namespace) -> None:
         control=arguments.control,
         num_envs=arguments.num_envs,
         workers=arguments.workers,
-        output=arguments.output,
     )

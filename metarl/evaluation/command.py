@@ -2,39 +2,87 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from rich.console import Console
 from rich.progress import Progress
 
 from metarl.evaluation.controls import make_control
+from metarl.evaluation.experiment import Experiment, check_one_experiment
 from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
 from metarl.evaluation.result import Evaluation
-from metarl.evaluation.stored import Origin, StoredEvaluation, file_name, write_evaluation
+from metarl.evaluation.stored import Origin, StoredEvaluation, file_name, read_evaluation, write_evaluation
 from metarl.evaluation.table import evaluation_table
 from metarl.evaluation.tasks import select_tasks
 from metarl.files import make_room_for
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
 from metarl.versions import versions
+from metarl_envs.errors import UserError
 
 _MAX_ENVS = 50
 """Largest number of tasks played at a time unless more are asked for."""
 
 
-def evaluate_run(
-    run: RunDirectory,
-    checkpoint: Path,
+class Settings(TypedDict, total=False):
+    """Settings of an evaluation."""
+
+    adaptation_episodes: Sequence[int]
+    """Numbers k of adaptation episodes, each evaluated independently; by default 0, 1, 3 and 10."""
+    episodes: int
+    """Number of evaluation episodes per task and k; by default 3."""
+    tasks_per_name: int | None
+    """Number of tasks of each name; None takes all."""
+    split: Literal["train", "test"]
+    """Split of the tasks to play: "test" (held-out tasks, the default) or "train"."""
+    seed: int
+    """Seed of the agent's exploration; the environments' seeds are derived from it too. By default 1."""
+    control: str | None
+    """Name in `CONTROLS` of a control to evaluate instead of the agent; None evaluates the agent."""
+    num_envs: int | None
+    """Largest number of tasks played at a time; None is what the run's configuration says, or else the size of its
+    meta-batch, at most 50."""
+    workers: int | None
+    """Number of processes or threads that simulate; None is what the run's configuration says."""
+
+
+def evaluate_runs(
+    runs: Sequence[RunDirectory],
+    which: str = "last",
     *,
-    adaptation_episodes: Sequence[int] = ADAPTATION_EPISODES,
-    episodes: int = 3,
-    tasks_per_name: int | None = None,
-    split: Literal["train", "test"] = "test",
-    seed: int = 1,
-    control: str | None = None,
-    num_envs: int | None = None,
-    workers: int | None = None,
+    again: bool = False,
     output: Path | None = None,
+    **settings: Unpack[Settings],
+) -> None:
+    """Evaluates runs of one preset that differ in their seeds, prints the result of all, and writes a file for each.
+
+    A run that was evaluated in the same settings before is not played again: its file is read, and named.
+
+    Args:
+        runs: Runs to evaluate.
+        which: Checkpoint of each: "last", "best", or the name of one.
+        again: True to play anew what was played before.
+        output: File to write or replace, of a single run; None names one in the run's `evaluations/`.
+        settings: See `evaluate_run`.
+
+    Raises:
+        UserError: If the runs cannot be compared, or a file is named for several; see `evaluate_run` too.
+        RunFailure: See `evaluate_run`.
+    """
+    if output is not None and len(runs) > 1:
+        raise UserError("--output names the file of a single run: leave it out, each run has its own evaluations/")
+    check_one_experiment([(str(run.path), run.config.model_dump(mode="json")) for run in runs])
+    checkpoints = [run.checkpoint(which) for run in runs]  # raises before anything is played
+    stored = []
+    for run, checkpoint in zip(runs, checkpoints, strict=True):
+        job = _Job(run, checkpoint, output, settings)
+        stored.append((None if again or output else job.read(quiet=len(runs) > 1)) or job.play(quiet=len(runs) > 1))
+    if len(runs) > 1:
+        show(Experiment.of(stored), settings.get("control"))
+
+
+def evaluate_run(
+    run: RunDirectory, checkpoint: Path, *, output: Path | None = None, **settings: Unpack[Settings]
 ) -> Path:
     """Evaluates a checkpoint, prints the result and writes it to a file, by default in the run's `evaluations/`.
 
@@ -44,16 +92,8 @@ def evaluate_run(
     Args:
         run: Run that the checkpoint belongs to.
         checkpoint: Directory of the checkpoint.
-        adaptation_episodes: Numbers k of adaptation episodes, each evaluated independently.
-        episodes: Number of evaluation episodes per task and k.
-        tasks_per_name: Number of tasks of each name; None takes all.
-        split: Split of the tasks to play: "test" (held-out tasks) or "train".
-        seed: Seed of the agent's exploration; the environments' seeds are derived from it too.
-        control: Name in `CONTROLS` of a control to evaluate instead of the agent; None evaluates the agent.
-        num_envs: Largest number of tasks played at a time; None is what the run's configuration says, or else the size
-            of its meta-batch, at most 50.
-        workers: Number of processes or threads that simulate; None is what the run's configuration says.
         output: File to write or replace; None names one in the run's `evaluations/`.
+        settings: Settings by name; those left out are as `Settings` says.
 
     Returns:
         Path of the file.
@@ -63,48 +103,82 @@ def evaluate_run(
             unknown or does not apply to the agent, or there cannot be such a file.
         RunFailure: If a return is not finite or the file cannot be written after all.
     """
-    distribution = run.config.tasks.build()
-    distribution.workers = workers or run.config.workers
-    tasks = select_tasks(distribution.train_tasks if split == "train" else distribution.test_tasks, tasks_per_name)
-    agent, manifest = load_agent(checkpoint, run.config, distribution, seed)
-    if control is not None:
-        agent = make_control(control, agent)
-    origin = Origin(
-        run=str(run.path),
-        checkpoint=str(checkpoint),
-        iteration=manifest.iteration,
-        env_steps=manifest.env_steps,
-        split=split,
-        tasks_per_name=tasks_per_name,
-        control=control,
-        training_seed=run.config.seed,
-        task_fingerprint=manifest.task_fingerprint,
-        versions=versions(),
-        config=manifest.config,
-    )
-    settings = {"adaptation_episodes": sorted(adaptation_episodes), "episodes": episodes, "seed": seed}
-    path = output or run.evaluations / file_name(origin, settings)
-    make_room_for(path)
-    messages = Console(stderr=True)
-    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
-        evaluation = evaluate(
-            agent,
-            distribution,
-            tasks,
-            adaptation_episodes=adaptation_episodes,
-            episodes=episodes,
-            seed=seed,
-            num_envs=num_envs or run.config.evaluation.num_envs or min(run.config.algorithm.meta_batch, _MAX_ENVS),
-            progress=progress,
+    job = _Job(run, checkpoint, output, settings)
+    job.play()
+    return job.path
+
+
+class _Job:
+    """One checkpoint to evaluate, and the file of the result."""
+
+    def __init__(self, run: RunDirectory, checkpoint: Path, output: Path | None, settings: Settings) -> None:
+        self._run, self._settings = run, settings
+        self._seed = settings.get("seed", 1)
+        self._ks, self._episodes = settings.get("adaptation_episodes", ADAPTATION_EPISODES), settings.get("episodes", 3)
+        split, tasks_per_name = settings.get("split", "test"), settings.get("tasks_per_name")
+        self._distribution = run.config.tasks.build()
+        self._distribution.workers = settings.get("workers") or run.config.workers
+        tasks = self._distribution.train_tasks if split == "train" else self._distribution.test_tasks
+        self._tasks = select_tasks(tasks, tasks_per_name)
+        self._agent, manifest = load_agent(checkpoint, run.config, self._distribution, self._seed)
+        control = settings.get("control")
+        if control is not None:
+            self._agent = make_control(control, self._agent)
+        self._origin = Origin(
+            run=str(run.path),
+            checkpoint=str(checkpoint),
+            iteration=manifest.iteration,
+            env_steps=manifest.env_steps,
+            split=split,
+            tasks_per_name=tasks_per_name,
+            control=control,
+            training_seed=run.config.seed,
+            task_fingerprint=manifest.task_fingerprint,
+            versions=versions(),
+            config=manifest.config,
         )
-    _print(evaluation, control)  # first, so that the numbers are not lost with the file
-    write_evaluation(path, StoredEvaluation(evaluation, origin))
-    print(f"Evaluation: {path}")
-    return path
+        protocol = {"adaptation_episodes": sorted(self._ks), "episodes": self._episodes, "seed": self._seed}
+        self.path = output or run.evaluations / file_name(self._origin, protocol)
+
+    def read(self, quiet: bool) -> StoredEvaluation | None:
+        """Reads and prints what was played before in these settings; returns None if nothing was."""
+        if not self.path.exists():
+            return None
+        stored = read_evaluation(self.path)
+        if not quiet:
+            show(stored.evaluation, self._origin.control)
+        print(f"Played before, and read from {self.path} (--again plays it anew)")
+        return stored
+
+    def play(self, quiet: bool = False) -> StoredEvaluation:
+        """Plays, prints and writes the evaluation; prints the file's name only if `quiet`."""
+        make_room_for(self.path)
+        messages = Console(stderr=True)
+        config = self._run.config
+        with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+            evaluation = evaluate(
+                self._agent,
+                self._distribution,
+                self._tasks,
+                adaptation_episodes=self._ks,
+                episodes=self._episodes,
+                seed=self._seed,
+                num_envs=self._settings.get("num_envs")
+                or config.evaluation.num_envs
+                or min(config.algorithm.meta_batch, _MAX_ENVS),
+                progress=progress,
+            )
+        stored = StoredEvaluation(evaluation, self._origin)
+        if not quiet:
+            show(evaluation, self._origin.control)  # first, so that the numbers are not lost with the file
+        write_evaluation(self.path, stored)
+        print(f"Evaluation: {self.path}")
+        return stored
 
 
-def _print(evaluation: Evaluation, control: str | None) -> None:
+def show(result: Evaluation | Experiment, control: str | None) -> None:
+    """Prints an evaluation, and which control it is of."""
     console = Console()
     if control is not None:
         console.print(f"Control: {control}.")
-    console.print(evaluation_table(evaluation))
+    console.print(evaluation_table(result))

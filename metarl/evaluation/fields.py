@@ -42,6 +42,7 @@ class TaskFields(StoredFields):
     success: list[list[bool]]
     success_last: list[list[bool]]
     returns: list[list[float]] = Field(alias="return")
+    acted_as: list[str] | None = None
 
 
 class EvaluationFields(StoredFields):
@@ -60,6 +61,8 @@ class EvaluationFields(StoredFields):
             for outcomes in (task.success, task.success_last, task.returns):
                 if len(outcomes) != rows or any(len(row) != episodes for row in outcomes):
                     raise ValueError(f"task {task.id} must have {rows} rows of {episodes} episodes")
+            if (task.acted_as is None) != (self.tasks[0].acted_as is None) or len(task.acted_as or range(rows)) != rows:
+                raise ValueError(f"task {task.id} must have {rows} names in acted_as, as the others")
         return self
 
 

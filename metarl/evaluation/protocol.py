@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from rich.progress import Progress, TaskID
 
 from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing
-from metarl.acting.agents import Agent
+from metarl.acting.agents import Agent, Named
 from metarl.acting.play import Actor, VectorPlay, play
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
@@ -83,6 +83,7 @@ def evaluate(
         success=outcome.success,
         success_last=outcome.success_last,
         returns=outcome.returns,
+        acted_as=tuple(map(tuple, protocol.acted_as)) if isinstance(agent, Named) else None,
     )
 
 
@@ -122,6 +123,8 @@ class _Protocol:
     seed: int
     progress: Progress | None
     divergences: int = 0
+    acted_as: list[list[str]] = field(default_factory=list)
+    """Names `[k][task]` of what was played, of an agent that has them."""
 
     def play(self, tasks: Sequence[Task], ks: tuple[int, ...]) -> _Outcome:
         """Returns outcomes `(k, task, episode)`; plays as many tasks at a time as there are environments."""
@@ -130,6 +133,7 @@ class _Protocol:
         keys = task_keys(tasks)
         bar = self._add_bar(len(starts) * count * sum(k + self.episodes for k in ks))
         outcome = _Outcome.zeros(len(ks), len(tasks), self.episodes)
+        self.acted_as = [[] for _ in ks]
         for start in starts:
             # The last batch is filled up with the first tasks; their second outcomes are dropped.
             batch = [index % len(tasks) for index in range(start, start + count)]
@@ -139,6 +143,8 @@ class _Protocol:
                     outcome, self._adapt_and_play([keys[index] for index in batch], k, bar), strict=True
                 ):
                     whole[row, start : start + count] = part[: len(tasks) - start]
+                if isinstance(self.agent, Named):
+                    self.acted_as[row] += self.agent.acting_as[: len(tasks) - start]
         return outcome
 
     def _adapt_and_play(self, keys: list[tuple[int, ...]], k: int, bar: TaskID | None) -> _Outcome:

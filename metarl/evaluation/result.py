@@ -1,7 +1,6 @@
-"""Result of an evaluation: the outcome of every episode, and summaries with confidence intervals."""
+"""Result of an evaluation: the outcome of every episode, as JSON types and back."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,49 +8,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from metarl.evaluation.aggregates import IQM_RESAMPLES
 from metarl.evaluation.fields import EvaluationFields, check_fields
-from metarl.evaluation.statistics import LEVEL, RESAMPLES, Interval, share_interval, stratified_bootstrap
-from metarl.seeding import Stream, generator
+from metarl.evaluation.statistics import LEVEL, RESAMPLES, Interval
+from metarl.evaluation.summary import Outcomes, Summary
 
 _DESCRIPTION = (
     "For each number k of adaptation episodes the agent starts anew, plays exactly k episodes on each task, spread "
     "over its adaptation steps, and adapts; then exactly the stated number of evaluation episodes is played on each "
     "task, to their end whether solved or not. Returns are undiscounted. An episode is a success if the task was "
     "solved in any of its steps; success_last asks for the last step. Values are averaged over a task's episodes, then "
-    "over the tasks of a name, then over names. Intervals are percentile bootstraps over tasks, drawn within each "
-    "name, and widened by Student's t for few tasks; where no task was solved, or all were, they are Wilson's. They "
-    "tell of the spread over tasks, not over training runs. Gains are paired: the same task with k and with "
-    "0 adaptation episodes."
+    "over the tasks of a name, then over names. Gains are paired: the same task with k and with 0 adaptation episodes. "
+    "Intervals tell of the spread over tasks, not over training runs: Student's, widened by a studentised bootstrap, "
+    "for returns; Clopper and Pearson's for an effective number of tasks for success; Bonett and Price's for gains in "
+    "success. IQM is the mean of the middle half of the tasks. An end of an interval is null where a name has a single "
+    "task."
 )
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Performance after `k` adaptation episodes, for one task name or over all names."""
-
-    k: int
-    """Number of adaptation episodes."""
-    success: Interval
-    """Share of episodes in which the task was solved at any step."""
-    success_last: Interval
-    """Share of episodes in which the task was solved at the last step."""
-    returns: Interval
-    """Undiscounted return of an episode."""
-    success_gain: Interval | None
-    """`success` minus `success` at k = 0, paired by task; None for k = 0 or where k = 0 was not played."""
-    return_gain: Interval | None
-    """`returns` minus `returns` at k = 0, paired by task; None likewise."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the summary as JSON types; gains that are None are left out."""
-        intervals = {
-            "success": self.success,
-            "success_last": self.success_last,
-            "return": self.returns,
-            "success_gain": self.success_gain,
-            "return_gain": self.return_gain,
-        }
-        return {"k": self.k} | {name: interval._asdict() for name, interval in intervals.items() if interval}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +54,8 @@ class Evaluation:
     """Undiscounted return of the full episode."""
     divergences: int = 0
     """Number of episodes, adaptation episodes included, that ended early because the simulation diverged."""
+    acted_as: tuple[tuple[str, ...], ...] | None = None
+    """Name `[k][task]` of what the adapted agent played the task as, such as a training class; None if it has none."""
 
     @property
     def episodes(self) -> int:
@@ -91,44 +65,37 @@ class Evaluation:
     @property
     def per_name(self) -> dict[str, list[Summary]]:
         """Summaries by task name, one for each k; names in order of first appearance."""
-        return self._summaries[0]
+        return self.outcomes.per_name
 
     @property
     def overall(self) -> list[Summary]:
         """Summaries over all task names, one for each k; each name weighs the same."""
-        return self._summaries[1]
+        return self.outcomes.overall
+
+    @property
+    def iqm(self) -> list[Interval]:
+        """Interquartile mean of the return over all tasks, for each k."""
+        return self.outcomes.iqm
+
+    def solved_as(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Counts what the tasks of each name were played as after the largest k, and how many of them were solved.
+
+        A task counts as solved if it was in most of its episodes.
+
+        Returns:
+            By task name and what it was played as: number of tasks, and of those solved; the most frequent first.
+        """
+        counts: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in self.task_names}
+        played_as = () if self.acted_as is None else self.acted_as[-1]
+        for name, label, success in zip(self.task_names, played_as, self.success[-1], strict=False):
+            tasks, solved = counts[name].get(label, (0, 0))
+            counts[name][label] = tasks + 1, solved + int(success.mean() > 0.5)
+        return {name: dict(sorted(found.items(), key=lambda item: -item[1][0])) for name, found in counts.items()}
 
     @cached_property
-    def _summaries(self) -> tuple[dict[str, list[Summary]], list[Summary]]:
-        # x[k, task] = 1/E sum_e y[k, task, e], for y = success, success_last and return of E episodes
-        measured = [array.mean(axis=-1) for array in (self.success, self.success_last, self.returns)]
-        per_task = np.concatenate([*measured, self._gains(measured[0]), self._gains(measured[2])]).T
-        per_name, overall = stratified_bootstrap(per_task, self.task_names, generator(self.seed, Stream.EVALUATION))
-        counts = Counter(self.task_names)
-        summaries = {name: self._summarise(row, counts[name]) for name, row in per_name.items()}
-        return summaries, self._summarise(overall, len(self.task_names))
-
-    def _gains(self, values: Float[np.ndarray, "k task"]) -> Float[np.ndarray, "k task"]:
-        # gain[k, task] = x[k, task] - x[0, task]; zero, and never shown, where k = 0 was not played
-        has_baseline = self.adaptation_episodes[0] == 0
-        return values - values[0] if has_baseline else np.zeros_like(values)
-
-    def _summarise(self, intervals: list[Interval], tasks: int) -> list[Summary]:
-        ks = self.adaptation_episodes
-        success, last, returns, success_gain, return_gain = (
-            intervals[start : start + len(ks)] for start in range(0, len(intervals), len(ks))
-        )
-        return [
-            Summary(
-                k,
-                share_interval(success[row], tasks),
-                share_interval(last[row], tasks),
-                returns[row],
-                _gain_of_shares(success_gain[row]) if k and ks[0] == 0 else None,
-                return_gain[row] if k and ks[0] == 0 else None,
-            )
-            for row, k in enumerate(ks)
-        ]
+    def outcomes(self) -> Outcomes:
+        """Outcome on each task, the mean over its episodes."""
+        return outcomes_of([self])
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as JSON types: protocol, summaries with intervals, and each episode's outcome per task."""
@@ -143,10 +110,12 @@ class Evaluation:
                 "divergences": self.divergences,
                 "interval_level": LEVEL,
                 "interval_resamples": RESAMPLES,
+                "iqm_resamples": IQM_RESAMPLES,
             },
             "distribution": self.distribution,
             "held_out": self.held_out,
             "overall": [summary.to_dict() for summary in self.overall],
+            "iqm": [interval.to_dict() for interval in self.iqm],
             "per_name": {name: [summary.to_dict() for summary in rows] for name, rows in self.per_name.items()},
             "tasks": [
                 {
@@ -156,6 +125,7 @@ class Evaluation:
                     "success_last": self.success_last[:, task].tolist(),
                     "return": self.returns[:, task].tolist(),
                 }
+                | ({} if self.acted_as is None else {"acted_as": [names[task] for names in self.acted_as]})
                 for task, (name, identifier) in enumerate(zip(self.task_names, self.task_ids, strict=True))
             ],
         }
@@ -172,6 +142,7 @@ class Evaluation:
         """
         fields = check_fields(EvaluationFields, data, "an evaluation")
         protocol, tasks = fields.protocol, fields.tasks
+        acted_as = [task.acted_as for task in tasks if task.acted_as is not None]
         return cls(
             distribution=fields.distribution,
             held_out=fields.held_out,
@@ -186,8 +157,23 @@ class Evaluation:
             success_last=np.array([task.success_last for task in tasks]).swapaxes(0, 1),
             returns=np.array([task.returns for task in tasks], dtype=float).swapaxes(0, 1),
             divergences=protocol.divergences,
+            acted_as=tuple(zip(*acted_as, strict=True)) if acted_as else None,
         )
 
 
-def _gain_of_shares(gain: Interval) -> Interval:
-    return Interval(gain.mean, max(gain.low, -1.0), min(gain.high, 1.0))
+def outcomes_of(evaluations: Sequence[Evaluation]) -> Outcomes:
+    """Takes the means over episodes of evaluations on the same tasks, one for each training seed.
+
+    Args:
+        evaluations: Evaluations by the same protocol.
+    """
+    first = evaluations[0]
+
+    def means(name: str) -> Float[np.ndarray, "seed task k"]:
+        # x[seed, task, k] = 1/E sum_e y[k, task, e] of E episodes
+        return np.stack([getattr(each, name).mean(axis=-1).T for each in evaluations])
+
+    success, success_last, returns = (means(name) for name in ("success", "success_last", "returns"))
+    return Outcomes(
+        first.task_names, first.adaptation_episodes, first.episodes, first.seed, success, success_last, returns
+    )

@@ -1,20 +1,29 @@
-"""Bootstrap confidence intervals over tasks, stratified by task name, and of shares without spread."""
+"""Confidence intervals of means over tasks and training seeds, for few tasks and skewed values too.
+
+Values are split by task name, and each name weighs the same. Tasks of a name and seeds are draws from what they could
+have been; names are not.
+"""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 RESAMPLES = 10_000
 """Default number of bootstrap resamples."""
 LEVEL = 0.95
 """Default confidence level."""
+MIN_TASKS = 6
+"""Smallest number of tasks that a verdict is given for: of 5, even five gains of one sign have a probability of
+2 / 2^5 = 6 % under chance."""
+_MOST_WIDENING = 2.0
+"""Largest factor by which skewness widens a side of Student's interval."""
 
 
 class Interval(NamedTuple):
-    """Mean with its confidence interval."""
+    """Mean with its confidence interval; both ends are NaN where there are too few tasks for one."""
 
     mean: float
     low: float
@@ -25,100 +34,148 @@ class Interval(NamedTuple):
         """True if the whole interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
+    def to_dict(self) -> dict[str, float | None]:
+        """Returns the interval as JSON types; ends that are not known are None."""
+        return {name: None if np.isnan(value) else value for name, value in self._asdict().items()}
 
-def share_interval(interval: Interval, tasks: int, level: float = LEVEL) -> Interval:
-    """Corrects the interval of a share: it ends at 0 and 1, and has a width where all tasks are 0 or all are 1.
 
-    There a resample never differs, but that none of n tasks was solved does not mean that none could be: the interval
-    is Wilson's (1927).
+class Bounds(NamedTuple):
+    """Means and ends of their intervals, as arrays over metrics."""
+
+    mean: Float[np.ndarray, "metric"]
+    low: Float[np.ndarray, "metric"]
+    high: Float[np.ndarray, "metric"]
+
+    def intervals(self) -> list[Interval]:
+        """Returns the interval of each metric."""
+        return [Interval(*map(float, bounds)) for bounds in zip(*self, strict=True)]
+
+
+Verdict = Literal["excludes zero", "does not exclude zero", "too few tasks to tell"]
+
+
+def verdict(interval: Interval, tasks: int) -> Verdict:
+    """Says whether an interval excludes zero, or that there are fewer than 6 tasks.
 
     Args:
-        interval: Bootstrap interval of the share.
-        tasks: Number of tasks n.
-        level: Confidence level.
+        interval: Interval of a gain.
+        tasks: Number of tasks.
     """
-    mean, low, high = interval.mean, max(interval.low, 0.0), min(interval.high, 1.0)
-    # Wilson's bounds at p = 0: [0, z^2 / (n + z^2)], and at p = 1: [n / (n + z^2), 1]
-    square = float(ndtri((1 + level) / 2)) ** 2
-    if interval.low == interval.high == 0:
-        high = square / (tasks + square)
-    elif interval.low == interval.high == 1:
-        low = tasks / (tasks + square)
-    return Interval(mean, low, high)
+    if tasks < MIN_TASKS or np.isnan(interval.low):
+        return "too few tasks to tell"
+    return "excludes zero" if interval.excludes_zero else "does not exclude zero"
 
 
-def stratified_bootstrap(
-    values: Float[np.ndarray, "task metric"],
-    names: Sequence[str],
+def split_by_name(
+    values: Float[np.ndarray, "seed task metric"], names: Sequence[str]
+) -> dict[str, Float[np.ndarray, "seed _ metric"]]:
+    """Splits values by the names of the tasks, in order of first appearance.
+
+    Args:
+        values: A value for each training seed, task and metric.
+        names: Name of each task.
+    """
+    labels = np.asarray(names)
+    return {name: values[:, labels == name] for name in dict.fromkeys(names)}
+
+
+def mean_bounds(
+    strata: Sequence[Float[np.ndarray, "seed _ metric"]],
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
-) -> tuple[dict[str, list[Interval]], list[Interval]]:
-    """Computes percentile bootstrap intervals of each name's mean over its tasks, and of the mean over the names.
+) -> Bounds:
+    """Computes intervals of the mean over names of the mean over tasks, for values without bounds such as returns.
 
-    Tasks are drawn with replacement within each name (Efron & Tibshirani 1993, ch. 13; stratified as in Agarwal et al.
-    2021, sec. 4.1). Each name weighs the same, whatever its number of tasks. All metrics share the draws, so the
-    interval of a column of differences is a paired interval. A name with a single task has no spread: both ends of its
-    interval are its mean.
-
-    Percentile intervals of few tasks are too narrow (Hesterberg 2015, "What teachers should know about the bootstrap",
-    section 5.2): they lack the factor sqrt(n / (n - 1)) between the two estimates of a variance, and the quantile of
-    Student's t in place of the normal distribution's. Both are made up for, by widening intervals around their means.
+    The interval over tasks is Student's, each side widened as far as the studentised bootstrap asks for (Efron &
+    Tibshirani 1993, section 12.5), which follows skewness, and at most to twice its length. Tasks are drawn within each
+    name; all metrics share the draws. `with_seeds` adds the spread over seeds.
 
     Args:
-        values: Means over a task's episodes, `(task, metric)`.
-        names: Name of each task, which is its stratum.
+        strata: Values of the tasks of each name, `(seed, task, metric)`, the mean over a task's episodes.
         rng: Generator of the draws, the only source of randomness.
-        resamples: Number of bootstrap draws B of all tasks.
+        resamples: Number of bootstrap draws B.
         level: Confidence level 1 - alpha, in (0, 1).
 
     Returns:
-        Intervals of each name, in order of first appearance, and intervals over all names; both are lists over metrics.
+        Means with intervals, which are NaN if a name has a single task.
     """
-    labels = np.asarray(names)
-    per_name: dict[str, list[Interval]] = {}
-    summed_means, summed_draws = np.zeros(values.shape[1]), np.zeros((resamples, values.shape[1]))
-    variances, counts = [], []
-    for name in dict.fromkeys(names):
-        stratum = values[labels == name]
-        count = len(stratum)
-        # n draws with replacement of n tasks: the mean depends on the number of times c_i that each is drawn only,
-        # c ~ Multinomial(n; 1/n, ..., 1/n).
-        times_drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-        # m = 1/n sum_i x_i,  m*_b = m + sqrt(n / (n - 1)) (1/n sum_i c_bi x_i - m),  for b = 1..B
-        means = stratum.mean(axis=0)
-        draws = means + np.sqrt(count / max(count - 1, 1)) * (times_drawn @ stratum / count - means)
-        # v = s^2 / n, with s^2 = 1/(n - 1) sum_i (x_i - m)^2
-        variances.append(((stratum - means) ** 2).sum(axis=0) / (max(count - 1, 1) * count))
-        counts.append(count)
-        per_name[name] = _intervals(means, draws, _t_factor(variances[-1:], counts[-1:], level), level)
-        summed_means += means
-        summed_draws += draws
-    # Over S names: m = 1/S sum_s m_s,  m*_b = 1/S sum_s m*_sb
-    names_count, factor = len(per_name), _t_factor(variances, counts, level)
-    return per_name, _intervals(summed_means / names_count, summed_draws / names_count, factor, level)
+    tasks = [stratum.mean(axis=0) for stratum in strata]
+    mean = np.mean([each.mean(axis=0) for each in tasks], axis=0)
+    if min(map(len, tasks)) < 2:
+        return Bounds(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
+    student, error = student_quantile(tasks, level), np.sqrt(sum(mean_variances(tasks)))
+    studentised = _studentised_draws(tasks, rng, resamples, error)
+    # [m - q(1 - alpha/2) e, m - q(alpha/2) e], q being the quantiles of t*_1..t*_B and e the standard error
+    lower, upper = np.quantile(studentised, [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
+    below, above = (np.clip(width, student, _MOST_WIDENING * student) for width in (upper, -lower))
+    return with_seeds(Bounds(mean, mean - below * error, mean + above * error), strata, level)
 
 
-def _t_factor(
-    variances: Sequence[Float[np.ndarray, "metric"]], counts: Sequence[int], level: float
-) -> Float[np.ndarray, "metric"]:
-    """Quantile of Student's t over that of the normal distribution, for the degrees of freedom of the tasks."""
-    each = np.stack(variances)
-    # nu = (sum_s v_s)^2 / sum_s v_s^2 / (n_s - 1) (Satterthwaite 1946), infinite without spread
-    denominator = (each**2 / np.maximum(np.array(counts) - 1, 1)[:, None]).sum(axis=0)
-    freedom = np.divide(each.sum(axis=0) ** 2, denominator, out=np.full(each.shape[1], np.inf), where=denominator > 0)
-    # t_nu(1 - alpha / 2) / z(1 - alpha / 2)
-    quantile, normal = stdtrit(np.minimum(freedom, 1e9), (1 + level) / 2), ndtri((1 + level) / 2)
-    factor: Float[np.ndarray, "metric"] = quantile / normal
-    return factor
+def mean_variances(tasks: Sequence[Float[np.ndarray, "_ metric"]]) -> list[Float[np.ndarray, "metric"]]:
+    """Returns each name's part v_j of the variance of the mean over S names: v_j = s_j^2 / (n_j S^2).
+
+    Args:
+        tasks: Values of the tasks of each name, at least two.
+    """
+    return [each.var(axis=0, ddof=1) / (len(each) * len(tasks) ** 2) for each in tasks]
 
 
-def _intervals(
-    means: Float[np.ndarray, "metric"],
-    draws: Float[np.ndarray, "resample metric"],
-    factor: Float[np.ndarray, "metric"],
-    level: float,
-) -> list[Interval]:
-    # m + f (q(alpha / 2) - m), m + f (q(1 - alpha / 2) - m), q being the quantiles of m*_1..m*_B
-    low, high = means + factor * (np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0) - means)
-    return [Interval(*map(float, bounds)) for bounds in zip(means, low, high, strict=True)]
+def student_quantile(tasks: Sequence[Float[np.ndarray, "_ metric"]], level: float) -> Float[np.ndarray, "metric"]:
+    """Returns the quantile of Student's t for the degrees of freedom that tasks of several names have together.
+
+    Args:
+        tasks: Values of the tasks of each name, at least two.
+        level: Confidence level 1 - alpha.
+    """
+    variances, freedoms = np.stack(mean_variances(tasks)), np.array([len(each) - 1 for each in tasks])
+    # nu = (sum_j v_j)^2 / sum_j v_j^2 / (n_j - 1) (Satterthwaite 1946); without any spread sum_j (n_j - 1)
+    denominator = (variances**2 / freedoms[:, None]).sum(axis=0)
+    without = np.full(len(denominator), float(freedoms.sum()))
+    freedom = np.divide(variances.sum(axis=0) ** 2, denominator, out=without, where=denominator > 0)
+    quantile: Float[np.ndarray, "metric"] = stdtrit(freedom, (1 + level) / 2)
+    return quantile
+
+
+def with_seeds(bounds: Bounds, strata: Sequence[Float[np.ndarray, "seed _ metric"]], level: float) -> Bounds:
+    """Adds the spread over training seeds to intervals over tasks; with one seed there is none to add.
+
+    Effects of tasks and seeds add up, so the squares of their intervals' lengths do, on each side (Zou & Donner 2008).
+    The interval over seeds is Student's, of the seeds' means over tasks. The part of the spread that belongs to single
+    pairs of seed and task is in both, which makes the interval rather too wide than too narrow.
+
+    Args:
+        bounds: Intervals over tasks, of means over seeds.
+        strata: Values of the tasks of each name, `(seed, task, metric)`.
+        level: Confidence level.
+    """
+    seeds = len(strata[0])
+    if seeds == 1:
+        return bounds
+    means = np.mean([stratum.mean(axis=1) for stratum in strata], axis=0)
+    # w = t_{S-1}(1 - alpha/2) s / sqrt(S);  l = m - sqrt((m - l_tasks)^2 + w^2), and u likewise
+    width = stdtrit(seeds - 1, (1 + level) / 2) * means.std(axis=0, ddof=1) / np.sqrt(seeds)
+    low = bounds.mean - np.hypot(bounds.mean - bounds.low, width)
+    return Bounds(bounds.mean, low, bounds.mean + np.hypot(bounds.high - bounds.mean, width))
+
+
+def _studentised_draws(
+    tasks: Sequence[Float[np.ndarray, "_ metric"]],
+    rng: np.random.Generator,
+    resamples: int,
+    error: Float[np.ndarray, "metric"],
+) -> Float[np.ndarray, "resample metric"]:
+    """Returns t*_b = (m*_b - m) / e*_b of resamples b; infinite where a resample has no spread, 0 where m*_b = m."""
+    deviations, variances = np.zeros((resamples, len(error))), np.zeros((resamples, len(error)))
+    for each in tasks:
+        # The mean and variance of n draws of n tasks depend on how often c_i each is drawn only:
+        # c ~ Multinomial(n; 1/n, ..., 1/n).  With x_i centred:  d = 1/n sum_i c_i x_i,  s^2 = 1/n sum_i c_i x_i^2 - d^2
+        count, centred = len(each), each - each.mean(axis=0)
+        shares = rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+        drawn = shares @ centred
+        # m* - m = 1/S sum_j d_j,  (e*)^2 = 1/S^2 sum_j s_j^2 / (n_j - 1)
+        deviations += drawn / len(tasks)
+        variances += np.maximum(shares @ centred**2 - drawn**2, 0) / ((count - 1) * len(tasks) ** 2)
+    moved = np.abs(deviations) > 1e-9 * error  # else rounding
+    with np.errstate(divide="ignore"):
+        return np.divide(deviations, np.sqrt(variances), out=np.zeros_like(deviations), where=moved)

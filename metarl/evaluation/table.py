@@ -1,93 +1,161 @@
 """Tables and plain sentences of an evaluation for an 80-column terminal, with or without colour."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from metarl.evaluation.result import Evaluation, Summary
-from metarl.evaluation.statistics import LEVEL, Interval
+from metarl.evaluation.experiment import Experiment
+from metarl.evaluation.result import Evaluation
+from metarl.evaluation.statistics import LEVEL, Interval, verdict
+from metarl.evaluation.summary import Summary
 
 _MOST_NAMES_IN_FULL = 10
+_MOST_LABELS = 3
+"""Number of what a name's tasks are played as that the table shows, the most frequent."""
+_NO_CONTROLS: Mapping[str, Evaluation] = MappingProxyType({})
 
 
-def evaluation_table(evaluation: Evaluation) -> RenderableType:
-    """Renders an evaluation: results by name if there are several, results over all names, and gains of adaptation.
+def evaluation_table(
+    result: Evaluation | Experiment, controls: Mapping[str, Evaluation] = _NO_CONTROLS
+) -> RenderableType:
+    """Renders an evaluation, or one of several runs: results by name if there are several, overall, and conclusions.
 
     With more than 10 names, the table per name shows only the smallest and the largest number of adaptation episodes.
+
+    Args:
+        result: What to show.
+        controls: Evaluations of controls on the same tasks by name, which get rows of their own.
     """
-    names = len(evaluation.per_name)
-    parts: list[RenderableType] = [Text(_heading(evaluation))]
-    if names > 1:
-        parts += [_names_table(evaluation), Text("All names, each with the same weight:")]
-    if evaluation.divergences:
-        parts.append(Text(f"The simulation diverged in {evaluation.divergences} episodes, which ended there."))
-    parts += [_gain_table(evaluation.overall), Text("\n".join(conclusions(evaluation)))]
-    return Group(*parts)
+    parts: list[RenderableType] = [Text(_heading(result))]
+    if len(result.per_name) > 1:
+        parts += [_names_table(result), Text("All names, each with the same weight:")]
+    divergences = sum(evaluation.divergences for evaluation in _evaluations(result))
+    if divergences:
+        parts.append(Text(f"The simulation diverged in {divergences} episodes, which ended there."))
+    parts.append(_gain_table(result))
+    if isinstance(result, Experiment) and len(result.evaluations) > 1:
+        parts += [Text("Each run by itself, mean over tasks:"), _runs_table(result)]
+    if isinstance(result, Evaluation) and result.acted_as is not None:
+        parts += [Text(f"Played as, after {result.adaptation_episodes[-1]} episodes:"), _acted_as_table(result)]
+    if controls:
+        parts += [Text("Controls, on the same tasks:"), _controls_table(controls)]
+    return Group(*parts, Text("\n".join(conclusions(result))))
 
 
-def conclusions(evaluation: Evaluation) -> list[str]:
+def conclusions(result: Evaluation | Experiment) -> list[str]:
     """Returns plain sentences on the gain of the largest k over k = 0; empty if k = 0 was not played."""
-    summary = evaluation.overall[-1]
+    summary = result.overall[-1]
     if summary.return_gain is None or summary.success_gain is None:
         return []
-    if min(Counter(evaluation.task_names).values()) < 2:
+    if min(Counter(result.task_names).values()) < 2:
         return ["With a single task of a name there is no interval to tell a gain from chance."]
-    plural = "" if summary.k == 1 else "s"
-    decimals = _decimals([summary.return_gain])
-    success_gain = Interval(*(100 * value for value in summary.success_gain))
-    return [
-        f"Adapting on {summary.k} episode{plural} {effect}."
-        for effect in (
-            _effect("return", summary.return_gain, decimals, ""),
-            _effect("success", success_gain, 1, " points"),
-        )
-    ]
+    tasks = len(result.task_names)
+    sentences = [_effect(summary.k, "return", summary.return_gain, _decimals([summary.return_gain]), "", tasks)]
+    if result.overall[0].success.mean == 1:
+        return [*sentences, "At the ceiling: every episode is solved without adapting, so success cannot rise."]
+    success_gain = _times_100(summary.success_gain)
+    return [*sentences, _effect(summary.k, "success", success_gain, 1, " points", tasks)]
 
 
-def _effect(quantity: str, gain: Interval, decimals: int, unit: str) -> str:
-    verb = "raises" if gain.mean > 0 else "changes"
-    verdict = "excludes zero" if gain.excludes_zero else "does not exclude zero"
+def _effect(k: int, quantity: str, gain: Interval, decimals: int, unit: str, tasks: int) -> str:
+    found = verdict(gain, tasks)
+    verb = "changes" if found != "excludes zero" else "raises" if gain.mean > 0 else "lowers"
     mean, low, high = (f"{value:+z.{decimals}f}" for value in gain)
-    return f"{verb} {quantity} by {mean}{unit} ({LEVEL:.0%} interval {low} to {high}): {verdict}"
-
-
-def _heading(evaluation: Evaluation) -> str:
-    tasks, episodes = len(evaluation.task_names), evaluation.episodes
-    kind = "held-out" if evaluation.held_out else "not held-out"
     return (
-        f"{evaluation.distribution}: {tasks} {kind} task{'s' * (tasks > 1)}, {episodes} episode{'s' * (episodes > 1)} "
-        f"each after k adaptation episodes.\nSuccess = solved at any step. [{LEVEL:.0%} bootstrap interval over tasks]"
+        f"Adapting on {k} episode{'' if k == 1 else 's'} {verb} {quantity} by {mean}{unit}"
+        f" ({LEVEL:.0%} interval {low} to {high}): {found}."
     )
 
 
-def _names_table(evaluation: Evaluation) -> Table:
+def _evaluations(result: Evaluation | Experiment) -> Sequence[Evaluation]:
+    return result.evaluations if isinstance(result, Experiment) else (result,)
+
+
+def _heading(result: Evaluation | Experiment) -> str:
+    first, runs = _evaluations(result)[0], len(_evaluations(result))
+    tasks, episodes = len(first.task_names), first.episodes
+    kind = "held-out" if first.held_out else "not held-out"
+    of_runs, over = (f"{runs} runs, ", "runs, tasks") if runs > 1 else ("", "tasks")
+    return (
+        f"{first.distribution}: {of_runs}{tasks} {kind} task{'s' * (tasks > 1)}, {episodes} "
+        f"episode{'s' * (episodes > 1)} each after k adaptation episodes.\n"
+        f"Success = solved at any step. IQM = middle half. [{LEVEL:.0%} interval over {over}]"
+    )
+
+
+def _names_table(result: Evaluation | Experiment) -> Table:
     table = _table("task", "k", "success %", "return")
-    in_full = len(evaluation.per_name) <= _MOST_NAMES_IN_FULL
-    decimals = _decimals([row.returns for rows in evaluation.per_name.values() for row in rows])
-    for name, rows in evaluation.per_name.items():
-        shown = rows if in_full or len(rows) < 2 else [rows[0], rows[-1]]
+    in_full = len(result.per_name) <= _MOST_NAMES_IN_FULL
+    decimals = _decimals([row.returns for rows in result.per_name.values() for row in rows])
+    for name, rows in result.per_name.items():
+        shown = rows if in_full else _ends(rows)
         for row in shown:
             label = name if row is shown[0] else ""
             table.add_row(Text(label), str(row.k), _percent(row.success), _interval(row.returns, decimals))
     return table
 
 
-def _gain_table(rows: list[Summary]) -> Table:
-    table = _table("k", "success %", "return", "gain in return over k = 0")
-    decimals = _decimals([row.returns for row in rows])
-    for row in rows:
-        gain = _interval(row.return_gain, decimals, "+") if row.return_gain else Text("")
-        table.add_row(str(row.k), _percent(row.success), _interval(row.returns, decimals), gain)
+def _gain_table(result: Evaluation | Experiment) -> Table:
+    table = _table("k", "success %", "return", "its IQM", "gain in return over k = 0")
+    decimals = _decimals([row.returns for row in result.overall])
+    for row, iqm in zip(result.overall, result.iqm, strict=True):
+        table.add_row(
+            str(row.k),
+            _percent(row.success),
+            _interval(row.returns, decimals),
+            f"{iqm.mean:z.{decimals}f}",
+            _gain(row, decimals),
+        )
     return table
+
+
+def _runs_table(experiment: Experiment) -> Table:
+    table = _table("run", "k", "success %", "return")
+    decimals = _decimals([row.returns for row in experiment.overall])
+    for evaluation, origin in zip(experiment.evaluations, experiment.origins, strict=True):
+        shown = _ends(evaluation.overall)
+        for row in shown:
+            label = f"{origin.run} (seed {origin.training_seed})" if row is shown[0] else ""
+            mean = f"{row.returns.mean:z.{decimals}f}"
+            table.add_row(Text(label), str(row.k), f"{100 * row.success.mean:.0f}", mean)
+    return table
+
+
+def _controls_table(controls: Mapping[str, Evaluation]) -> Table:
+    table = _table("control", "k", "success %", "return", "gain in return")
+    shown = {name: _ends(control.overall) for name, control in controls.items()}
+    decimals = _decimals([row.returns for rows in shown.values() for row in rows])
+    for name, rows in shown.items():
+        for row in rows:
+            cells = _percent(row.success), _interval(row.returns, decimals), _gain(row, decimals)
+            table.add_row(Text(name if row is rows[0] else ""), str(row.k), *cells)
+    return table
+
+
+def _acted_as_table(evaluation: Evaluation) -> Table:
+    table = _table("task", "played as", "tasks", "solved")
+    for name, found in evaluation.solved_as().items():
+        for label, (tasks, solved) in list(found.items())[:_MOST_LABELS]:
+            first = label == next(iter(found))
+            table.add_row(Text(name if first else ""), Text(label), str(tasks), str(solved))
+    return table
+
+
+def _ends(rows: list[Summary]) -> list[Summary]:
+    """Returns the summaries of the smallest and the largest k."""
+    return rows if len(rows) < 2 else [rows[0], rows[-1]]
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        is_name = column == "task"
+        is_name = column in ("task", "run", "control", "played as")
         table.add_column(
             Text(column), justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold", max_width=40
         )
@@ -95,15 +163,24 @@ def _table(*columns: str) -> Table:
 
 
 def _percent(share: Interval) -> Text:
-    return _interval(Interval(*(100 * value for value in share)), 0)
+    return _interval(_times_100(share), 0)
+
+
+def _times_100(share: Interval) -> Interval:
+    return Interval(*(100 * value for value in share))
+
+
+def _gain(row: Summary, decimals: int) -> Text:
+    return _interval(row.return_gain, decimals, "+") if row.return_gain else Text("")
 
 
 def _interval(interval: Interval, decimals: int, sign: str = "") -> Text:
     mean, low, high = (f"{value:{sign}z.{decimals}f}" for value in interval)
-    return Text(f"{mean} [{low}, {high}]")  # not a string, which rich would read as markup
+    # not a string, which rich would read as markup
+    return Text(mean if np.isnan(interval.low) else f"{mean} [{low}, {high}]")
 
 
 def _decimals(intervals: list[Interval]) -> int:
     """Returns the number of decimals that shows the largest value with three significant digits, at most 2."""
-    largest = max(abs(value) for interval in intervals for value in interval)
+    largest = np.nanmax(np.abs(intervals))
     return 0 if largest >= 100 else 1 if largest >= 10 else 2

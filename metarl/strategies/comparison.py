@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from metarl.evaluation.statistics import Interval, stratified_bootstrap
+from metarl.evaluation.statistics import Interval, mean_bounds, split_by_name
 from metarl.seeding import Stream, generator
 from metarl.strategies.bandits import BanditStrategy, bandit_strategies, bayes_optimal_return
 from metarl.strategies.tabular import PlanningStrategy, tabular_strategies
@@ -47,8 +47,8 @@ class Comparison:
             "episodes": self.episodes,
             "task_ids": list(self.task_ids),
             "bounds": dict(self.bounds),
-            "margins": {name: {"over": best, **margin._asdict()} for name, (best, margin) in self.margins.items()},
-            "intervals": {name: interval._asdict() for name, interval in self.intervals.items()},
+            "margins": {name: {"over": best, **margin.to_dict()} for name, (best, margin) in self.margins.items()},
+            "intervals": {name: interval.to_dict() for name, interval in self.intervals.items()},
             "rewards": {name: rewards.tolist() for name, rewards in self.rewards.items()},
         }
 
@@ -74,7 +74,8 @@ def compare(
     best = max(classic, key=lambda name: float(rewards[name].mean()))
     columns = [*rewards.values(), *(rewards[name] - rewards[best] for name in learned)]
     names = [task.name for task in tasks]
-    _, intervals = stratified_bootstrap(np.stack(columns, axis=-1), names, generator(seed, Stream.EVALUATION))
+    strata = split_by_name(np.stack(columns, axis=-1)[None], names)
+    intervals = mean_bounds(list(strata.values()), generator(seed, Stream.EVALUATION)).intervals()
     margins = intervals[len(rewards) :]
     return Comparison(
         distribution=distribution.name,

@@ -188,26 +188,26 @@ def test_default_names_of_one_second_do_not_collide(config: str, trained: Traini
 def test_evaluate(run: RunDirectory, fake: Fake) -> None:
     calls: list[tuple[Any, ...]] = []
 
-    def evaluate_run(*args: Any, **kwargs: Any) -> None:
+    def evaluate_runs(*args: Any, **kwargs: Any) -> None:
         calls.append((*args, kwargs))
 
-    fake("metarl.evaluation.command", "evaluate_run", evaluate_run)
+    fake("metarl.evaluation.command", "evaluate_runs", evaluate_runs)
     assert main(["evaluate", "done"]) == 0
     arguments = "--checkpoint best --adaptation-episodes 0 5 --episodes 2 --tasks-per-name 4 --split train --seed 9"
-    arguments += " --control state-held --num-envs 2 --workers 3 --output e.json"
-    assert main(["evaluate", "done", *arguments.split()]) == 0
-    assert [(call[0].path, call[1].name, call[2]) for call in calls] == [
+    arguments += " --control state-held --num-envs 2 --workers 3 --output e.json --again"
+    assert main(["evaluate", "done", "done", *arguments.split()]) == 0
+    assert [([run.path for run in call[0]], call[1], call[2]) for call in calls] == [
         (
-            Path("done"),
-            "000000000002",
+            [Path("done")],
+            "last",
             {"adaptation_episodes": (0, 1, 3, 10), "episodes": 3, "tasks_per_name": None, "split": "test", "seed": 1}
-            | {"control": None, "num_envs": None, "workers": None, "output": None},
+            | {"control": None, "num_envs": None, "workers": None, "output": None, "again": False},
         ),
         (
-            Path("done"),
-            "000000000001",
+            [Path("done"), Path("done")],
+            "best",
             {"adaptation_episodes": [0, 5], "episodes": 2, "tasks_per_name": 4, "split": "train", "seed": 9}
-            | {"control": "state-held", "num_envs": 2, "workers": 3, "output": Path("e.json")},
+            | {"control": "state-held", "num_envs": 2, "workers": 3, "output": Path("e.json"), "again": True},
         ),
     ]
 
@@ -358,7 +358,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             "argument --adaptation-episodes: expected a whole number of at least",
         ),
         ("evaluate done --split tset", "argument --split: invalid choice: 'tset'"),
-        ("evaluate done --checkpoint lst", "no checkpoint at lst; give 'last', 'best' or a directory in"),
         ("watch none", "no run at none"),
         ("watch done --live 3", "unknown argument '3'; known: "),
         ("watch done --live --serve", "argument --serve: not allowed with argument --live"),
@@ -372,7 +371,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_mistakes_are_told_in_one_line(
     run: RunDirectory, fake: Fake, capsys: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
-    fake("metarl.evaluation.command", "evaluate_run", None)
+    fake("metarl.evaluation.command", "evaluate_runs", None)
     fake("metarl.viewing.command", "watch_run", None)
     assert fails(capsys, 2, *arguments.split()).startswith(f"error: {message}")
 

@@ -176,3 +176,67 @@ def test_environments_are_no_more_than_asked_for(run, monkeypatch, configured, a
     monkeypatch.setattr(Navigation, "make_env", counted)
     command.evaluate_run(run, run.checkpoints / "000000001200", adaptation_episodes=[0], num_envs=asked)
     assert counts == [2 if made == 3 else made]  # 4 tasks in two batches of 2
+
+
+@pytest.fixture
+def seeds(tmp_path: Path, run: RunDirectory) -> list[RunDirectory]:
+    """Three runs that differ in their seeds, each with a directory for its checkpoint."""
+    configs = {seed: run.config.model_copy(update={"seed": seed}) for seed in (2, 3)}
+    runs = [run, *(RunDirectory.create(tmp_path / f"run{seed}", config) for seed, config in configs.items())]
+    for each in runs:
+        (each.checkpoints / "000000001200").mkdir()
+    return runs
+
+
+def test_seeds_are_evaluated_together(seeds, capsys, monkeypatch) -> None:
+    command.evaluate_runs(seeds[:1], "1200", adaptation_episodes=[0, 1], episodes=1)
+    capsys.readouterr()
+    played: list[int] = []
+
+    def counted(*given: Any, **options: Any) -> Any:
+        played.append(1)
+        return evaluate(*given, **options)
+
+    monkeypatch.setattr(command, "evaluate", counted)
+    command.evaluate_runs(seeds, "1200", adaptation_episodes=[0, 1], episodes=1)
+    assert len(played) == 2  # the first was played before
+    printed = capsys.readouterr().out
+    assert printed.count("Played before, and read from") == 1
+    assert printed.count("Evaluation: ") == 2
+    assert "navigation: 3 runs, 4 held-out tasks" in " ".join(printed.split())
+    assert "(seed 2)" in printed
+    assert [len(list(each.evaluations.iterdir())) for each in seeds] == [1, 1, 1]
+    command.evaluate_runs(seeds, "1200", adaptation_episodes=[0, 1], episodes=1)
+    assert len(played) == 2
+    command.evaluate_runs(seeds, "1200", again=True, adaptation_episodes=[0, 1], episodes=1)
+    assert len(played) == 5
+    command.evaluate_runs(seeds, "1200", adaptation_episodes=[0, 1], episodes=2)
+    assert len(played) == 8  # other settings
+    assert [len(list(each.evaluations.iterdir())) for each in seeds] == [2, 2, 2]
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_played(seeds, tmp_path) -> None:
+    other = RunDirectory.create(tmp_path / "other", seeds[0].config.model_copy(update={"seed": 9, "iterations": 3}))
+    (other.checkpoints / "000000001200").mkdir()
+    command.evaluate_runs([seeds[0], other], "1200", adaptation_episodes=[0], episodes=1)  # trained longer
+    slow = seeds[0].config.model_copy(update={"seed": 5, "algorithm": MAMLConfig(meta_batch=7)})
+    other.config = slow
+    with pytest.raises(UserError, match=r"cannot put .*run2 and .*other together: algorithm.meta_batch is 20 and 7"):
+        command.evaluate_runs([seeds[1], other], "1200", adaptation_episodes=[0])
+    with pytest.raises(UserError, match="both were trained with seed 1"):
+        command.evaluate_runs([seeds[0], seeds[0]], "1200")
+    with pytest.raises(UserError, match="--output names the file of a single run"):
+        command.evaluate_runs(seeds, "1200", output=tmp_path / "e.json")
+    with pytest.raises(UserError, match="no checkpoint at 7"):
+        command.evaluate_runs(seeds, "7")
+    assert list(seeds[1].evaluations.iterdir()) == []
+
+
+def test_a_damaged_file_is_told_and_not_replaced_without_being_asked(seeds) -> None:
+    options: dict[str, Any] = {"adaptation_episodes": [0], "episodes": 1}
+    path = command.evaluate_run(seeds[0], seeds[0].checkpoints / "000000001200", **options)
+    path.write_text("{")
+    with pytest.raises(UserError, match="is damaged: not a JSON object"):
+        command.evaluate_runs(seeds[:1], "1200", **options)
+    command.evaluate_runs(seeds[:1], "1200", again=True, **options)
+    assert read_evaluation(path).origin.env_steps == 1200

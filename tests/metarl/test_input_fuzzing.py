@@ -156,7 +156,7 @@ def test_any_command_line_succeeds_or_is_refused_in_one_line(line: list[str]) ->
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         mock.patch("metarl.training.Training", Nothing),
-        mock.patch("metarl.evaluation.command.evaluate_run", nothing),
+        mock.patch("metarl.evaluation.command.evaluate_runs", nothing),
         mock.patch("metarl.viewing.command.watch_run", nothing),
         mock.patch("metarl.strategies.command.run_strategies", nothing),
         mock.patch("metarl.loading.load_agent", mock.MagicMock(return_value=(nothing, mock.Mock(env_steps=1)))),

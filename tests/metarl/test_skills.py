@@ -189,6 +189,17 @@ def test_act_begins_every_episode_anew_with_the_skill_that_was_kept() -> None:
     np.testing.assert_array_equal(agent.act(np.zeros(1), reward=9.0, episode_start=True), first)
 
 
+def test_an_evaluation_names_the_skill_that_each_task_was_played_with() -> None:
+    distribution, agent = family(), make_algorithm().make_agent(0)
+    assert isinstance(agent, SkillAgent)
+    found = evaluate(agent, distribution, distribution.test_tasks[:3], adaptation_episodes=[0, 2], episodes=1, seed=0)
+    assert found.acted_as is not None
+    assert np.shape(found.acted_as) == (2, 3)
+    assert {name for row in found.acted_as for name in row} <= {"left", "right"}
+    only = evaluate(agent.with_skill("right"), distribution, distribution.test_tasks[:3], episodes=1, seed=0)
+    assert only.acted_as == (("right",) * 3,) * 4
+
+
 def test_unknown_skill() -> None:
     with pytest.raises(UserError, match=r"skill 'up'.*left"):
         make_algorithm().make_agent(seed=1).with_skill("up")

@@ -122,6 +122,11 @@ class SkillAgent(RL2Agent):
         """Weights over the skills `(env, skill)` that each environment is played with now."""
         return self._weights.copy()
 
+    @property
+    def acting_as(self) -> list[str]:
+        """Name of the skill of the largest weight in each environment, see `metarl.acting.agents.Named`."""
+        return [self.skills[skill] for skill in self._weights.argmax(axis=1)]
+
     def intent(self, env: int) -> str | None:
         """See `TrainedAgent`: the skill that is played, or the shares of several."""
         shares = [(weight, name) for weight, name in zip(self._weights[env], self.skills, strict=True) if weight]
