@@ -22,7 +22,7 @@ from metarl.viewing.playing import Moment
 
 FRAMES_PER_SECOND = 25
 """Default frame rate of videos."""
-EPISODE_SECONDS = 7.0
+EPISODE_SECONDS = 6.0
 """Longest duration of an episode in a video, in seconds; short episodes are shown step by step."""
 CLOSING_SECONDS = 1
 """Duration of the last picture, in seconds."""

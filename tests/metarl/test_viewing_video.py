@@ -234,8 +234,8 @@ def test_a_file_where_the_folder_should_be_is_told(tmp_path) -> None:
         write_video(tmp_path / "videos" / "flags.mp4", [flag(96, 64)])
 
 
-@pytest.mark.parametrize(("horizon", "stride"), [(500, 3), (100, 1), (1, 1), (175, 1), (176, 2), (1000, 6)])
-def test_an_episode_takes_at_most_seven_seconds(horizon, stride) -> None:
+@pytest.mark.parametrize(("horizon", "stride"), [(500, 4), (100, 1), (1, 1), (150, 1), (151, 2), (1000, 7)])
+def test_an_episode_takes_at_most_six_seconds(horizon, stride) -> None:
     assert frame_stride(horizon) == stride
 
 
