@@ -182,7 +182,7 @@ class Training(Iterator[TrainedIteration]):
         Raises:
             UserError: If the training is closed.
         """
-        if self._first_evaluated or self.iteration > 0 or self.config.evaluation.every == 0:
+        if self.iteration > 0 or self._first_evaluated or self.config.evaluation.every == 0:
             return None
         evaluation = self.evaluate()
         self.run.log(evaluation_metrics(evaluation), BEFORE_TRAINING, 0)
