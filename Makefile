@@ -24,16 +24,14 @@ setup: $(DRAWS) ## Install everything into .venv (the other targets do it when n
 
 demo: $(DRAWS) ## Train on Meta-World, measure on held-out tasks, film and report it: 6 minutes on 2 cores
 	@run=runs/demo; n=2; while [ -e "$$run" ]; do run="runs/demo-$$n"; n=$$((n + 1)); done; set -e; \
-	echo "1/4 Meta-training with the preset demo into $$run"; \
+	echo "1/3 Meta-training with the preset demo into $$run"; \
 	.venv/bin/metarl train demo --run "$$run"; \
-	echo "2/4 Measuring on held-out tasks what a few episodes of adaptation change"; \
+	echo "2/3 Measuring on held-out tasks what a few episodes of adaptation change"; \
 	.venv/bin/metarl evaluate "$$run"; \
-	echo "3/4 Filming held-out tasks before and after adaptation"; \
-	.venv/bin/metarl watch "$$run"; \
-	echo "4/4 Putting it all into one page"; \
+	echo "3/3 Filming held-out tasks before and after adaptation, and putting it all into one page"; \
 	.venv/bin/metarl report "$$run"; \
 	echo "Done. The report is $$run/report.html: open it in a browser. Beside it, evaluations/ holds the numbers," \
-	"videos/ the films, checkpoints/ the policy."
+	"checkpoints/ the policy."
 
 test: $(DRAWS) $(BROWSES) ## Run the tests
 	@$(PYTEST) $(PARALLEL)

@@ -61,13 +61,18 @@ def film_in_processes(
         UserError: If a process finds the user's input wrong.
         RunFailure: If a film cannot be written, or a process dies.
     """
-    shared = {"run": str(run.path.absolute()), "checkpoint": str(checkpoint.absolute()), "shot": asdict(shot)}
+    shared: dict[str, Any] = {
+        "run": str(run.path.absolute()),
+        "checkpoint": str(checkpoint.absolute()),
+        "shot": asdict(shot),
+    }
+    shared["modules"] = sys.path  # where plug-ins of this process may come from
     jobs = [shared | {"films": list(films[start::processes])} for start in range(min(processes, len(films)))]
     started: list[subprocess.Popen[str]] = []
     lock = threading.Lock()
 
     def work(job: dict[str, Any]) -> None:
-        command = [sys.executable, "-m", __name__]
+        command = [sys.executable, "-P", "-m", __name__]  # -P: no module of the working folder in place of Python's
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
             started.append(process)
             assert process.stdin is not None
@@ -98,6 +103,7 @@ def film_in_processes(
 
 
 def _work(job: dict[str, Any]) -> None:
+    sys.path[:] = job["modules"]
     run, shot = RunDirectory.open(Path(job["run"])), Shot(**job["shot"])
     distribution = run.config.tasks.build()
     agent, _ = load_agent(Path(job["checkpoint"]), run.config, distribution, shot.seed)

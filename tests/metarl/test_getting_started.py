@@ -253,7 +253,7 @@ def test_completion_finds_what_the_package_offers() -> None:
 @pytest.mark.parametrize(
     ("name", "choices"),
     [
-        ("demo", "--tasks.benchmark {ML1,ML10,ML25,ML45,custom}"),
+        ("demo", "--tasks.benchmark {ML1,ML10,ML25,ML45,custom,MT1,MT10,MT25,MT50}"),
         ("demo", "--tasks.kind {metaworld,locomotion,navigation,bandit,tabular,registered}"),
         ("demo", "--algorithm.kind {maml,rl2,skills}"),
         ("demo", "--algorithm.outer.kind {trpo,ppo,promp,vpg,reptile}"),

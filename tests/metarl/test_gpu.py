@@ -36,7 +36,6 @@ from metarl.metrics import common_metrics
 from metarl.policies.config import LSTMConfig
 from metarl.runs import RunDirectory
 from metarl_envs.core import TaskDistribution
-from metarl_envs.navigation import Navigation
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=12)
@@ -68,7 +67,7 @@ def _as_users_have_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def distribution() -> TaskDistribution:
-    return Navigation(**NAVIGATION.model_dump(exclude={"kind"}))
+    return NAVIGATION.build()
 
 
 class Recording(Sampler):

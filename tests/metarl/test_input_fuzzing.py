@@ -132,6 +132,9 @@ class Nothing:
 
     start = resume = classmethod(lambda cls, *arguments, **options: cls())
 
+    def evaluate_untrained(self) -> None:
+        return None
+
     def __enter__(self) -> Self:
         return self
 
