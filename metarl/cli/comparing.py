@@ -33,6 +33,7 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--scratch-tasks", metavar="N", type=at_least(1), help="number of tasks of each name to learn (10)"
     )
+    group.add_argument("--scratch-names", metavar="NAME", nargs="+", help="names of the tasks to learn (all)")
     group.add_argument(
         "--scratch-episodes", metavar="N", type=at_least(1), help="training episodes on each of them (1,000)"
     )
@@ -53,10 +54,11 @@ def read_wanted(arguments: argparse.Namespace) -> Wanted | None:
     from metarl.evaluation.comparison import Wanted
     from metarl.evaluation.from_scratch import FromScratch
 
-    scratch_numbers = {"tasks": arguments.scratch_tasks, "budget": arguments.scratch_episodes}
-    given = {name: number for name, number in scratch_numbers.items() if number is not None}
+    names = None if arguments.scratch_names is None else tuple(arguments.scratch_names)
+    options = {"tasks": arguments.scratch_tasks, "names": names, "budget": arguments.scratch_episodes}
+    given = {name: value for name, value in options.items() if value is not None}
     if given and not arguments.from_scratch:
-        option = "--scratch-tasks" if "tasks" in given else "--scratch-episodes"
+        option = {"tasks": "--scratch-tasks", "names": "--scratch-names"}.get(next(iter(given)), "--scratch-episodes")
         raise UserError(f"{option} is for --from-scratch: say which learner, such as --from-scratch ppo")
     if arguments.oracle_steps is not None and not {"oracle", "all"} & set(arguments.controls):
         raise UserError("--oracle-steps is for --controls oracle")

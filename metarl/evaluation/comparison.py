@@ -154,7 +154,8 @@ class Comparison:
             print(sentence)
         if taken:
             print(f"Taken from the cache: {taken} of {len(self._scratch_tasks)} tasks.")
-        name = f"from-scratch-{learner}-{len(self._scratch_tasks)}-tasks-{plan.budget}-episodes"
+        names = "".join(f"{name}-" for name in plan.names)
+        name = f"from-scratch-{learner}-{names}{len(self._scratch_tasks)}-tasks-{plan.budget}-episodes"
         self._keep(name, partial(write_curve, curve=curve))
 
     def _keep(self, name: str, write: Callable[[Path], None]) -> None:

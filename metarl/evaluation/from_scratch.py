@@ -19,6 +19,7 @@ from metarl.evaluation.scratch import LearningCurve
 from metarl.evaluation.tasks import select_tasks
 from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.counts import check_counts
+from metarl_envs.errors import unknown
 
 _TASKS = 10
 """Number of tasks of each name unless more are asked for."""
@@ -34,6 +35,8 @@ class FromScratch:
     """Names of the learners; see `metarl.baselines.learners.LEARNERS`."""
     tasks: int | None = None
     """Number of tasks of each name; None takes 10, or all where there are fewer."""
+    names: tuple[str, ...] = ()
+    """Names of the tasks to learn; empty for all."""
     budget: int = 1000
     """Training episodes on each task."""
     episodes: int = 3
@@ -43,9 +46,15 @@ class FromScratch:
         """Takes the first tasks of each name.
 
         Raises:
-            UserError: If a number is out of its range, or there are fewer tasks than asked for.
+            UserError: If a number is out of its range, no task has one of the names, or there are fewer tasks than
+                asked for.
         """
         check_counts(scratch_episodes=self.budget)
+        known = dict.fromkeys(task.name for task in tasks)
+        for name in self.names:
+            if name not in known:
+                raise unknown("task", name, known)
+        tasks = [task for task in tasks if not self.names or task.name in self.names]
         return select_tasks(tasks, self.tasks or _TASKS, or_all=self.tasks is None, option="scratch_tasks")
 
     def lesson(self, learner: str, seed: int) -> Lesson:

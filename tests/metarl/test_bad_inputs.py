@@ -310,6 +310,8 @@ COMMANDS = [
     ("evaluate runs/maml --from-scratch pppo", "unknown learner 'pppo'; did you mean 'ppo'?"),
     ("evaluate runs/maml --from-scratch ppo --scratch-tasks 4", "scratch_tasks must be at most 3"),
     ("evaluate runs/maml --from-scratch ppo --scratch-episodes 0", "expected a whole number of at least 1, got '0'"),
+    ("evaluate runs/maml --from-scratch ppo --scratch-names goal", "unknown task 'goal'"),
+    ("evaluate runs/maml --scratch-names navigation", "--scratch-names is for --from-scratch"),
     ("evaluate runs/maml --scratch-episodes 5", "--scratch-episodes is for --from-scratch"),
     ("evaluate runs/maml --protocol meta-world", "protocol meta-world is for Meta-World's tasks"),
     ("evaluate runs/maml --protocol mine", "invalid choice: 'mine'"),

@@ -17,6 +17,7 @@ from metarl.config import NavigationTasks
 from metarl.errors import RunFailure
 from metarl.evaluation import from_scratch
 from metarl.evaluation.from_scratch import FromScratch, learn_from_scratch
+from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 from metarl_envs.single import SingleTaskEnv
 
@@ -47,6 +48,12 @@ def test_each_point_is_evaluated_after_its_episodes_and_learning_ends_with_the_l
 )
 def test_points_are_spread_over_the_budget(budget, points) -> None:
     assert FromScratch(("ppo",), budget=budget).lesson("ppo", seed=1).points == points
+
+
+def test_the_first_tasks_of_the_names_asked_for_are_learned() -> None:
+    tasks = [Task(name, [number]) for number in range(3) for name in ("reach", "push")]
+    assert FromScratch(("ppo",), tasks=2, names=("push",)).choose(tasks) == [tasks[1], tasks[3]]
+    assert FromScratch(("ppo",), tasks=1).choose(tasks) == [tasks[0], tasks[1]]
 
 
 def test_a_task_is_learned_and_evaluated_by_the_mean_action() -> None:
