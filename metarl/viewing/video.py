@@ -43,8 +43,8 @@ _LEAST_WIDTH = 240
 _BLOCK = 16  # H.264 divides pictures into blocks of 16 pixels
 _MP4 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4")
 # Faststart puts the index first, so that a browser can begin before it has the whole file.
-_PALETTE = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
-# A palette for each picture, as one for all would keep all pictures in memory.
+_PALETTE = "split[a][b];[a]trim=end_frame=20,palettegen[p];[b][p]paletteuse=dither=none:diff_mode=rectangle"
+# One palette, of the first pictures, as all would have to be kept in memory; what stays the same is not written again.
 
 
 def frame_stride(horizon: int, fps: int = FRAMES_PER_SECOND, seconds: float = EPISODE_SECONDS) -> int:

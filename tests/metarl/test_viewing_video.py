@@ -239,6 +239,17 @@ def test_an_episode_takes_at_most_six_seconds(horizon, stride) -> None:
     assert frame_stride(horizon) == stride
 
 
+def test_what_stays_the_same_takes_no_room_in_a_gif(tmp_path) -> None:
+    pictures = [np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(30)]
+    for number, picture in enumerate(pictures):
+        picture[:8, number : number + 8] = (255, 8 * number, 0)
+    sizes = []
+    for count in (1, 30):
+        write_video(tmp_path / "moving.gif", pictures[:count], fps=10)
+        sizes.append((tmp_path / "moving.gif").stat().st_size)
+    assert sizes[1] < 5 * sizes[0]
+
+
 def test_a_gif_plays_back(tmp_path) -> None:
     path = tmp_path / "flags.gif"
     write_video(path, [flag(96, 64)] * 3, fps=10)
