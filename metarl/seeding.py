@@ -18,6 +18,7 @@ class Stream(IntEnum):
     EXPLORATION = 7
     BASELINES = 8
     PERTURBATION = 9
+    SEARCH = 10
 
 
 def derive_seeds(seed: int, *key: int, count: int) -> list[int]:

@@ -21,8 +21,7 @@ class ExploringAgent:
 
     def __init__(self, agent: Agent, seeds: Sequence[int] | None = None) -> None:
         self._agent = agent
-        if seeds is not None and isinstance(agent, TrainedAgent) and agent.exploration is not None:
-            agent.exploration.seed(seeds)
+        _seed_exploration(agent, seeds)
 
     def init(self) -> None:
         """Makes the agent forget everything about earlier tasks."""
@@ -43,10 +42,12 @@ class AdaptedAgent:
     Args:
         agent: Agent whose `eval_action` chooses actions and whose `step` gets each step.
         num_envs: Number of environments.
+        seeds: Seed of what an agent that has not adapted draws in each environment; see `ExploringAgent`.
     """
 
-    def __init__(self, agent: Agent, num_envs: int) -> None:
+    def __init__(self, agent: Agent, num_envs: int, seeds: Sequence[int] | None = None) -> None:
         self._agent = agent
+        _seed_exploration(agent, seeds)
         agent.reset(np.ones(num_envs, dtype=np.bool_))
 
     def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
@@ -59,6 +60,11 @@ class AdaptedAgent:
         ended = timestep.terminated | timestep.truncated
         if ended.any():
             self._agent.reset(ended)
+
+
+def _seed_exploration(agent: Agent, seeds: Sequence[int] | None) -> None:
+    if seeds is not None and isinstance(agent, TrainedAgent) and agent.exploration is not None:
+        agent.exploration.seed(seeds)
 
 
 def adapt_by_playing(agent: Agent, episodes: int, play_episodes: Callable[[int, int], object]) -> None:

@@ -55,9 +55,13 @@ class Exploration:
         self._used += 1
         return self._distribution.sample_by(parameters, noise)
 
-    def _begin(self, count: int) -> None:
+    def generators(self, count: int, stream: Stream) -> list[np.random.Generator]:
+        """Returns a generator for each of `count` environments; streams are independent of one another."""
         keys = self._keys
         if keys is None or len(keys) != count:
             keys = [(self._trials, index) for index in range(count)]
-        self._generators = [generator(self._seed, Stream.EXPLORATION, *key) for key in keys]
+        return [generator(self._seed, stream, *key) for key in keys]
+
+    def _begin(self, count: int) -> None:
+        self._generators = self.generators(count, Stream.EXPLORATION)
         self._used = _BLOCK

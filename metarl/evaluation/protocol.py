@@ -198,8 +198,9 @@ class _Protocol:
 
         adapt_by_playing(self.agent, k, play_episodes)
         self.env.set_tasks(batch.tasks)
-        actor = AdaptedAgent(self.agent, self.env.num_envs)
-        return self._play_episodes(actor, self.episodes, seeds(batch.keys, 0)[0], bar)
+        env_seeds, own_seeds = seeds(batch.keys, 0)
+        actor = AdaptedAgent(self.agent, self.env.num_envs, own_seeds)
+        return self._play_episodes(actor, self.episodes, env_seeds, bar)
 
     @one_torch_thread()
     def _play_episodes(self, actor: Actor, count: int, seeds: list[int], bar: TaskID | None) -> _Outcome:

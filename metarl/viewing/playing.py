@@ -96,9 +96,9 @@ def adapt_and_play(
                 yield moment
         shown += count
     which = [f", episode {index + 1} of {episodes}" if episodes > 1 else "" for index in range(episodes)]
-    env_seed, _ = episode_seeds(seed, adaptation_episodes, 0, key)
+    env_seed, own_seed = episode_seeds(seed, adaptation_episodes, 0, key)
     titles = [phase(adaptation_episodes) + each for each in which]
-    yield from _play(agent, env, AdaptedAgent(agent, 1), env_seed, titles, shown if trial else 0)
+    yield from _play(agent, env, AdaptedAgent(agent, 1, [own_seed]), env_seed, titles, shown if trial else 0)
 
 
 def _play(agent: Agent, env: TaskVectorEnv, actor: Actor, seed: int, titles: list[str], first: int) -> Iterator[Moment]:

@@ -1,5 +1,6 @@
 """Skill search: its policy, its search, its agent, and learning where one knows what is best."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from metarl.evaluation.skills import SkillMatrix, skill_matrix
 from metarl.policies.config import GRUConfig, JointEncoderConfig
 from metarl.policies.distributions import Gaussian
 from metarl.policies.inputs import PolicyInput
-from metarl_envs import WrappedDistribution
+from metarl_envs import Task, WrappedDistribution
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
@@ -198,6 +199,22 @@ def test_an_evaluation_names_the_skill_that_each_task_was_played_with() -> None:
     assert {name for row in found.acted_as for name in row} <= {"left", "right"}
     only = evaluate(agent.with_skill("right"), distribution, distribution.test_tasks[:3], episodes=1, seed=0)
     assert only.acted_as == (("right",) * 3,) * 4
+
+
+def test_what_is_tried_on_a_task_does_not_depend_on_the_others() -> None:
+    distribution, agent = family(), make_algorithm().make_agent(0)
+    tasks = distribution.test_tasks
+
+    def play(some: Sequence[Task], num_envs: int) -> list[list[str]]:
+        options: dict[str, Any] = {"adaptation_episodes": (0, 1, 4), "episodes": 1, "seed": 1, "num_envs": num_envs}
+        acted_as = evaluate(agent, distribution, some, **options).acted_as
+        assert acted_as is not None
+        return [list(names) for names in acted_as]
+
+    together = play(tasks, 20)
+    assert {"left", "right"} == set(together[0]) == set(together[1])
+    assert play(tasks, 3) == together
+    assert play(tasks[5:9], 4) == [names[5:9] for names in together]
 
 
 def test_unknown_skill() -> None:

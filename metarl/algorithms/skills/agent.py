@@ -23,6 +23,7 @@ from metarl.algorithms.skills.search import Search
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.inputs import PolicyInput
+from metarl.seeding import Stream
 from metarl_envs.errors import UserError, unknown
 
 
@@ -55,7 +56,7 @@ class SkillAgent(RL2Agent):
     ) -> None:
         self.skills = tuple(skills)
         """Name of each skill."""
-        self._greedy, self._seed = greedy, seed
+        self._greedy = greedy
         self._only: int | None = None
         super().__init__(policy, distribution, action_space, seed)
         self._transfer = InputTransfer(self.observation_size + len(skills) + SHIFT_SIZE, self._device)
@@ -154,8 +155,7 @@ class SkillAgent(RL2Agent):
         """Begins the search of each environment, unless it has begun."""
         if self._searches:
             return
-        for env in range(num_envs):
-            rng = np.random.default_rng((self._seed, env))
+        for rng in self.exploration.generators(num_envs, Stream.SEARCH):
             order = rng.permutation(len(self.skills)) if self._only is None else [self._only]
             self._searches.append(Search(list(np.eye(len(self.skills))[order]), rng))
 
