@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from uuid import uuid4
 
+from metarl.run_paths import owning_run
 from metarl_envs.errors import UserError
 
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
@@ -60,6 +61,21 @@ def staging_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
 
 
+def refuse_run_files(path: Path, option: str = "--output") -> None:
+    """Checks that no run's configuration, metrics or checkpoints would be replaced.
+
+    Args:
+        path: The file to be written.
+        option: The option that names another file.
+
+    Raises:
+        UserError: If they would be.
+    """
+    run = owning_run(path)
+    if run is not None:
+        raise UserError(f"cannot write {path}: the run {run} is made up of such files; name a place by {option}")
+
+
 def make_room_for(path: Path, option: str = "--output") -> None:
     """Makes the directory of a file to be written and tries to write there, so a wrong path fails before hours of work.
 
@@ -68,8 +84,10 @@ def make_room_for(path: Path, option: str = "--output") -> None:
         option: The option that names another file.
 
     Raises:
-        UserError: If the directory cannot be made or written to, or `path` is itself a directory.
+        UserError: If the directory cannot be made or written to, or `path` is itself a directory, or one of the files
+            that make up a run.
     """
+    refuse_run_files(path, option)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

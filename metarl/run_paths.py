@@ -12,6 +12,9 @@ from metarl_envs.errors import UserError
 CONFIG = "config.yaml"
 """File that makes a directory a run."""
 
+_NEEDED = (CONFIG, "metrics.jsonl", "versions.json", ".lock", "checkpoints")
+"""Entries of a run that hold what cannot be made again, beside TensorBoard's."""
+
 
 def is_run(path: Path) -> bool:
     """Returns true if there is a run's directory at a path."""
@@ -19,6 +22,19 @@ def is_run(path: Path) -> bool:
         return (path / CONFIG).is_file()
     except (OSError, ValueError):  # a path that cannot be: too long, or with a null character
         return False
+
+
+def owning_run(path: Path) -> Path | None:
+    """Returns the run that would be damaged by writing to a path: its configuration, metrics or checkpoints are there.
+
+    Returns None for any other path, such as one among a run's evaluations or films.
+    """
+    resolved = path.resolve()
+    for folder in resolved.parents:
+        first = resolved.relative_to(folder).parts[0]
+        if is_run(folder) and (first in _NEEDED or first.startswith("events.out.")):
+            return folder
+    return None
 
 
 def no_run(path: Path) -> UserError:

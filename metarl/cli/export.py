@@ -17,7 +17,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Exports a checkpoint of a run."""
-    from metarl.files import make_room_for
+    from metarl.files import make_room_for, refuse_run_files
     from metarl.loading import load_agent
     from metarl.runs import RunDirectory
 
@@ -27,5 +27,6 @@ def run(arguments: argparse.Namespace) -> None:
     file = arguments.to or directory.output / f"policy-{manifest.env_steps:012d}.onnx"
     if arguments.to is None:
         make_room_for(file, "--to")
+    refuse_run_files(file, "--to")
     agent.export(file)
     print(f"policy: {file}")

@@ -16,7 +16,7 @@ from metarl.evaluation.stored import Origin, StoredEvaluation, file_name, read_e
 from metarl.evaluation.table import evaluation_table
 from metarl.evaluation.tasks import select_tasks
 from metarl.files import make_room_for
-from metarl.loading import load_agent
+from metarl.loading import comparable_settings, load_agent
 from metarl.runs import RunDirectory
 from metarl.versions import versions
 from metarl_envs.errors import UserError
@@ -129,14 +129,38 @@ class _Job:
         self.path = output or run.evaluations / file_name(self._origin, protocol)
 
     def read(self, quiet: bool) -> StoredEvaluation | None:
-        """Reads and prints what was played before in these settings; returns None if nothing was."""
+        """Reads and prints what was played before in these settings; returns None if nothing was.
+
+        What was played of another training, as in a file that was copied from another run, is not taken.
+        """
         if not self.path.exists():
             return None
         stored = read_evaluation(self.path)
+        other = self._difference(stored)
+        if other is not None:
+            print(f"Played anew, as what {self.path} holds is of {other}")
+            return None
         if not quiet:
             show(stored.evaluation)
         print(f"Played before, and read from {self.path} (--again plays it anew)")
         return stored
+
+    def _difference(self, stored: StoredEvaluation) -> str | None:
+        """Returns what else an evaluation is of than of this checkpoint in these settings; None if of nothing else."""
+        origin, evaluation = stored.origin, stored.evaluation
+        if origin.training_seed != self._origin.training_seed:
+            return f"a run of seed {origin.training_seed}, not {self._origin.training_seed}"
+        trained = [comparable_settings(each.config) for each in (origin, self._origin)]
+        if origin.task_fingerprint != self._origin.task_fingerprint or trained[0] != trained[1]:
+            return "a run that was configured otherwise"
+        if evaluation.task_ids != tuple(task.id for task in self._tasks):
+            return "other tasks"
+        played = (list(evaluation.adaptation_episodes), evaluation.episodes, evaluation.seed)
+        as_wanted = (sorted(self._ks), self._episodes, self._seed)
+        here = (origin.env_steps, origin.split, origin.control)
+        if played != as_wanted or here != (self._origin.env_steps, self._origin.split, None):
+            return "other settings"
+        return None
 
     def play(self, quiet: bool = False) -> StoredEvaluation:
         """Plays, prints and writes the evaluation; prints the file's name only if `quiet`."""

@@ -163,7 +163,7 @@ def _warnings(policies: Sequence[Policy]) -> list[str]:
     warnings = []
     for policy in policies:
         for run, (evaluation, origin) in zip(policy.runs, policy.stored, strict=True):
-            newest = max((int(path.name) for path in run.checkpoints.iterdir() if path.name.isdecimal()), default=0)
+            newest = max((int(path.name) for path in run.checkpoints.glob("*") if path.name.isdecimal()), default=0)
             if newest > origin.env_steps:
                 warnings.append(
                     f"{run.path} was evaluated at {origin.env_steps:,} environment steps, and has trained to {newest:,}"

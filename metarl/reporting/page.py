@@ -134,7 +134,7 @@ def _task_table(policies: Sequence[Policy]) -> tuple[list[dict[str, Any]], list[
             decimals = 0 if percent else decimals_of(float(abs(values).max()))
             sign, unit = ("+" if "gain" in label else ""), (" %" if percent else "")
             cells.append([{"text": f"{v:{sign}z,.{decimals}f}{unit}", "value": f"{v:.6g}"} for v in values])
-    key = next(index for index, column in enumerate(columns) if column["label"].endswith(("gain in return", "return")))
+    key = 2  # the first column of values, which is the gain where there is one
     columns[key]["sorted"] = True
     rows = [list(row) for row in zip(*cells, strict=True)]
     return columns, sorted(rows, key=lambda row: float(row[key]["value"]), reverse=True)

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,37 @@ def seeds(tmp_path: Path, run: RunDirectory) -> list[RunDirectory]:
     for each in runs:
         (each.checkpoints / "000000001200").mkdir()
     return runs
+
+
+def test_an_evaluation_of_another_training_is_not_taken(seeds, capsys) -> None:
+    settings: dict[str, Any] = {"adaptation_episodes": [0, 1], "episodes": 1}
+    first, second = seeds[:2]
+    mine = command.evaluate_runs([first], "1200", **settings)[0]
+    [file] = first.evaluations.iterdir()
+    shutil.copy(file, second.evaluations / file.name)
+    for run in (second, first):
+        capsys.readouterr()
+        [stored] = command.evaluate_runs([run], "1200", **settings)
+        assert stored.origin.training_seed == run.config.seed
+        anew = (
+            f"Played anew, as what {run.evaluations / file.name} holds is of a run of seed {mine.origin.training_seed}"
+        )
+        assert (anew in capsys.readouterr().out) == (run is second)
+    damaged = json.loads(file.read_text())
+    for changes, why in (
+        ({"task_fingerprint": "0"}, "configured otherwise"),
+        ({"config": {"algorithm": {"kind": "rl2"}}}, "configured otherwise"),
+        ({"env_steps": 3}, "other settings"),
+    ):
+        file.write_text(json.dumps(damaged | {"origin": damaged["origin"] | changes}))
+        [stored] = command.evaluate_runs([first], "1200", **settings)
+        assert why in capsys.readouterr().out
+        assert stored.origin == mine.origin == read_evaluation(file).origin
+    tasks = [task | {"id": task["id"] + "0"} for task in damaged["tasks"]]
+    file.write_text(json.dumps(damaged | {"tasks": tasks}))
+    [stored] = command.evaluate_runs([first], "1200", **settings)
+    assert "is of other tasks" in capsys.readouterr().out
+    assert stored.evaluation.task_ids == mine.evaluation.task_ids
 
 
 def test_seeds_are_evaluated_together(seeds, capsys, monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """`metarl report` and `metarl plot`: what the page says, what it does not say, and what is refused."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,22 @@ def test_the_answer_is_in_one_sentence_with_its_interval(run) -> None:
         f" (95% interval {interval}) over 6 held-out tasks. The interval includes zero: no gain in success is shown."
     )
     assert aside(policy).startswith("The return of mine goes from 10.0 to 11.5: +1.50 (95% interval ")
+
+
+@pytest.mark.parametrize("ks", [[0], [3], [1, 5]], ids=str)
+def test_what_was_not_measured_before_adaptation_is_reported_without_a_gain(tmp_path, report, ks) -> None:
+    run = make_run(tmp_path / "mine")
+    store(run, evaluation([[1, 2, 4], [5, 3, 9]][: len(ks)], [[0, 0, 0]] * len(ks), ks=ks))
+    page = report(run.path, "--no-projection")
+    assert f"return, k = {ks[0]}" in page
+    assert "gain in return" not in page.partition("task id")[2].partition("A click on a heading")[0]
+
+
+def test_a_run_whose_checkpoints_were_deleted_is_still_reported(run, report) -> None:
+    for path in run.checkpoints.iterdir():
+        shutil.rmtree(path)
+    run.checkpoints.rmdir()
+    assert "mine" in report(run.path)
 
 
 def test_few_tasks_give_no_verdict_and_no_interval_that_is_not_there(tmp_path) -> None:
