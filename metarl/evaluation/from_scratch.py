@@ -128,4 +128,5 @@ def _read(entry: Cached, points: int) -> TaskCurve | None:
         curve = TaskCurve([float(each) for each in result["success"]], [float(each) for each in result["returns"]])
     except (TypeError, KeyError, ValueError):
         return None
-    return curve if len(curve.success) == len(curve.returns) == points else None
+    complete = len(curve.success) == len(curve.returns) == points
+    return curve if complete and np.isfinite([curve.success, curve.returns]).all() else None

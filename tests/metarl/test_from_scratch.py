@@ -119,9 +119,11 @@ def test_a_finished_task_is_never_paid_again(lessons, cache: Path) -> None:
     assert both.returns[:, 1].tolist() == [task.parameters[0] for task in family.test_tasks]
     assert np.array_equal(first.returns, both.returns[:2])
     assert both.settings["evaluation_episodes"] == 3
-    for entry in cache.iterdir():
-        entry.write_text(entry.read_text().replace('"returns"', '"turns"'))
-    assert learn_from_scratch(CONFIG, family, family.test_tasks, LESSON, 1)[1] == 0
+    for good, damaged in (('"returns"', '"turns"'), ("1.0", "NaN")):
+        for entry in cache.iterdir():
+            assert good in entry.read_text()
+            entry.write_text(entry.read_text().replace(good, damaged))
+        assert learn_from_scratch(CONFIG, family, family.test_tasks, LESSON, 1)[1] == 0
 
 
 def test_what_was_learned_before_a_failure_is_kept(lessons, monkeypatch: pytest.MonkeyPatch) -> None:
