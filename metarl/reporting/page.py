@@ -161,7 +161,7 @@ def _facts(policy: Policy, index: int) -> dict[str, Any]:
     ks = map(str, evaluation.adaptation_episodes)
     again = ("runs/again", "--adaptation-episodes", *ks, "--episodes", str(evaluation.episodes))
     return {
-        "label": str(run.path),
+        "label": str(run.called),
         "facts": {
             "algorithm": run.config.algorithm.kind,
             "tasks": evaluation.distribution,
