@@ -70,6 +70,11 @@ class RunDirectory:
         self._lock = RunLock(path)
         self._tensorboard: TensorBoard | None = None
 
+    @property
+    def called(self) -> Path:
+        """What commands call the run: its directory, or the name of a pretrained policy."""
+        return self.path if self.output == self.path else Path(self.path.name)
+
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> RunDirectory:
         """Makes the directory of a new run.

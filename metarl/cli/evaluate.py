@@ -7,12 +7,14 @@ from metarl.cli.arguments import Commands, at_least, path
 from metarl.cli.comparing import add_comparison_arguments, read_wanted
 from metarl_envs.errors import UserError
 
+_RUN = "run directory, or name of a pretrained policy; several runs that differ in seeds"
+
 
 def add_parser(commands: Commands) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("evaluate", help="measure adaptation to held-out tasks", allow_abbrev=False)
     parser.set_defaults(run_command=run)
-    parser.add_argument("runs", metavar="RUN", type=path, nargs="+", help="run directory; several that differ in seeds")
+    parser.add_argument("runs", metavar="RUN", type=path, nargs="+", help=_RUN)
     parser.add_argument(
         "--checkpoint", metavar="WHICH", default="last", help="'last', 'best', or the name of one (last)"
     )
@@ -73,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     stored = evaluate_runs(runs, which, again=arguments.again, output=arguments.output, **settings)
     for index, comparison in enumerate(comparisons):
         if len(runs) > 1:
-            print(f"{runs[index].path}, held against:")
+            print(f"{runs[index].called}, held against:")
         comparison.play(stored[index])
 
 

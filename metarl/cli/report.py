@@ -9,7 +9,9 @@ def add_parser(commands: Commands) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("report", help="write one page of HTML about runs", allow_abbrev=False)
     parser.set_defaults(run_command=run)
-    parser.add_argument("runs", metavar="RUN", type=path, nargs="+", help="run directories")
+    parser.add_argument(
+        "runs", metavar="RUN", type=path, nargs="+", help="run directories, or names of pretrained policies"
+    )
     parser.add_argument(
         "--output",
         metavar="FILE",

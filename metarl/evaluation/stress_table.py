@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -24,10 +25,21 @@ def stress_table(curves: Sequence[StressCurve]) -> RenderableType:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("perturbation", "strength", "success %", "return", "gain in return"):
         table.add_column(Text(heading), justify="left" if heading == "perturbation" else "right", no_wrap=True)
-    table.add_row("none", "", *_cells(plain))
+    last = [evaluation.overall[-1] for evaluation in (plain, *(evaluation for _, _, evaluation in _perturbed(curves)))]
+    # A column has the same number of decimals in all its rows.
+    decimals = _decimals([row.returns.mean for row in last])
+    gain_decimals = _decimals([value for row in last if row.return_gain is not None for value in row.return_gain])
+
+    def cells(evaluation: Evaluation) -> list[Text]:
+        row = evaluation.overall[-1]
+        success = Interval(*(100 * value for value in row.success))
+        gain = Text("") if row.return_gain is None else _interval(row.return_gain, gain_decimals, "+")
+        return [_interval(success, 0), Text(f"{row.returns.mean:z.{decimals}f}"), gain]
+
+    table.add_row("none", "", *cells(plain))
     told = ""
     for curve, strength, evaluation in _perturbed(curves):
-        table.add_row("" if curve.perturbation == told else curve.perturbation, f"{strength:g}", *_cells(evaluation))
+        table.add_row("" if curve.perturbation == told else curve.perturbation, f"{strength:g}", *cells(evaluation))
         told = curve.perturbation
     names: dict[str, list[str]] = {}
     for curve in curves:
@@ -58,17 +70,10 @@ def _heading(evaluation: Evaluation) -> str:
     )
 
 
-def _cells(evaluation: Evaluation) -> list[Text]:
-    last = evaluation.overall[-1]
-    success = Interval(*(100 * value for value in last.success))
-    gain = Text("") if last.return_gain is None else _interval(last.return_gain, "+")
-    return [_interval(success), Text(f"{last.returns.mean:z.{_decimals(last.returns)}f}"), gain]
-
-
-def _interval(interval: Interval, sign: str = "") -> Text:
-    mean, low, high = (f"{value:{sign}z.{_decimals(interval)}f}" for value in interval)
+def _interval(interval: Interval, decimals: int, sign: str = "") -> Text:
+    mean, low, high = (f"{value:{sign}z.{decimals}f}" for value in interval)
     return Text(f"{mean} [{low}, {high}]")  # not a string, which rich would read as markup
 
 
-def _decimals(interval: Interval) -> int:
-    return 0 if max(map(abs, interval)) >= 10 else 1
+def _decimals(values: Sequence[float]) -> int:
+    return 0 if max((abs(value) for value in values if isfinite(value)), default=0) >= 10 else 1

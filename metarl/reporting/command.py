@@ -52,8 +52,7 @@ def report_runs(
             runs cannot be compared, or the report cannot be written there.
         RunFailure: If the report cannot be written after all.
     """
-    path = output or (paths[0] if len(paths) == 1 else paths[0].absolute().parent) / "report.html"
-    RunDirectory.open(paths[0])  # before the folder of the report is made
+    path = output or _folder(paths) / "report.html"
     make_room_for(path)
     policies = gather(paths, _evaluate)
     messages = Console(stderr=True)
@@ -90,8 +89,7 @@ def plot_runs(paths: Sequence[Path], *, form: str = "png", output: Path | None =
     """
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
-    folder = output or (paths[0] if len(paths) == 1 else paths[0].absolute().parent) / "figures"
-    RunDirectory.open(paths[0])
+    folder = output or _folder(paths) / "figures"
     make_room_for(folder / "figure")
     written = []
     for plot in make_plots(gather(paths, _evaluate)):
@@ -105,9 +103,21 @@ def plot_runs(paths: Sequence[Path], *, form: str = "png", output: Path | None =
     return written
 
 
+def _folder(paths: Sequence[Path]) -> Path:
+    """Returns where a report of runs goes: to what is made of the only one, or beside that of the first of several.
+
+    All are opened, since what is wrong with them is told before a folder is made.
+    """
+    first, *_ = [RunDirectory.open(path).output for path in paths]
+    beside, here = first.absolute().parent, Path.cwd()
+    if len(paths) == 1:
+        return first
+    return beside.relative_to(here) if beside.is_relative_to(here) else beside
+
+
 def _evaluate(run: RunDirectory) -> None:
     checkpoint = run.checkpoint("last")
-    print(f"{run.path} has not been evaluated: evaluating it first, as {command('evaluate', run.path)} does")
+    print(f"{run.called} has not been evaluated: evaluating it first, as {command('evaluate', run.called)} does")
     evaluate_run(run, checkpoint)
 
 
@@ -145,7 +155,7 @@ def _look_inside(
 
 
 def _not_measured(policies: Sequence[Policy]) -> list[Missing]:
-    run = policies[0].runs[0].path
+    run = policies[0].runs[0].called
     missing = []
     if not any(policy.controls for policy in policies):
         line = command("evaluate", run, "--controls", "all")
@@ -166,11 +176,11 @@ def _warnings(policies: Sequence[Policy]) -> list[str]:
             newest = max((int(path.name) for path in run.checkpoints.glob("*") if path.name.isdecimal()), default=0)
             if newest > origin.env_steps:
                 warnings.append(
-                    f"{run.path} was evaluated at {origin.env_steps:,} environment steps, and has trained to {newest:,}"
-                    f" since: {command('evaluate', run.path)} measures it anew."
+                    f"{run.called} was evaluated at {origin.env_steps:,} environment steps, and has trained to"
+                    f" {newest:,} since: {command('evaluate', run.called)} measures it anew."
                 )
             if evaluation.divergences:
                 warnings.append(
-                    f"The simulation diverged in {evaluation.divergences} episodes of {run.path}, which ended there."
+                    f"The simulation diverged in {evaluation.divergences} episodes of {run.called}, which ended there."
                 )
     return warnings

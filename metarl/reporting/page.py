@@ -98,6 +98,8 @@ def _context(content: Content) -> dict[str, Any]:
 
 def _results(policies: Sequence[Policy]) -> list[dict[str, Any]]:
     """Returns the rows of the table of adaptation, by policy and control."""
+    curves = adaptation_curves(policies)
+    gains = [summary.return_gain for curve in curves for summary in curve.summaries]
     return [
         {
             "label": curve.label,
@@ -109,12 +111,12 @@ def _results(policies: Sequence[Policy]) -> list[dict[str, Any]]:
                     "success": show_share(summary.success),
                     "returns": show_return(summary.returns),
                     "success_gain": show_share(summary.success_gain, "+"),
-                    "return_gain": show_return(summary.return_gain, "+"),
+                    "return_gain": show_return(summary.return_gain, "+", gains),
                 }
                 for summary in curve.summaries
             ],
         }
-        for curve in adaptation_curves(policies)
+        for curve in curves
     ]
 
 
@@ -161,7 +163,7 @@ def _facts(policy: Policy, index: int) -> dict[str, Any]:
     ks = map(str, evaluation.adaptation_episodes)
     again = ("runs/again", "--adaptation-episodes", *ks, "--episodes", str(evaluation.episodes))
     return {
-        "label": str(run.path),
+        "label": str(run.called),
         "facts": {
             "algorithm": run.config.algorithm.kind,
             "tasks": evaluation.distribution,

@@ -131,10 +131,6 @@ def _scratch(policies: Sequence[Policy]) -> Iterator[Plot]:
 
 def _learning(policies: Sequence[Policy]) -> Iterator[Plot]:
     metrics = [(index, policy, read_metrics(run)) for index, policy in enumerate(policies) for run in policy.runs]
-    caption = (
-        "Solid: training tasks after adaptation, with sampled actions. Diamonds: held-out tasks, evaluated in between."
-        + (" Grey: training tasks before adaptation." if len(metrics) == 1 else "")
-    )
     for quantity in _QUANTITIES:
         series: list[LearningPoints] = []
         for index, policy, each in metrics:
@@ -143,6 +139,11 @@ def _learning(policies: Sequence[Policy]) -> Iterator[Plot]:
             series += _learning_points(each, quantity, index, label, alone=len(metrics) == 1)
         if series and (quantity == "return" or any(points.values.any() for points in series)):
             figure = figures.learning_figure(series, quantity)
+            caption = (
+                "Solid: training tasks after adaptation, with sampled actions."
+                + " Diamonds: held-out tasks, evaluated in between." * any(each.style == "held-out" for each in series)
+                + " Grey: training tasks before adaptation." * any(each.style == "before" for each in series)
+            )
             yield Plot(f"learning-{quantity}", f"{_TITLES[quantity]} in training", caption, figure)
 
 

@@ -49,11 +49,18 @@ def show_share(share: Interval | None, sign: str = "") -> Shown:
     return Shown(f"{mean}\N{NO-BREAK SPACE}{'points' if sign else '%'}", _span(share, ends))
 
 
-def show_return(value: Interval | None, sign: str = "") -> Shown:
-    """Shows a return, or a gain in it, with three significant digits at least."""
+def show_return(value: Interval | None, sign: str = "", beside: Sequence[Interval | None] = ()) -> Shown:
+    """Shows a return, or a gain in it, with three significant digits.
+
+    Args:
+        value: The return or gain.
+        sign: "+" for a gain.
+        beside: Those in the same column, all of which are shown with as many decimals as the largest needs.
+    """
     if value is None:
         return NOTHING
-    decimals = decimals_of(max(abs(number) for number in value if not isnan(number)))
+    shown = [each for each in (value, *beside) if each is not None]
+    decimals = decimals_of(max(abs(number) for each in shown for number in each if not isnan(number)))
     mean, *ends = (f"{number:{sign}z,.{decimals}f}" for number in value)
     return Shown(mean, _span(value, ends))
 

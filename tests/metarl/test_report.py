@@ -48,6 +48,24 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return line
 
 
+def test_gains_of_one_column_have_equally_many_decimals(tmp_path, report) -> None:
+    run = make_run(tmp_path / "run")
+    store(run, evaluation([[0.0] * 6, [1.0] * 6, [20.0] * 6], [[0] * 6] * 3, ks=[0, 1, 10]))
+    text = report(run.path, "--no-projection")
+    assert " +1.0 " in text
+    assert " +20.0 " in text
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_the_words_below_learning_curves_tell_of_what_is_drawn(run, report, held_out) -> None:
+    run.log({"rollout/ep_rew_mean": 1.0} | ({"eval/return/test/10_episodes": 3.0} if held_out else {}), 1, 10)
+    run.close()
+    text = report(run.path, "--no-projection")
+    assert "Solid: training tasks after adaptation" in text
+    assert ("Diamonds" in text) == held_out
+    assert "Grey: training tasks before adaptation" not in text
+
+
 def test_the_answer_is_in_one_sentence_with_its_interval(run) -> None:
     [policy] = gather([run.path], lambda run: None)
     gain = HALF.overall[1].success_gain

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from reported_runs import evaluation
+from rich.console import Console
 
 from metarl import checkpoints
 from metarl.acting.agents import TrainedAgent
@@ -22,6 +24,7 @@ from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.stress import StressCurve, read_stress
 from metarl.evaluation.stress_command import stress_run
 from metarl.evaluation.stress_protocol import USUAL, evaluate_under_stress, parse_strengths
+from metarl.evaluation.stress_table import stress_table
 from metarl.policies.config import GRUConfig
 from metarl.runs import RunDirectory
 from metarl_envs.bandit import Bandit
@@ -184,6 +187,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     )
     checkpoints.save(run.checkpoints, state, manifest)
     return run
+
+
+def test_a_column_of_the_table_has_equally_many_decimals(capsys: Any) -> None:
+    plain, noisy = (evaluation([[-9.0] * 6, [last] * 6], [[0] * 6] * 2) for last in (-8.0, -30.0))
+    Console(width=80).print(stress_table([StressCurve("sensor-noise", "m", (0.0, 1.0), (plain, noisy))]))
+    none, one = (line.split() for line in capsys.readouterr().out.splitlines()[5:7])
+    assert (none[4], one[5]) == ("-8", "-30")
+    assert (none[5], one[6]) == ("+1", "-21")
 
 
 @pytest.mark.usefixtures("no_plug_ins")

@@ -137,6 +137,21 @@ def test_what_is_made_of_a_policy_goes_to_the_working_directory(policy: Path) ->
     assert sorted(policy.rglob("*")) == before
 
 
+def test_reports_and_figures_of_a_policy_go_there_too(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, here = sorted(policy.rglob("*")), set(Path().iterdir())
+    options = ["--adaptation-episodes", "0", "1", "--episodes", "1", "--tasks-per-name", "2"]
+    assert main(["evaluate", "navigation-mine", *options]) == 0
+    assert main(["report", "navigation-mine", "--no-films", "--no-projection"]) == 0
+    assert "report: runs/zoo/navigation-mine/report.html" in capsys.readouterr().out
+    page = Path("runs/zoo/navigation-mine/report.html").read_text()
+    assert "metarl evaluate navigation-mine --controls all" in page
+    assert str(policy) not in page
+    assert main(["plot", "navigation-mine", "--format", "svg"]) == 0
+    assert list(Path("runs/zoo/navigation-mine/figures").glob("*.svg"))
+    assert sorted(policy.rglob("*")) == before
+    assert set(Path().iterdir()) - here <= {Path("runs")}
+
+
 def test_a_folder_of_the_name_wins(run: Path, policy: Path) -> None:
     shutil.copytree(run, "navigation-mine")
     assert RunDirectory.open(Path("navigation-mine")).output == Path("navigation-mine")
