@@ -9,6 +9,8 @@ from metarl.strict import Count, CountOrZero
 from metarl_envs.errors import UserError
 
 Fields = TypeVar("Fields", bound=BaseModel)
+Whole = Annotated[int, Field(ge=0)]
+"""Whole number of any size, not negative."""
 
 
 class StoredFields(BaseModel):
@@ -24,9 +26,9 @@ class ProtocolFields(StoredFields):
     adaptation_steps: CountOrZero
     episodes_per_task: Count
     horizon: Count
-    seed: CountOrZero
-    divergences: CountOrZero
-    env_steps: CountOrZero = 0
+    seed: Whole
+    divergences: Whole
+    env_steps: Whole = 0
 
     @model_validator(mode="after")
     def _check_order(self) -> "ProtocolFields":

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, JsonValue, model_validator
 from scipy.stats import binom
 
-from metarl.evaluation.fields import StoredFields, check_fields
+from metarl.evaluation.fields import StoredFields, Whole, check_fields
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.statistics import LEVEL
 from metarl.evaluation.stored import read_result, result_files, write_result
@@ -109,7 +109,7 @@ class _CurveFields(StoredFields):
     settings: dict[str, JsonValue]
     distribution: str
     horizon: Count
-    seed: CountOrZero
+    seed: Whole
     episodes: Annotated[list[CountOrZero], Field(min_length=1)]
     tasks: Annotated[list[_TaskFields], Field(min_length=1)]
 

@@ -75,6 +75,12 @@ def test_what_is_written_is_read_back(tmp_path) -> None:
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
 
+def test_numbers_that_any_evaluation_may_have_are_read_back(tmp_path) -> None:
+    large = replace(FOUND, seed=2**63, env_steps=3_250_000, divergences=2_000_000)
+    write_evaluation(tmp_path / "e.json", StoredEvaluation(large, origin(training_seed=2**63, env_steps=90_000_000)))
+    assert same(read_evaluation(tmp_path / "e.json").evaluation, large)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.floats(-1e100, 1e100))
 def test_any_shape_is_read_back(ks: int, tasks: int, episodes: int, value: float) -> None:
