@@ -9,7 +9,7 @@ from rich.text import Text
 
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.summary import Summary
-from metarl.evaluation.table import _decimals, _ends, _gain, _interval, _percent, _table
+from metarl.evaluation.table import decimals_for, first_and_last, new_table, show_gain, show_interval, show_percent
 
 _WITHOUT_ADAPTATION = ("random", "expert", "oracle")
 _MEANINGS = {
@@ -30,13 +30,15 @@ def control_table(evaluation: Evaluation, controls: Mapping[str, Evaluation]) ->
         evaluation: Evaluation of the policy.
         controls: Evaluations of the controls by name.
     """
-    table = _table("control", "k", "success %", "return", "gain in return")
+    table = new_table("control", "k", "success %", "return", "gain in return")
     everything = {"policy": evaluation} | dict(controls)
-    decimals = _decimals([row.returns for each in everything.values() for row in each.overall])
+    decimals = decimals_for([row.returns for each in everything.values() for row in each.overall])
     for name, each in everything.items():
-        for row in _ends(each.overall):
+        for row in first_and_last(each.overall):
             k = "" if name in _WITHOUT_ADAPTATION else str(row.k)
-            table.add_row(Text(name), k, _percent(row.success), _interval(row.returns, decimals), _gain(row, decimals))
+            table.add_row(
+                Text(name), k, show_percent(row.success), show_interval(row.returns, decimals), show_gain(row, decimals)
+            )
     legend = [f"{name}: {_MEANINGS[name]}." for name in controls]
     if "shuffled" in controls and evaluation.adaptation_episodes[-1]:
         legend.append(_beyond_shuffled(evaluation, controls["shuffled"]))
@@ -67,5 +69,5 @@ def own_episodes_gain(evaluation: Evaluation, shuffled: Evaluation) -> Summary:
 def _beyond_shuffled(evaluation: Evaluation, shuffled: Evaluation) -> str:
     gain = own_episodes_gain(evaluation, shuffled).return_gain
     assert gain is not None  # k > 0
-    interval = _interval(gain, _decimals([gain]), "+")
+    interval = show_interval(gain, decimals_for([gain]), "+")
     return f"Beyond another task's episodes, those of the task itself bring {interval} in return."

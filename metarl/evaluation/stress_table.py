@@ -13,6 +13,7 @@ from rich.text import Text
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.statistics import LEVEL, Interval
 from metarl.evaluation.stress import StressCurve
+from metarl.evaluation.table import show_interval
 
 
 def stress_table(curves: Sequence[StressCurve]) -> RenderableType:
@@ -33,8 +34,8 @@ def stress_table(curves: Sequence[StressCurve]) -> RenderableType:
     def cells(evaluation: Evaluation) -> list[Text]:
         row = evaluation.overall[-1]
         success = Interval(*(100 * value for value in row.success))
-        gain = Text("") if row.return_gain is None else _interval(row.return_gain, gain_decimals, "+")
-        return [_interval(success, 0), Text(f"{row.returns.mean:z.{decimals}f}"), gain]
+        gain = Text("") if row.return_gain is None else show_interval(row.return_gain, gain_decimals, "+")
+        return [show_interval(success, 0), Text(f"{row.returns.mean:z.{decimals}f}"), gain]
 
     table.add_row("none", "", *cells(plain))
     told = ""
@@ -68,11 +69,6 @@ def _heading(evaluation: Evaluation) -> str:
         f" {episodes} episode{'s' * (episodes > 1)} each after {evaluation.adaptation_episodes[-1]} to adapt.\n"
         f"Success and return are the task's; gain is over k = 0. [{LEVEL:.0%} interval over tasks]"
     )
-
-
-def _interval(interval: Interval, decimals: int, sign: str = "") -> Text:
-    mean, low, high = (f"{value:{sign}z.{decimals}f}" for value in interval)
-    return Text(f"{mean} [{low}, {high}]")  # not a string, which rich would read as markup
 
 
 def _decimals(values: Sequence[float]) -> int:

@@ -49,7 +49,7 @@ def conclusions(result: Evaluation | Experiment) -> list[str]:
     if min(Counter(result.task_names).values()) < 2:
         return ["With a single task of a name there is no interval to tell a gain from chance."]
     tasks = len(result.task_names)
-    sentences = [_effect(summary.k, "return", summary.return_gain, _decimals([summary.return_gain]), "", tasks)]
+    sentences = [_effect(summary.k, "return", summary.return_gain, decimals_for([summary.return_gain]), "", tasks)]
     if result.overall[0].success.mean == 1:
         return [*sentences, "At the ceiling: every episode is solved without adapting, so success cannot rise."]
     success_gain = _times_100(summary.success_gain)
@@ -83,36 +83,36 @@ def _heading(result: Evaluation | Experiment) -> str:
 
 
 def _names_table(result: Evaluation | Experiment) -> Table:
-    table = _table("task", "k", "success %", "return")
+    table = new_table("task", "k", "success %", "return")
     in_full = len(result.per_name) <= _MOST_NAMES_IN_FULL
-    decimals = _decimals([row.returns for rows in result.per_name.values() for row in rows])
+    decimals = decimals_for([row.returns for rows in result.per_name.values() for row in rows])
     for name, rows in result.per_name.items():
-        shown = rows if in_full else _ends(rows)
+        shown = rows if in_full else first_and_last(rows)
         for row in shown:
             label = name if row is shown[0] else ""
-            table.add_row(Text(label), str(row.k), _percent(row.success), _interval(row.returns, decimals))
+            table.add_row(Text(label), str(row.k), show_percent(row.success), show_interval(row.returns, decimals))
     return table
 
 
 def _gain_table(result: Evaluation | Experiment) -> Table:
-    table = _table("k", "success %", "return", "its IQM", "gain in return over k = 0")
-    decimals = _decimals([row.returns for row in result.overall])
+    table = new_table("k", "success %", "return", "its IQM", "gain in return over k = 0")
+    decimals = decimals_for([row.returns for row in result.overall])
     for row, iqm in zip(result.overall, result.iqm, strict=True):
         table.add_row(
             str(row.k),
-            _percent(row.success),
-            _interval(row.returns, decimals),
+            show_percent(row.success),
+            show_interval(row.returns, decimals),
             f"{iqm.mean:z.{decimals}f}",
-            _gain(row, decimals),
+            show_gain(row, decimals),
         )
     return table
 
 
 def _runs_table(experiment: Experiment) -> Table:
-    table = _table("run", "k", "success %", "return")
-    decimals = _decimals([row.returns for row in experiment.overall])
+    table = new_table("run", "k", "success %", "return")
+    decimals = decimals_for([row.returns for row in experiment.overall])
     for evaluation, origin in zip(experiment.evaluations, experiment.origins, strict=True):
-        shown = _ends(evaluation.overall)
+        shown = first_and_last(evaluation.overall)
         for row in shown:
             label = f"{origin.run} (seed {origin.training_seed})" if row is shown[0] else ""
             mean = f"{row.returns.mean:z.{decimals}f}"
@@ -121,7 +121,7 @@ def _runs_table(experiment: Experiment) -> Table:
 
 
 def _acted_as_table(evaluation: Evaluation) -> Table:
-    table = _table("task", "played as", "tasks", "solved")
+    table = new_table("task", "played as", "tasks", "solved")
     for name, found in evaluation.solved_as().items():
         for label, (tasks, solved) in list(found.items())[:_MOST_LABELS]:
             first = label == next(iter(found))
@@ -129,12 +129,13 @@ def _acted_as_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def _ends(rows: list[Summary]) -> list[Summary]:
+def first_and_last(rows: list[Summary]) -> list[Summary]:
     """Returns the summaries of the smallest and the largest k."""
     return rows if len(rows) < 2 else [rows[0], rows[-1]]
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """Makes an empty table whose numbers are flush right, and whose names fold rather than widen it."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         is_name = column in ("task", "run", "control", "played as")
@@ -144,25 +145,32 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _percent(share: Interval) -> Text:
-    return _interval(_times_100(share), 0)
+def show_percent(share: Interval) -> Text:
+    """Shows a share in per cent, with its interval."""
+    return show_interval(_times_100(share), 0)
 
 
 def _times_100(share: Interval) -> Interval:
     return Interval(*(100 * value for value in share))
 
 
-def _gain(row: Summary, decimals: int) -> Text:
-    return _interval(row.return_gain, decimals, "+") if row.return_gain else Text("")
+def show_gain(row: Summary, decimals: int) -> Text:
+    """Shows the gain in return, with its interval; nothing where there is none."""
+    return show_interval(row.return_gain, decimals, "+") if row.return_gain else Text("")
 
 
-def _interval(interval: Interval, decimals: int, sign: str = "") -> Text:
+def show_interval(interval: Interval, decimals: int, sign: str = "") -> Text:
+    """Shows a mean with its interval, or alone where there are too few tasks for one."""
     mean, low, high = (f"{value:{sign}z.{decimals}f}" for value in interval)
     # not a string, which rich would read as markup
     return Text(mean if np.isnan(interval.low) else f"{mean} [{low}, {high}]")
 
 
-def _decimals(intervals: list[Interval]) -> int:
+def decimals_for(intervals: list[Interval]) -> int:
     """Returns the number of decimals that shows the largest value with three significant digits, at most 2."""
-    largest = np.nanmax(np.abs(intervals))
+    return decimals_of(float(np.nanmax(np.abs(intervals))))
+
+
+def decimals_of(largest: float) -> int:
+    """Returns the number of decimals that shows a number with three significant digits, at most 2."""
     return 0 if largest >= 100 else 1 if largest >= 10 else 2

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from rich.progress import Progress
 
 from metarl.errors import RunFailure
+from metarl.evaluation.table import decimals_of
 from metarl.reporting.material import Policy
-from metarl.reporting.text import decimals_of
 from metarl.viewing.choice import telling_tasks
 from metarl.viewing.film import Shot
 from metarl.viewing.worker import Film, film_in_processes

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from metarl.config import dump_config
+from metarl.evaluation.table import decimals_of
 from metarl.reporting.films import EmbeddedFilm
 from metarl.reporting.material import Policy, curves_of
 from metarl.reporting.plots import Plot, adaptation_curves
@@ -18,7 +19,6 @@ from metarl.reporting.text import (
     CONTROL_NOTES,
     answer,
     aside,
-    decimals_of,
     protocol,
     quantity_of,
     show_return,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from metarl.evaluation.scratch import LearningCurve, Measure, worth
 from metarl.evaluation.statistics import LEVEL, Interval, verdict
 from metarl.evaluation.summary import Summary
+from metarl.evaluation.table import decimals_of
 from metarl.reporting.figures import Quantity
 from metarl.reporting.material import Policy
 from metarl_envs.errors import UserError
@@ -67,11 +68,6 @@ def show_return(value: Interval | None, sign: str = "", beside: Sequence[Interva
 
 def _span(interval: Interval, ends: Sequence[str]) -> str:
     return "" if isnan(interval.low) else " to ".join(ends)
-
-
-def decimals_of(largest: float) -> int:
-    """Returns the number of decimals that shows a number with three significant digits, at most 2."""
-    return 0 if largest >= 100 else 1 if largest >= 10 else 2
 
 
 def answer(policy: Policy, quantity: Quantity) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from standing_still import StandingStill
 
 from metarl import checkpoints
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import Manifest
 from metarl.config import NavigationTasks, RunConfig
-from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.errors import RunFailure
 from metarl.evaluation import command
 from metarl.evaluation.protocol import evaluate
@@ -21,28 +21,6 @@ from metarl.loading import load_agent
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
 from metarl_envs.navigation import Navigation
-
-
-class StandingStill:
-    adaptation_steps = 1
-
-    def init(self) -> None:
-        pass
-
-    def adapt_action(self, observations: Array) -> tuple[Array, dict[str, Array]]:
-        return np.zeros((len(observations), 2)), {}
-
-    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
-        pass
-
-    def adapt(self) -> None:
-        pass
-
-    def reset(self, env_mask: BoolArray) -> None:
-        pass
-
-    def eval_action(self, observations: Array) -> Array:
-        return np.zeros((len(observations), 2))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 import torch
 from reported_runs import evaluation
 from rich.console import Console
+from standing_still import StandingStill
 
 from metarl import checkpoints
 from metarl.acting.agents import TrainedAgent
@@ -19,7 +20,6 @@ from metarl.algorithms.rl2.config import RL2Config
 from metarl.checkpoints import Manifest
 from metarl.cli import main
 from metarl.config import NavigationTasks, RunConfig
-from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.stress import StressCurve, read_stress
 from metarl.evaluation.stress_command import stress_run
@@ -111,28 +111,6 @@ def test_the_scale_is_the_deviation_under_random_actions_and_always_the_same() -
     # Steps are uniform in ±0.1, of variance 0.01 / 3: after t = 0..5 of them the variance is t 0.01 / 3, on average
     # 2.5 * 0.01 / 3 = 0.091². With 24 observations it is known to a third.
     assert (np.abs(scale / 0.091 - 1) < 0.5).all()
-
-
-class StandingStill:
-    adaptation_steps = 1
-
-    def init(self) -> None:
-        pass
-
-    def adapt_action(self, observations: Array) -> tuple[Array, dict[str, Array]]:
-        return np.zeros((len(observations), 2)), {}
-
-    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
-        pass
-
-    def adapt(self) -> None:
-        pass
-
-    def reset(self, env_mask: BoolArray) -> None:
-        pass
-
-    def eval_action(self, observations: Array) -> Array:
-        return np.zeros((len(observations), 2))
 
 
 def test_what_does_not_apply_is_refused_if_named_and_else_left_out_and_said() -> None:
