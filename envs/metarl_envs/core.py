@@ -225,7 +225,7 @@ class TaskDistribution(ABC):
     task_visible: bool = False
     """True if observations may show a task entirely, so that nothing is left to find out in some tasks."""
     shown: str = ""
-    """What observations show of a task beyond what they always do, such as "goal"; part of the fingerprint."""
+    """Name of the part of a task that observations show on request, such as "goal"; in the fingerprint."""
     workers: int | None = None
     """Number of processes or threads that `make_env` lets step its environments; None is one per core."""
 
