@@ -11,6 +11,7 @@ from torch import Tensor
 from metarl.acting.agents import TrainedAgent
 from metarl.acting.sampler import Sampler
 from metarl.data.trajectories import Trajectories
+from metarl.ranks import Ranks
 from metarl.strict import Count, StrictModel
 from metarl_envs.core import TaskDistribution
 
@@ -94,6 +95,18 @@ def is_training_state(algorithm: Algorithm, name: str) -> bool:
         name: Name of the element.
     """
     return isinstance(algorithm, HasTrainingState) and name.startswith(algorithm.training_state)
+
+
+@runtime_checkable
+class DataParallel(Protocol):
+    """Algorithm that several processes can train, each on its share of the meta-batch; see `metarl.ranks`."""
+
+    def join(self, ranks: Ranks) -> None:
+        """Learns together with other ranks from now on; called once, before anything else.
+
+        N ranks then take the step that one process takes on the whole meta-batch: whatever is a mean, a statistic or a
+        decision over tasks goes over those of all ranks.
+        """
 
 
 class AlgorithmConfig(StrictModel, ABC):
