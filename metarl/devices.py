@@ -1,16 +1,27 @@
 """Devices, clocks, threads and memory of PyTorch."""
 
 import ctypes
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
+from pydantic_core import PydanticKnownError
 
 from metarl_envs.errors import UserError
 
-DeviceName = Literal["auto", "cpu", "cuda"]
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9]\d{0,2}))?", name):
+        raise PydanticKnownError("literal_error", {"expected": "'auto', 'cpu', 'cuda' or 'cuda:N'"})
+    return name
+
+
+DeviceName = Annotated[str, AfterValidator(_check_name)]
+"""Name of a device in a configuration: auto, cpu, cuda or cuda:N."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Numbers of two options of `mallopt` in glibc's malloc.h."""
@@ -20,12 +31,18 @@ def resolve_device(name: DeviceName) -> torch.device:
     """Returns the device that a configuration names; "auto" is the first CUDA device, or the CPU if there is none.
 
     Raises:
-        UserError: If `name` is "cuda" and there is no CUDA device.
+        UserError: If `name` is "cuda" or "cuda:N" and there is no such device.
     """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError("device: 'cuda' was asked for, but PyTorch finds no CUDA device; use 'cpu' or 'auto'")
-    return torch.device("cuda" if name != "cpu" and available else "cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and count == 0):
+        return torch.device("cpu")
+    if count == 0:
+        raise UserError(f"device: '{name}' was asked for, but PyTorch finds no CUDA device; use 'cpu' or 'auto'")
+    _, _, index = name.partition(":")
+    if index and int(index) >= count:
+        found = ", ".join(f"'cuda:{number}'" for number in range(count))
+        raise UserError(f"device: '{name}' was asked for, but PyTorch finds {found} only; use one that is there")
+    return torch.device("cuda" if name == "auto" else name)
 
 
 def seconds_now(device: torch.device) -> float:

@@ -76,7 +76,7 @@ class RunConfig(StrictModel):
     seed: Seed = 1
     """Seed that all randomness of the run is derived from."""
     device: DeviceName = "auto"
-    """Device to learn on; "auto" is CUDA if there is such a device, else the CPU."""
+    """Device to learn on: cpu, cuda, cuda:N for the GPU of index N, or auto for the first GPU, else the CPU."""
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     """Number of PyTorch's threads on the CPU; None is one per core."""
     workers: Annotated[int, Field(gt=0, le=1024)] | None = None

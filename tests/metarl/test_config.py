@@ -201,7 +201,7 @@ def test_configurations_are_frozen() -> None:
         ("iterations: true", "iterations: expected a valid integer, got True"),
         ("iterations: 0", "iterations: expected greater than 0, got 0"),
         ("iterations:", "iterations: expected a valid integer, got None"),
-        ("device: cuad", "device: expected 'auto', 'cpu' or 'cuda', got 'cuad'; did you mean 'cuda'?"),
+        ("device: cuad", "device: expected 'auto', 'cpu', 'cuda' or 'cuda:N', got 'cuad'; did you mean 'cuda'?"),
         ("tasks: {}", "tasks.kind: required, but missing"),
         ("tasks: 3", "tasks: expected a mapping of fields, got 3"),
         (
