@@ -101,7 +101,7 @@ class Reporter:
         self._task = self._bar.add_task("", total=iterations, completed=start, status="starting")
 
     def __enter__(self) -> Reporter:
-        with _output():
+        with quiet_without_reader():
             print(f"run directory: {self._run}", flush=True)
             if self._start:
                 print(f"going on after iteration {self._start}", flush=True)
@@ -110,7 +110,7 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _output():
+        with quiet_without_reader():
             self._bar.stop()
 
     def show(self, iteration: int, env_steps: int, metrics: Mapping[str, float]) -> None:
@@ -121,11 +121,8 @@ class Reporter:
             env_steps: Environment steps so far.
             metrics: Metrics of this iteration.
         """
-        status = (
-            f"{metrics['time/fps']:,.0f} env steps/s, train success {metrics['rollout/success_rate']:.0%},"
-            f" return {metrics['rollout/ep_rew_mean']:.1f}, gain {metrics['meta/adaptation_gain']:+.1f}"
-        )
-        with _output():
+        status = describe_iteration(metrics)
+        with quiet_without_reader():
             self._bar.update(self._task, completed=iteration, status=status)
             if not self._console.is_terminal:
                 elapsed = time.perf_counter() - self._began
@@ -135,7 +132,7 @@ class Reporter:
 
     def show_evaluation(self, evaluation: Evaluation) -> None:
         """Shows an evaluation on held-out tasks in a line of its own."""
-        with _output():
+        with quiet_without_reader():
             if self._console.is_terminal:
                 self._console.print(describe(evaluation), markup=False, highlight=False, soft_wrap=True)
             else:
@@ -143,7 +140,7 @@ class Reporter:
 
     def finish(self, *, interrupted: bool) -> None:
         """Prints the run's directory and the next command: to evaluate, or to continue an interrupted run."""
-        with _output():
+        with quiet_without_reader():
             self._bar.stop()
             if interrupted:
                 print(f"stopped; go on with: {command('train', '--resume', self._run)}", flush=True)
@@ -151,6 +148,14 @@ class Reporter:
             if self._start == self._iterations:
                 print(f"all {self._iterations} iterations were done before; --iterations N trains for more", flush=True)
             print(f"done: {self._run}; next: {command('evaluate', self._run)}", flush=True)
+
+
+def describe_iteration(metrics: Mapping[str, float]) -> str:
+    """Returns speed, success, return and gain of an iteration in one line."""
+    return (
+        f"{metrics['time/fps']:,.0f} env steps/s, train success {metrics['rollout/success_rate']:.0%},"
+        f" return {metrics['rollout/ep_rew_mean']:.1f}, gain {metrics['meta/adaptation_gain']:+.1f}"
+    )
 
 
 def describe(evaluation: Evaluation) -> str:
@@ -164,7 +169,7 @@ def describe(evaluation: Evaluation) -> str:
 
 
 @contextmanager
-def _output() -> Iterator[None]:
+def quiet_without_reader() -> Iterator[None]:
     """Context of what is shown; if it cannot be, the process's output goes nowhere from then on."""
     try:
         yield

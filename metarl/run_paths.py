@@ -1,5 +1,6 @@
 """Paths that users give for runs: recognised, or answered with the run that was probably meant."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,20 @@ def is_run(path: Path) -> bool:
         return False
 
 
+def seed_runs(folder: Path) -> list[Path]:
+    """Returns the runs `seed-N` of one experiment in a folder, in the order of their seeds; none if it holds none."""
+    try:
+        found = [path for path in folder.glob("seed-*") if path.name[5:].isdecimal() and is_run(path)]
+    except (OSError, ValueError):
+        return []
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def expand_seeds(paths: Iterable[Path]) -> list[Path]:
+    """Returns paths with the runs of its seeds in place of each folder that holds such; others stay as they are."""
+    return [run for path in paths for run in (not is_run(path) and seed_runs(path)) or [path]]
+
+
 def owning_run(path: Path) -> Path | None:
     """Returns the run that would be damaged by writing to a path: its configuration, metrics or checkpoints are there.
 
@@ -46,6 +61,8 @@ def no_run(path: Path) -> UserError:
     what = f"{path} is not a run: it has no {CONFIG}" if is_directory(path) else f"no run at {path}"
     if path.parent.name == "checkpoints" and is_run(path.parent.parent):
         return UserError(f"{path} is a checkpoint: give the run, {path.parent.parent}, and --checkpoint {path.name}")
+    if seeds := seed_runs(path):
+        return UserError(f"{path} holds the runs of {len(seeds)} seeds: name one of them, such as {seeds[0]}")
     return UserError(what + _hint(path))
 
 
@@ -70,7 +87,7 @@ def _nearest(path: Path) -> Path | None:
     runs: list[Path] = []
     for folder in (path.parent, Path("runs")):
         with suppress(OSError, ValueError):
-            runs += [run for run in sorted(folder.iterdir()) if is_run(run)]
+            runs += [run for run in sorted(folder.iterdir()) if is_run(run) or seed_runs(run)]
     if not path.name or not runs:
         return None
     same = [run for run in runs if run.name == path.name] or [

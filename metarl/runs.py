@@ -18,7 +18,7 @@ from metarl.errors import RunFailure
 from metarl.files import staging_path, write_atomically
 from metarl.run_lock import RunLock
 from metarl.run_paths import CONFIG as _CONFIG
-from metarl.run_paths import is_directory, is_run, no_run
+from metarl.run_paths import is_directory, is_run, no_run, seed_runs
 from metarl.shell import command
 from metarl.tensorboard import TensorBoard
 from metarl.versions import versions
@@ -87,26 +87,12 @@ class RunDirectory:
             UserError: If `path` exists or cannot be made.
             RunFailure: If its files cannot be written; the directory is removed then.
         """
-        if path.exists() or path.is_symlink():
-            raise _already_exists(path)
-        # All of it is made under another name: a process killed here leaves no directory that is half a run.
-        staging = staging_path(path)
-        try:
-            staging.mkdir(parents=True)
-        except (OSError, ValueError) as error:  # a ValueError is a path with a null character
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise UserError(f"cannot make run directory {path}: {reason}") from None
-        try:
+        with new_directory(path) as staging, _convert_write_errors(path):
             run = cls(staging, config)
-            with _convert_write_errors(path):
-                for directory in (run.checkpoints, run.evaluations, run.videos):
-                    directory.mkdir()
-                write_atomically(staging / _VERSIONS, _to_json({"run_format": FORMAT} | versions()))
-                write_atomically(staging / _CONFIG, dump_config(config).encode())
-            _rename(staging, path)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+            for directory in (run.checkpoints, run.evaluations, run.videos):
+                directory.mkdir()
+            write_atomically(staging / _VERSIONS, _to_json({"run_format": FORMAT} | versions()))
+            write_atomically(staging / _CONFIG, dump_config(config).encode())
         return cls(path, config)
 
     @classmethod
@@ -278,12 +264,40 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
         write_atomically(path, _to_json(data))
 
 
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Makes a directory under another name, which becomes its own at the end of the block.
+
+    A process killed before leaves no directory that is half a run; after an exception none is left at all.
+
+    Args:
+        path: Directory to make, with its parents.
+
+    Raises:
+        UserError: If `path` exists or cannot be made.
+    """
+    if path.exists() or path.is_symlink():
+        raise _already_exists(path)
+    staging = staging_path(path)
+    try:
+        staging.mkdir(parents=True)
+    except (OSError, ValueError) as error:  # a ValueError is a path with a null character
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot make run directory {path}: {reason}") from None
+    try:
+        yield staging
+        _rename(staging, path)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
 class RunExistsError(UserError):
     """Mistake of naming a run directory that exists."""
 
 
 def _already_exists(path: Path) -> RunExistsError:
-    go_on = f", or go on with: {command('train', '--resume', path)}" if is_run(path) else ""
+    go_on = f", or go on with: {command('train', '--resume', path)}" if is_run(path) or seed_runs(path) else ""
     return RunExistsError(f"run directory {path} already exists; name another{go_on}")
 
 

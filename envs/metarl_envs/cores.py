@@ -6,18 +6,36 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from metarl_envs.errors import UserError
+
+CORES = "METARL_CORES"
+"""Environment variable that limits the number of cores."""
+
 
 def available_cores(root: Path = Path("/")) -> int:
     """Returns the number of cores that this process may keep busy, at least 1.
 
     The process's affinity limits it, and so do the quotas of its control groups: `docker run --cpus 2`, a limit of
-    Kubernetes or of systemd. A quota of 1.5 cores counts as 2, since one thread would leave half a core idle.
+    Kubernetes or of systemd. A quota of 1.5 cores counts as 2, since one thread would leave half a core idle. The
+    environment variable `METARL_CORES` sets a lower limit, where several processes share a machine.
 
     Args:
         root: Folder that holds `proc` and `sys`.
+
+    Raises:
+        UserError: If `METARL_CORES` is not a whole number of at least 1.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(root))]))
+    return max(1, min([cores, *_wanted(), *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _wanted() -> Iterator[int]:
+    """Yields the limit that the user sets, if any."""
+    text = os.environ.get(CORES)
+    if text:
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            raise UserError(f"{CORES}: expected a whole number of at least 1, got '{text[:60]}'")
+        yield int(text)
 
 
 def _quotas(root: Path) -> Iterator[float]:

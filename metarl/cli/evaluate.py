@@ -5,9 +5,10 @@ from pathlib import Path
 
 from metarl.cli.arguments import Commands, at_least, path
 from metarl.cli.comparing import add_comparison_arguments, read_wanted
+from metarl.run_paths import expand_seeds
 from metarl_envs.errors import UserError
 
-_RUN = "run directory, or name of a pretrained policy; several runs that differ in seeds"
+_RUN = "run directory, or name of a pretrained policy; several runs that differ in seeds, or their folder"
 
 
 def add_parser(commands: Commands) -> None:
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     from metarl.evaluation.stress_command import stress_run
     from metarl.runs import RunDirectory
 
-    runs = [RunDirectory.open(run) for run in arguments.runs]
+    runs = [RunDirectory.open(run) for run in expand_seeds(arguments.runs)]
     _set_defaults(arguments)
     names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}

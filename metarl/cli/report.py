@@ -10,7 +10,11 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser("report", help="write one page of HTML about runs", allow_abbrev=False)
     parser.set_defaults(run_command=run)
     parser.add_argument(
-        "runs", metavar="RUN", type=path, nargs="+", help="run directories, or names of pretrained policies"
+        "runs",
+        metavar="RUN",
+        type=path,
+        nargs="+",
+        help="run directories, folders of several seeds, or names of pretrained policies",
     )
     parser.add_argument(
         "--output",

@@ -8,9 +8,11 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from metarl.cli.arguments import Commands, path
+from metarl.cli.seeds import add_seeds_argument, check_seeds, train_seeds
+from metarl.run_paths import is_run, seed_runs
 from metarl.shell import command
 from metarl_envs.errors import UserError
 
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from metarl.config import RunConfig
     from metarl.training import Training
 
+Started = TypeVar("Started")
+
 
 def add_parser(commands: Commands) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser(
         "train",
         help="meta-train a policy",
-        usage="metarl train CONFIG [--run DIR] [--FIELD VALUE ...]\n"
+        usage="metarl train CONFIG [--run DIR] [--seeds N N ...] [--FIELD VALUE ...]\n"
         "       metarl train --resume RUN [--iterations N] [--device D] [--threads N] [--workers N]",
         epilog="'metarl train CONFIG --help' lists the fields of that configuration.",
         add_help=False,  # it depends on the configuration
@@ -37,7 +41,13 @@ def add_parser(commands: Commands) -> None:
         "config", metavar="CONFIG", type=path, nargs="?", help="a preset (see 'metarl presets') or path to a YAML file"
     )
     parser.add_argument("--run", metavar="DIR", type=path, help="directory to make for the run (runs/CONFIG-TIME)")
-    parser.add_argument("--resume", metavar="RUN", type=path, help="run to continue after its last checkpoint")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        type=path,
+        help="run to continue after its last checkpoint, or folder of --seeds to continue those that are not done",
+    )
+    add_seeds_argument(parser)
     parser.add_argument("-h", "--help", action="store_true", help="show this, or the fields of CONFIG, and exit")
 
 
@@ -82,21 +92,34 @@ def _train(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.config, arguments.overrides)
     if arguments.help:
         _print_fields(config, arguments.config)
+    elif arguments.seeds is not None:
+        _train_seeds(config, arguments)
     elif arguments.run is not None:
         train_in_terminal(lambda: Training.start(config, arguments.run))
     else:
-        train_in_terminal(lambda: _start_anywhere(config, arguments.config.stem))
+        train_in_terminal(lambda: _anywhere(arguments.config.stem, lambda path: Training.start(config, path)))
 
 
-def _start_anywhere(config: RunConfig, name: str) -> Training:
-    """Starts a run in a directory named after the configuration and the time, and a number if that is taken."""
+def _train_seeds(config: RunConfig, arguments: argparse.Namespace) -> None:
+    from metarl.seeds import create_seeds
+
+    def start(path: Path) -> Path:
+        create_seeds(config, arguments.seeds, path)
+        return path
+
+    check_seeds(arguments.seeds, arguments.overrides)
+    folder = _anywhere(arguments.config.stem, start) if arguments.run is None else start(arguments.run)
+    train_seeds(folder, new=True)
+
+
+def _anywhere(name: str, start: Callable[[Path], Started]) -> Started:
+    """Starts in a directory named after the configuration and the time, and a number if another has just taken that."""
     from metarl.runs import RunExistsError
-    from metarl.training import Training
 
     now = f"{datetime.now():%Y%m%d-%H%M%S}"
     for number in count(1):
         with suppress(RunExistsError):
-            return Training.start(config, Path("runs", f"{name}-{now}" + (f"-{number}" if number > 1 else "")))
+            return start(Path("runs", f"{name}-{now}" + (f"-{number}" if number > 1 else "")))
     raise AssertionError  # never comes here
 
 
@@ -105,6 +128,10 @@ def _resume(arguments: argparse.Namespace) -> None:
 
     if arguments.run is not None:
         raise UserError("--run cannot go with --resume, which continues a run where it is")
+    if arguments.seeds is not None:
+        raise UserError("--seeds cannot go with --resume, which continues the seeds that a folder has")
+    if not is_run(arguments.resume) and seed_runs(arguments.resume):
+        return train_seeds(arguments.resume, arguments.overrides)
 
     def start() -> Training:
         training = Training.resume(arguments.resume, overrides=arguments.overrides)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from metarl.cli.arguments import Commands, add_run_arguments, at_least
+from metarl.run_paths import expand_seeds
 from metarl_envs.errors import UserError
 
 _PORT = 8080
@@ -60,7 +61,10 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     if os.environ.get("MUJOCO_GL"):  # first, as MuJoCo cannot even be imported with a backend that is not there
         choose_backend()
-    directory = RunDirectory.open(arguments.run)
+    first, *others = expand_seeds([arguments.run])
+    if others:
+        print(f"{arguments.run} holds the runs of {1 + len(others)} seeds: this is {first}")
+    directory = RunDirectory.open(first)
     paths = watch_run(
         directory,
         directory.checkpoint(arguments.checkpoint),

@@ -20,6 +20,7 @@ from metarl.reporting.material import Policy, curves_of, gather
 from metarl.reporting.page import Content, Missing, render_page
 from metarl.reporting.plots import Plot, inside_plot, make_plots
 from metarl.reporting.style import save_figure
+from metarl.run_paths import expand_seeds
 from metarl.runs import RunDirectory
 from metarl.shell import command
 from metarl_envs.errors import UserError, unknown
@@ -39,7 +40,7 @@ def report_runs(
     A run without an evaluation of its held-out tasks is evaluated first.
 
     Args:
-        paths: Directories of the runs.
+        paths: Directories of the runs, or folders that hold the runs of several seeds.
         output: File to write or replace; None is `report.html` in the run's directory, or beside the first of several.
         films: False to make no films.
         projection: False not to adapt anew for the figure of what adaptation leaves in the policy.
@@ -52,6 +53,7 @@ def report_runs(
             runs cannot be compared, or the report cannot be written there.
         RunFailure: If the report cannot be written after all.
     """
+    paths = expand_seeds(paths)
     path = output or _folder(paths) / "report.html"
     make_room_for(path)
     policies = gather(paths, _evaluate)
@@ -76,7 +78,7 @@ def plot_runs(paths: Sequence[Path], *, form: str = "png", output: Path | None =
     """Writes the figures of a report, a file each.
 
     Args:
-        paths: Directories of the runs.
+        paths: Directories of the runs, or folders that hold the runs of several seeds.
         form: One of `FORMATS`.
         output: Folder of the files; None is `figures/` where the report would be.
 
@@ -89,6 +91,7 @@ def plot_runs(paths: Sequence[Path], *, form: str = "png", output: Path | None =
     """
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
+    paths = expand_seeds(paths)
     folder = output or _folder(paths) / "figures"
     make_room_for(folder / "figure")
     written = []

@@ -15,6 +15,7 @@ if not __package__:  # run as a folder: Python put the folder itself on the path
     sys.path[0] = str(Path(__file__).parents[1])
 
 from metarl.errors import RunFailure
+from metarl.run_paths import expand_seeds
 from metarl.runs import RunDirectory
 from metarl.zoo_files import CARD, FOLDER, policy_names
 from metarl_envs.errors import UserError
@@ -65,16 +66,20 @@ def differences() -> list[str]:
 
 
 def _add(arguments: argparse.Namespace) -> None:
-    run = RunDirectory.open(arguments.run)
+    runs = [RunDirectory.open(path) for path in expand_seeds([arguments.run])]
     experiment = RESULTS / arguments.experiment
     if not (experiment / ABOUT).is_file() and arguments.title is None:
         raise UserError(f"{arguments.experiment} is a new experiment: give its --title")
-    name = arguments.name or f"seed-{run.config.seed}"
-    write_summary(run, experiment / name, arguments.machine)
+    if arguments.name is not None and len(runs) > 1:
+        raise UserError(f"--name is of a single run, but {arguments.run} holds {len(runs)}: leave it out")
+    for run in runs:
+        name = arguments.name or f"seed-{run.config.seed}"
+        write_summary(run, experiment / name, arguments.machine)
+        print(f"Summary: {experiment / name}")
     if arguments.title is not None:
         about = {"title": arguments.title}
         (experiment / ABOUT).write_text(yaml.safe_dump(about, allow_unicode=True), encoding="utf-8")
-    print(f"Summary: {experiment / name}. Next: make results")
+    print("Next: make results")
 
 
 def _publish(arguments: argparse.Namespace) -> None:

@@ -50,7 +50,9 @@ def test_a_gpu_that_is_not_there_is_answered_with_those_that_are(gpus) -> None:
         resolve_device("cuda:2")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cuda:01", "cuda:x", "cuda:1000", "CUDA", "mps", "cuda:1 "])
+@pytest.mark.parametrize(
+    "name", ["gpu", "cuda:", "cuda:-1", "cuda:01", "cuda:x", "cuda:1000", "CUDA", "mps", "cuda:1 "]
+)
 def test_names_that_are_no_devices(name) -> None:
     with pytest.raises(UserError, match=r"device: expected 'auto', 'cpu', 'cuda' or 'cuda:N', got"):
         load_config("navigation-maml", [f"--device='{name}'"])
