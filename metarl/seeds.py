@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,7 +119,9 @@ class SeedTraining:
         self.state: State = "done" if _is_done(run, self.iterations) else "waiting"
         self.metrics: dict[str, Any] = {}
         """Metrics of the last iteration; empty before the first."""
-        self.iteration, self.reason, self.exit_code = 0, "", 0
+        self.iteration, self.exit_code = 0, 0
+        self.reason = ""
+        """Reason of a failure; before, the last line that the process wrote to stderr."""
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = TemporaryFile()  # noqa: SIM115  (`wait` closes it)
         self._told = 0
@@ -148,16 +151,18 @@ class SeedTraining:
         self._first = time.monotonic(), self.iteration
 
     def check(self) -> tuple[bool, list[str]]:
-        """Looks what has come about; returns true if anything has, and the warnings since the last look."""
-        before = self.iteration, self.state
+        """Looks what has come about; returns true if it has got further, and the warnings since the last look."""
         assert self._process is not None
+        before = self.iteration, self.state
         code = self._process.poll()
         self._look()
         lines = self._new_errors(whole=code is not None)
+        if lines:
+            self.reason = lines[-1]
         if code is not None:
-            self._conclude(code, lines)
-        shown = [line for line in lines if line != self.reason and not line.startswith("metarl: ")]
-        return (self.iteration, self.state) != before or bool(shown), shown
+            self._conclude(code)
+        warnings = [line for line in lines if not line.startswith("metarl: ")]
+        return (self.iteration, self.state) != before, warnings
 
     def ask_to_stop(self) -> None:
         """Asks for an end after the iteration, with a checkpoint; a training that is waiting does not begin."""
@@ -197,7 +202,7 @@ class SeedTraining:
         self._told += len(text)
         return [line for line in text.decode(errors="replace").splitlines() if line.strip()]
 
-    def _conclude(self, code: int, lines: Sequence[str]) -> None:
+    def _conclude(self, code: int) -> None:
         self._process, self.exit_code = None, code
         if code == 0:
             self.state = "done" if self.iteration >= self.iterations else "stopped"
@@ -205,8 +210,8 @@ class SeedTraining:
             self.state = "stopped"
         else:
             self.state = "failed"
-            told = lines[-1] if lines else f"its process ended with exit code {code}"
-            self.reason = _killed_by(-code) if code < 0 else told.removeprefix("metarl: ").partition(": ")[2] or told
+            told = re.sub(r"^metarl: (error|failed): ", "", self.reason) or f"its process ended with exit code {code}"
+            self.reason = _killed_by(-code) if code < 0 else told
 
 
 class SeedTrainings:
@@ -240,7 +245,7 @@ class SeedTrainings:
         self._stopping = True
 
     def train(self) -> Iterator[tuple[SeedTraining, list[str]]]:
-        """Trains, and yields each training of which there is something new, with the warnings that it gave."""
+        """Trains, and yields each training that has got further, or with what it has warned of."""
         running: dict[SeedTraining, dict[str, str]] = {}
         while True:
             if self._stopping and not self._told_to_stop:
@@ -256,9 +261,11 @@ class SeedTrainings:
                 return
             time.sleep(_CHECK_S)
             for training in list(running):
-                news, warnings = training.check()
-                if news:
+                changed, warnings = training.check()
+                if warnings:
                     yield training, warnings
+                if changed:
+                    yield training, []
                 if training.state != "running":
                     self._free.append(running.pop(training))
 

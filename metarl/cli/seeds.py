@@ -106,11 +106,11 @@ class _Display:
             self._live.stop()
 
     def show(self, training: SeedTraining, warnings: Sequence[str]) -> None:
-        """Shows what is new of a training."""
+        """Shows the warnings of a training, or else how far it is."""
         with quiet_without_reader():
             for line in warnings:
                 print(f"seed {training.seed}: {line}", file=sys.stderr, flush=True)
-            if not self._console.is_terminal:
+            if not warnings and not self._console.is_terminal:
                 print(f"seed {training.seed}: {_describe(training)}", flush=True)
 
     def _table(self) -> Table:

@@ -131,7 +131,8 @@ def _resume(arguments: argparse.Namespace) -> None:
     if arguments.seeds is not None:
         raise UserError("--seeds cannot go with --resume, which continues the seeds that a folder has")
     if not is_run(arguments.resume) and seed_runs(arguments.resume):
-        return train_seeds(arguments.resume, arguments.overrides)
+        train_seeds(arguments.resume, arguments.overrides)
+        return
 
     def start() -> Training:
         training = Training.resume(arguments.resume, overrides=arguments.overrides)
