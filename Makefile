@@ -13,7 +13,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME  # ROS and others put packages there that would shadow those of .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow reliability parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick results \
+.PHONY: help setup demo test test-slow test-gpu reliability parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick bench-gpu \
+	results \
 	results-check
 
 help: ## List these targets
@@ -38,6 +39,9 @@ test: $(DRAWS) $(BROWSES) ## Run the tests
 
 test-slow: $(DRAWS) ## Run the tests that take longer than CI allows
 	@$(PYTEST) $(PARALLEL) -m "slow and not gpu"
+
+test-gpu: $(INSTALLED) ## Run the tests that need a GPU (docs/gpu.md)
+	@$(PYTEST) -m gpu
 
 reliability: $(INSTALLED) ## Kill trainings 210 times and compare, damage checkpoints, fill disks: 10 minutes
 	@$(PYTEST) -s -m "not gpu" tests/metarl/test_reliability*.py tests/metarl/test_run_lock.py
@@ -76,6 +80,9 @@ bench-algorithms: $(INSTALLED) ## Measure time and memory of meta-iterations: ha
 
 bench-algorithms-quick: $(INSTALLED) ## The same on point navigation: a minute
 	@$(VENV_PYTHON) scripts/benchmark --suite algorithms-quick
+
+bench-gpu: $(INSTALLED) ## The same on a GPU, against the targets in docs/gpu.md
+	@$(VENV_PYTHON) scripts/benchmark --suite algorithms --device cuda
 
 # The stamp bears another name until pip is done, so an interrupted install is never taken for a finished one; it starts
 # over. It is as old as the start of the install: a pin edited meanwhile counts as newer.

@@ -86,16 +86,16 @@ def divide_machine(config: RunConfig, count: int) -> list[dict[str, str]]:
     Raises:
         UserError: If there is no such device.
     """
-    device, cores = resolve_device(config.device), available_cores()
+    device, cores, named = resolve_device(config.device), available_cores(), ":" in config.device
     most = cores // max(config.threads or 1, config.workers or 1)
     gpus: list[str] = []
     if device.type == "cuda":
         visible = os.environ.get(_GPUS, "")
         gpus = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
-        most = min(most, len(gpus) if device.index is None else 1)
+        most = min(most, 1 if named else len(gpus))
     places = max(1, min(count, most))
     share = {CORES: str(max(1, cores // places))}
-    if not gpus or device.index is not None:
+    if not gpus or named:
         return [share] * places
     return [share | {_GPUS: gpu} for gpu in gpus[:places]]
 

@@ -35,9 +35,15 @@ from metarl.loading import load
 from metarl.metrics import common_metrics
 from metarl.policies.config import LSTMConfig
 from metarl.runs import RunDirectory
+from metarl.training import Training
 from metarl_envs.core import TaskDistribution
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+SECOND = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is no second CUDA device")
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.gpu),
+    pytest.param("cuda:1", marks=[pytest.mark.gpu, SECOND]),
+]
 NAVIGATION = NavigationTasks(num_train_tasks=10, num_test_tasks=3, horizon=12)
 TRPO = MAMLTRPOConfig(cg_damping=0.1)  # without it conjugate gradients blow up rounding, which differs between devices
 MAML_SIZES: dict[str, Any] = {"meta_batch": 3, "episodes": 4, "parallel_episodes": 4, "hidden_sizes": (16, 16)}
@@ -133,7 +139,9 @@ def test_an_iteration_is_the_same_on_every_device(name, device, distribution) ->
     assert_close(algorithm.state_dict(), before, 0.0)
     played = Played(distribution, reference)
     metrics = played.repeat(algorithm)
-    assert all(value.device.type == device for value in algorithm.state_dict().values() if value.ndim)
+    assert all(
+        value.device.type == torch.device(device).type for value in algorithm.state_dict().values() if value.ndim
+    )
     assert_close(algorithm.state_dict(), reference.state_dict())
     assert metrics == pytest.approx(played.metrics, rel=2e-3, abs=2e-3)
     moved = [(reference.state_dict()[key] - value).abs().max().item() for key, value in before.items()]
@@ -155,7 +163,7 @@ def test_trials_are_the_same_on_every_device(kind, split, device, distribution) 
     found, expected = collect(device), collect("cpu")
     for name in TENSORS:
         value, wanted = getattr(found, name), getattr(expected, name)
-        assert value.device.type == device
+        assert value.device.type == torch.device(device).type
         torch.testing.assert_close(value.cpu(), wanted, rtol=1e-3, atol=1e-3)
     assert expected.actions.std() > 0.1
 
@@ -199,6 +207,30 @@ def test_training_samples_and_learns_on_the_device_and_its_agent_acts_on_the_cpu
     agent.init()
     actions, _ = agent.adapt_action(torch.zeros(2, 2, dtype=torch.float64).numpy())
     assert actions.shape == (2, 2)
+
+
+@pytest.mark.parametrize("target", DEVICES)
+@pytest.mark.parametrize("source", DEVICES)
+@pytest.mark.parametrize("name", ["trpo", "rl2"])
+def test_a_run_goes_on_on_another_device(name, source, target, tmp_path) -> None:
+    evaluation = EvaluationConfig(every=1, adaptation_episodes=(0, 2), tasks_per_name=2)
+    config = RunConfig(
+        iterations=1,
+        device=source,
+        threads=1,
+        tasks=NAVIGATION,
+        algorithm=ALGORITHMS[name],
+        evaluation=evaluation,
+    )
+    with Training.start(config, tmp_path / "run") as training:
+        list(training)
+    with Training.resume(tmp_path / "run", iterations=2, overrides=["--device", target]) as training:
+        assert training.algorithm.device.type == torch.device(target).type
+        assert [iteration.iteration for iteration in training] == [2]
+    with Training.start(config.model_copy(update={"iterations": 2, "device": "cpu"}), tmp_path / "whole") as training:
+        list(training)
+        expected = training.algorithm.state_dict()
+    assert_close(checkpoints.load(RunDirectory.open(tmp_path / "run").checkpoint("last"))[0], expected, 5e-3)
 
 
 @pytest.mark.gpu
