@@ -122,7 +122,7 @@ def test_a_stop_ends_those_that_run_and_begins_no_other(plays) -> None:
             if training.iteration == 1:
                 trainings.stop()
     assert [training.state for training in trainings.all] == ["stopped"] * 3
-    assert states() == {1: 1, 3: states()[3], 10: 0}
+    assert (states()[1], states()[10]) == (1, 0)
 
 
 def test_leaving_ends_all_processes(plays) -> None:
@@ -194,7 +194,7 @@ def test_a_folder_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch
         raise UserError("no")
 
     monkeypatch.setattr(RunDirectory, "create", create)
-    with pytest.raises(UserError, match="^no$"):
+    with pytest.raises(UserError, match=r"^no$"):
         create_seeds(CONFIG, [1], tmp_path / "three")
     assert list(tmp_path.iterdir()) == []
 
@@ -217,7 +217,7 @@ def test_the_cores_may_be_limited(limit, cores, monkeypatch) -> None:
 @pytest.mark.parametrize("limit", ["0", "-1", "two", "1.5", "²"])
 def test_limits_of_cores_that_are_none(limit, monkeypatch) -> None:
     monkeypatch.setenv(CORES, limit)
-    with pytest.raises(UserError, match="^METARL_CORES: expected a whole number of at least 1, got"):
+    with pytest.raises(UserError, match=r"^METARL_CORES: expected a whole number of at least 1, got"):
         available_cores()
 
 
@@ -254,7 +254,6 @@ def test_the_page_runs(tmp_path: Path, monkeypatch, capsys) -> None:
             if arguments[1] == "navigation-maml":
                 arguments += SMALLER
             assert main(arguments) == 0, line
-    assert [len(log) for log in map(states, [Path("runs/three")])] == [3]
     assert states(Path("runs/three")) == {1: 4, 2: 4, 3: 4}  # one before training, and 3
     assert list(Path("runs/three/figures").glob("*.png"))
     names: dict[str, Any] = {}
