@@ -117,7 +117,7 @@ class SeedTraining:
         self.config = changed_config(run.config, None, overrides)
         self.seed, self.iterations = self.config.seed, self.config.iterations
         self.state: State = "done" if _is_done(run, self.iterations) else "waiting"
-        self.metrics: dict[str, Any] = {}
+        self.metrics: dict[str, float] = {}
         """Metrics of the last iteration; empty before the first."""
         self.iteration, self.exit_code = 0, 0
         self.reason = ""
@@ -189,7 +189,7 @@ class SeedTraining:
 
     def _look(self) -> None:
         line = _last_line(self.path / "metrics.jsonl")
-        iteration = line.get("iteration", -1) + 1
+        iteration = int(line.get("iteration", -1)) + 1
         if iteration < self._first[1]:  # what came after the last checkpoint is trained again
             self._first = time.monotonic(), iteration
         self.iteration, self.metrics = iteration, line if iteration else {}
@@ -277,13 +277,14 @@ def _is_done(run: RunDirectory, iterations: int) -> bool:
     return False
 
 
-def _last_line(path: Path) -> dict[str, Any]:
+def _last_line(path: Path) -> dict[str, float]:
     """Returns the last whole line of a run's metrics; empty if there is none."""
     with suppress(OSError, ValueError), open(path, "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE))
         whole, _, _ = file.read().rpartition(b"\n")
         line: dict[str, Any] = json.loads(whole.rpartition(b"\n")[2])
-        return {name: math.nan if value is None else value for name, value in line.items()}
+        line.pop("nonfinite", None)
+        return {name: math.nan if value is None else float(value) for name, value in line.items()}
     return {}
 
 

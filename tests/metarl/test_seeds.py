@@ -32,7 +32,8 @@ CONFIG = load_config("navigation-maml", ["--iterations", "2", "--device", "cpu"]
 PLAYED = """import json, os, pathlib, signal, sys, time
 run = pathlib.Path(sys.argv[3].partition("=")[2])
 metrics = ("time/fps", "rollout/success_rate", "rollout/ep_rew_mean", "meta/adaptation_gain")
-(run / "place.json").write_text(json.dumps({name: os.environ.get(name) for name in ("METARL_CORES", "CUDA_VISIBLE_DEVICES")}))
+names = "METARL_CORES", "CUDA_VISIBLE_DEVICES"
+(run / "place.json").write_text(json.dumps({name: os.environ.get(name) for name in names}))
 def iterate(index):
     with open(run / "metrics.jsonl", "a") as file:
         file.write(json.dumps({"iteration": index, "env_steps": index} | dict.fromkeys(metrics, 1.0)) + "\\n")
