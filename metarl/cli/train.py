@@ -10,10 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from metarl.cli.arguments import Commands, path
+from metarl.cli.arguments import Commands, at_least, path
 from metarl.cli.seeds import add_seeds_argument, check_seeds, train_seeds
+from metarl.launched import is_launched, may_restart, restarts
 from metarl.run_paths import is_run, seed_runs
-from metarl.shell import command
+from metarl.shell import argument, command
+from metarl_envs.cores import available_cores
 from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "train",
         help="meta-train a policy",
-        usage="metarl train CONFIG [--run DIR] [--seeds N N ...] [--FIELD VALUE ...]\n"
-        "       metarl train --resume RUN [--iterations N] [--device D] [--threads N] [--workers N]",
+        usage="metarl train CONFIG [--run DIR] [--processes N | --seeds N ...] [--FIELD VALUE ...]\n"
+        "       metarl train --resume RUN [--processes N] [--iterations N] [--device D] [--threads N] [--workers N]",
         epilog="'metarl train CONFIG --help' lists the fields of that configuration.",
         add_help=False,  # it depends on the configuration
         allow_abbrev=False,
@@ -46,6 +48,13 @@ def add_parser(commands: Commands) -> None:
         metavar="RUN",
         type=path,
         help="run to continue after its last checkpoint, or folder of --seeds to continue those that are not done",
+    )
+    parser.add_argument(
+        "--processes",
+        metavar="N",
+        type=at_least(1),
+        default=1,
+        help="processes of this machine that train together, each on its share of the tasks (1)",
     )
     add_seeds_argument(parser)
     parser.add_argument("-h", "--help", action="store_true", help="show this, or the fields of CONFIG, and exit")
@@ -64,25 +73,60 @@ def split_overrides(argv: list[str], options: Sequence[str]) -> tuple[list[str],
     command_arguments: list[str] = []
     overrides: list[str] = []
     current = command_arguments
-    for argument in argv:
-        if argument.split("=")[0] in options:
+    for word in argv:
+        if word.split("=")[0] in options:
             current = command_arguments
-        elif argument.startswith("--"):
+        elif word.startswith("--"):
             current = overrides
-        current.append(argument)
+        current.append(word)
     return command_arguments, overrides
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Trains from a configuration, continues a run, or shows help."""
+def run(arguments: argparse.Namespace) -> int:
+    """Trains from a configuration, continues a run, or shows help; returns the exit code."""
     if arguments.help and arguments.config is None:
         arguments.parser.print_help()
     elif (arguments.config is None) == (arguments.resume is None):
         raise UserError(f"train needs either a configuration file or --resume RUN; see '{command('train', '--help')}'")
+    elif arguments.resume is not None and arguments.run is not None:
+        raise UserError("--run cannot go with --resume, which continues a run where it is")
+    elif arguments.resume is not None and arguments.seeds is not None:
+        raise UserError("--seeds cannot go with --resume, which continues the seeds that a folder has")
+    elif (arguments.processes > 1 or is_launched()) and (arguments.seeds is not None or _are_seeds(arguments.resume)):
+        raise UserError("several seeds are a process each: train them without --processes and torchrun, or one by one")
+    elif arguments.processes > 1 and not arguments.help:
+        return _launch(arguments)
     elif arguments.resume is not None:
         _resume(arguments)
     else:
         _train(arguments)
+    return 0
+
+
+def _launch(arguments: argparse.Namespace) -> int:
+    """Starts the processes that train together, each of which runs the command without `--processes`."""
+    from metarl.data_parallel import check_meta_batch
+    from metarl.launching import launch
+
+    processes, cores = arguments.processes, available_cores()
+    if is_launched():
+        raise UserError("--processes cannot go with torchrun, which starts the processes itself")
+    if processes > cores:
+        raise UserError(f"--processes: {processes} is more than the {cores} cores at hand")
+    what: list[str | Path] = []
+    if arguments.resume is not None:
+        from metarl.resuming import changed_config
+        from metarl.runs import RunDirectory
+
+        config = changed_config(RunDirectory.open(arguments.resume).config, None, arguments.overrides)
+        what += ["--resume", arguments.resume]
+    else:
+        from metarl.config import load_config
+
+        config = load_config(arguments.config, arguments.overrides)
+        what += [arguments.config, *([] if arguments.run is None else ["--run", arguments.run])]
+    check_meta_batch(config.algorithm.meta_batch, processes)
+    return launch(processes, ["train", *map(argument, what), *arguments.overrides])
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -94,6 +138,10 @@ def _train(arguments: argparse.Namespace) -> None:
         _print_fields(config, arguments.config)
     elif arguments.seeds is not None:
         _train_seeds(config, arguments)
+    elif may_restart() and arguments.run is None:
+        raise UserError("torchrun --max-restarts needs --run DIR, by which processes started again find their run")
+    elif restarts() > 0 and is_run(arguments.run):
+        train_in_terminal(lambda: Training.resume(arguments.run))
     elif arguments.run is not None:
         train_in_terminal(lambda: Training.start(config, arguments.run))
     else:
@@ -123,20 +171,20 @@ def _anywhere(name: str, start: Callable[[Path], Started]) -> Started:
     raise AssertionError  # never comes here
 
 
+def _are_seeds(folder: Path | None) -> bool:
+    return folder is not None and not is_run(folder) and bool(seed_runs(folder))
+
+
 def _resume(arguments: argparse.Namespace) -> None:
     from metarl.training import Training
 
-    if arguments.run is not None:
-        raise UserError("--run cannot go with --resume, which continues a run where it is")
-    if arguments.seeds is not None:
-        raise UserError("--seeds cannot go with --resume, which continues the seeds that a folder has")
-    if not is_run(arguments.resume) and seed_runs(arguments.resume):
+    if _are_seeds(arguments.resume):
         train_seeds(arguments.resume, arguments.overrides)
         return
 
     def start() -> Training:
         training = Training.resume(arguments.resume, overrides=arguments.overrides)
-        if training.iteration == 0:
+        if training.iteration == 0 and training.ranks.leads:
             print("no checkpoint yet: starting from the beginning", flush=True)
         return training
 
@@ -154,9 +202,15 @@ def train_in_terminal(start: Callable[[], Training]) -> None:
         RunFailure: If the run cannot go on; what was checkpointed stays.
     """
     from metarl.progress import Reporter, StopSignal
+    from metarl.torchrun import join
 
-    with StopSignal() as stop, start() as training:
+    with StopSignal(quiet=not join().leads) as stop, start() as training:
         stop.calls(training.stop)
+        if not training.ranks.leads:
+            training.evaluate_untrained()
+            for _ in training:
+                pass
+            return
         with Reporter(training.run.path, training.config.iterations, training.iteration) as reporter:
             if (untrained := training.evaluate_untrained()) is not None:
                 reporter.show_evaluation(untrained)

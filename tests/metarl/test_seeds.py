@@ -231,6 +231,7 @@ def test_limits_of_cores_that_are_none(limit, monkeypatch) -> None:
         (["--seeds", "1,2"], "argument --seeds: expected a whole number of at least 0, got '1,2'"),
         (["--seeds"], "argument --seeds: expected at least one argument"),
         (["--seeds", "1", "--seed", "2"], "--seed and --seeds cannot go together"),
+        (["--seeds", "1", "--processes", "2"], "several seeds are a process each: train them without --processes"),
         (["--seeds", "1", "--seeds", "2"], "--seeds is given 2 times"),
         (["--seeds", str(2**64)], "argument --seeds: expected a whole number of at most 18446744073709551615"),
     ],
