@@ -163,9 +163,6 @@ def test_all_ranks_give_the_same_metrics_and_each_plays_its_share(tmp_path, monk
 
 
 def test_evaluations_are_those_of_one_process(tmp_path) -> None:
-    class Unequal:
-        """An agent that names what it plays a task as."""
-
     def play(ranks: Ranks) -> Any:
         with Training.start(settings(), tmp_path / f"run{ranks.size}") as training:
             return training.evaluate()

@@ -95,9 +95,7 @@ def made_up(seed: int, space: str = "continuous") -> Trajectories:
         "terminated": np.zeros(shape, np.bool_),
         "truncated": np.zeros(shape, np.bool_),
     }
-    tensors = {
-        name: torch.from_numpy(x * (valid if x.ndim == 3 else valid[..., None])) for name, x in arrays.items()
-    }
+    tensors = {name: torch.from_numpy(x * (valid if x.ndim == 3 else valid[..., None])) for name, x in arrays.items()}
     final = torch.zeros(len(TASKS), EPISODES, 2, dtype=torch.float64)
     return Trajectories(**tensors, valid=torch.from_numpy(valid), final_observations=final, tasks=tuple(TASKS))
 
