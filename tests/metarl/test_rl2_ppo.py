@@ -1,5 +1,6 @@
 """PPO over trials and their chunks: gradients, minibatches, epochs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from rl2_on_counting import (
 )
 from torch import Tensor
 
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor, chunk_states
+from metarl.algorithms.rl2.actor import RecurrentActor, chunk_states
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.chunk_states import input_chunks, values_and_chunk_states
 from metarl.algorithms.rl2.config import RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Samples, Trials, cut_into_chunks, make_samples, make_trials, ppo_terms
@@ -87,7 +89,7 @@ def play_trials(rl2: RL2, split: tuple[int, ...]) -> tuple[Trials, Tensor]:
     """Trials, and the states that acting had at the chunks' starts."""
     actors: list[RecurrentActor] = []
 
-    def make_actor(tasks: slice, noise: torch.Generator) -> RecurrentActor:
+    def make_actor(tasks: slice, noise: Sequence[np.random.Generator]) -> RecurrentActor:
         actors.append(rl2.make_actor(tasks, noise))
         return actors[-1]
 
