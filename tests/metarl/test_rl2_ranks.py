@@ -1,6 +1,6 @@
 """RL² on several ranks takes the step that one process takes on all tasks: in float64, from trials made up here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -11,7 +11,6 @@ import torch
 from counting_env import Counting
 from thread_ranks import on_ranks
 from torch import Tensor
-from two_classes import family
 
 from metarl.acting.sampler import MakeActor, Sampler
 from metarl.algorithms.base import DataParallel, IterationResult
@@ -31,8 +30,7 @@ from metarl.optim.config import TrustRegionConfig
 from metarl.optim.curvature import twice_differentiable
 from metarl.policies.config import CoreConfig, GRUConfig, TransformerConfig
 from metarl.ranks import ALONE, Ranks
-from metarl_envs import Task, WrappedDistribution
-from metarl_envs.core import TaskDistribution
+from metarl_envs import Task
 from metarl_envs.divergence import Divergence
 
 Result = TypeVar("Result")
@@ -149,6 +147,14 @@ def same(one: Learned, other: Learned, tolerance: float = 1e-10) -> None:
             assert b == pytest.approx(a, rel=tolerance, abs=tolerance, nan_ok=True)
 
 
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Restores PyTorch's number of threads, which ranks that play change at the same time."""
+    number = torch.get_num_threads()
+    yield
+    torch.set_num_threads(number)
+
+
 def on_made(size: int, make: Callable[[], RL2], play: Callable[[Ranks, RL2], Result]) -> list[Result]:
     """Plays with an algorithm on each rank; makes them beforehand, since threads share PyTorch's generator."""
     made = [make() for _ in range(size)]
@@ -239,53 +245,55 @@ def test_ranks_end_together_after_five_updates_that_are_not_finite() -> None:
     assert "5 updates in a row" in messages[0]
 
 
-def play_and_learn(ranks: Ranks, rl2: RL2, distribution: TaskDistribution) -> Learned:
-    """Two iterations on tasks that are really played, after the warm-up."""
+class Classes(Counting):
+    """Six tasks of three classes, with trials that end early; the first number of an observation is a position."""
+
+    positions = ((0, 0, 0),)
+
+    def __init__(self) -> None:
+        super().__init__(train=[(length, 1) for length in (2, 4, 3, 4, 2, 3)])
+        named = zip("abbbca", self.train_tasks, strict=True)
+        self.train_tasks = tuple(Task(name, task.parameters) for name, task in named)
+
+
+def play_and_learn(ranks: Ranks, rl2: RL2) -> Learned:
+    """Two iterations on tasks that are really played, double-buffered, after the warm-up."""
     assert isinstance(rl2, DataParallel)
     rl2.join(ranks)
-    tasks, indices = ranks.share(distribution.train_tasks), ranks.share(range(len(distribution.train_tasks)))
+    distribution = Classes()
+    tasks, indices = ranks.share(distribution.train_tasks), ranks.share(range(6))
 
     def sampler(number: int) -> Sampler:
-        # double-buffered where there are tasks enough
-        split = [len(tasks) // 2, len(tasks) - len(tasks) // 2] if len(tasks) > 1 else [1]
-        return Sampler([distribution.make_env(count) for count in split], tasks, (1, number), CPU, indices)
+        envs = [distribution.make_env(count) for count in (1, len(tasks) - 1)]
+        return Sampler(envs, tasks, (1, number), CPU, indices)
 
     rl2.warm_up(sampler(0))
     results = [rl2.meta_iteration(sampler(number), torch.Generator().manual_seed(number)) for number in (1, 2)]
     return rl2.state_dict(), results
 
 
-def skills() -> tuple[SkillSearchConfig, TaskDistribution]:
-    baseline = RL2PrivilegedBaselineConfig(hidden_sizes=(8,), epochs=1)
-    outer = RL2PPOConfig(epochs=2, minibatches=3)
-    config = SkillSearchConfig(
-        meta_batch=20, core=GRU, code_size=4, untold=0.3, frame_shift=0.2, outer=outer, baseline=baseline
-    )
-    return config, family()
+PLAYED: dict[str, dict[str, Any]] = {
+    "skills": {
+        "config": SkillSearchConfig,
+        "settings": {"untold": 0.3, "frame_shift": 0.2, "baseline": BASELINES["privileged"]},
+    },
+    # the states at chunk starts are those of acting
+    "rl2": {"config": RL2Config, "settings": {"episodes": 2, "chunk": 3, "baseline": BASELINES["value"]}},
+}
 
 
-def rl2_on_counting() -> tuple[RL2Config, TaskDistribution]:
-    """Trials of 4 to 8 steps, which end early, and the states at chunk starts are those of acting."""
-    lengths = (2, 4, 3, 4, 2, 3)
-    outer = RL2PPOConfig(epochs=2, minibatches=4)
-    config = RL2Config(meta_batch=6, episodes=2, core=GRU, chunk=3, outer=outer, baseline=RL2ValueBaselineConfig())
-    return config, Counting(train=[(length, length) for length in lengths])
-
-
-@pytest.mark.parametrize("setting", [skills, rl2_on_counting])
-def test_ranks_play_and_learn_what_one_process_does(
-    setting: Callable[[], tuple[RL2Config, TaskDistribution]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("algorithm", PLAYED)
+def test_ranks_play_and_learn_what_one_process_does(algorithm: str) -> None:
     """In float32, in which training runs: to 1e-4 of the largest element after two iterations, noise included."""
-    monkeypatch.setattr(WrappedDistribution, "positions", ((0, 0, 0),))
 
     def make() -> RL2:
         torch.manual_seed(0)
-        config, distribution = setting()
-        return config.build(distribution, CPU)
+        outer = RL2PPOConfig(epochs=2, minibatches=4)
+        played = PLAYED[algorithm]
+        rl2: RL2 = played["config"](meta_batch=6, core=GRU, outer=outer, **played["settings"]).build(Classes(), CPU)
+        return rl2
 
-    distribution = setting()[1]
-    alone = play_and_learn(ALONE, make(), distribution)
-    size = 2
-    for learned in on_made(size, make, lambda ranks, rl2: play_and_learn(ranks, rl2, setting()[1])):
-        same(alone, learned, tolerance=1e-4)
+    alone = play_and_learn(ALONE, make())
+    for size in (2, 3):
+        for learned in on_made(size, make, play_and_learn):
+            same(alone, learned, tolerance=1e-4)
