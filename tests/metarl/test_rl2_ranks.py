@@ -136,9 +136,7 @@ def same(one: Learned, other: Learned, tolerance: float = 1e-10) -> None:
     """Compares each tensor with a tolerance relative to its largest element."""
     for name, tensor in one[0].items():
         scale = float(tensor.double().abs().max())
-        torch.testing.assert_close(
-            other[0][name], tensor, rtol=0, atol=tolerance * scale, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(other[0][name], tensor, rtol=0, atol=tolerance * scale, msg=name)
     for ours, theirs in zip(one[1], other[1], strict=True):
         for a, b in zip(ours, theirs, strict=True):
             assert b == pytest.approx(a, rel=tolerance, abs=tolerance, nan_ok=True)
