@@ -216,7 +216,8 @@ def test_no_rank_outlives_its_launcher(workplace) -> None:
 def test_a_signal_stops_all_ranks_after_the_same_iteration_with_a_checkpoint(workplace) -> None:
     workplace.configure(pause=0.2)
     launcher = workplace.metarl("run.yaml", "--run=run", "--processes=2", "--iterations=1000", "--checkpoint.every=999")
-    workplace.wait_for(lambda: (workplace.run / "metrics.jsonl").exists())
+    log = workplace.run / "metrics.jsonl"
+    workplace.wait_for(lambda: log.exists() and log.read_text().count("\n") >= 2)
     launcher.send_signal(signal.SIGTERM)
     out, err = launcher.communicate(timeout=60)
     assert (launcher.returncode, err) == (0, "")
