@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -12,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from counting_env import Counting
 from maml_objectives import SPACES, float64
 from thread_ranks import on_ranks
 from torch import Tensor
@@ -77,7 +79,7 @@ def record(seed: int, index: int, discrete: bool, change: Change | None) -> Traj
     actions = random(3 if discrete else 2)
     if discrete:
         actions = torch.nn.functional.one_hot(actions.argmax(-1), 3).double() * valid.unsqueeze(-1)
-    tensors = {
+    tensors: dict[str, Any] = {
         "observations": 2 * random(OBSERVATIONS) + valid.unsqueeze(-1),
         "actions": actions,
         "rewards": random(1).squeeze(-1),
@@ -124,11 +126,7 @@ def train(
         for iteration in range(1 + iterations)
     ]
     if single:
-        names = [name for name in TENSORS if name != "observations"]
-        whole = [
-            [replace(each, **{name: _single(getattr(each, name)) for name in names}) for each in records]
-            for records in whole
-        ]
+        whole = [[replace(each, **_single(each)) for each in records] for records in whole]
 
     def make() -> MAML:
         torch.manual_seed(0)
@@ -151,8 +149,10 @@ def train(
     return on_ranks(size, play)
 
 
-def _single(values: Tensor) -> Tensor:
-    return values.float() if values.is_floating_point() else values
+def _single(trajectories: Trajectories) -> dict[str, Any]:
+    """Tensors of a record in the types that training has them in: all but the observations in float32."""
+    tensors = {name: getattr(trajectories, name) for name in TENSORS if name != "observations"}
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def assert_ranks_equal_one_process(
@@ -257,6 +257,34 @@ def test_in_float32_ranks_differ_by_rounding_only(outer: str) -> None:
     # conjugate gradients multiply rounding errors
     tolerance = 1e-2 if outer == "trpo" else 1e-4
     assert_ranks_equal_one_process(tolerance, outer=OUTER_RULES[outer], inner=rule, single=True, **BASELINES["value"])
+
+
+def test_ranks_that_play_for_themselves_learn_what_one_process_learns() -> None:
+    """In float32, as actions are played; the counting task's lengths and returns tell its tasks apart."""
+    family = Counting([(2 + row % 3, 10 * row + 5) for row in range(TASKS)])
+    config = MAMLConfig(meta_batch=TASKS, episodes=4, parallel_episodes=2, hidden_sizes=(4,), outer=VPGConfig())
+
+    def play(ranks: Ranks) -> tuple[dict[str, Tensor], IterationResult]:
+        maml, indices = members[ranks.rank], ranks.share(range(TASKS))
+        maml.join(ranks)
+        env = family.make_env(2 * len(indices))
+        tasks = [family.train_tasks[index] for index in indices]
+        maml.warm_up(Sampler([env], tasks, (1, 0), maml.device, indices))
+        result = maml.meta_iteration(Sampler([env], tasks, (1, 1), maml.device, indices), torch.Generator())
+        return maml.state_dict(), result
+
+    expected: dict[str, Tensor] = {}
+    for size in (1, 2, 3):
+        torch.manual_seed(0)
+        first = MAML(config, family.observation_space, family.action_space, torch.device("cpu"))
+        members = [deepcopy(first) for _ in range(size)]
+        state, result = on_ranks(size, play)[-1]
+        if not expected:
+            expected, alone = state, result
+        assert result.before == pytest.approx(alone.before, rel=1e-5)
+        assert result.metrics == pytest.approx(alone.metrics, rel=1e-3, abs=1e-5)
+        for name, value in state.items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
 
 
 def test_the_family_is_data_parallel() -> None:
