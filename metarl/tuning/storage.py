@@ -1,0 +1,90 @@
+"""Storages of trials: a journal file in the study's folder, or a database; neither holds anything pickled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import SQLAlchemyError
+
+from metarl.errors import RunFailure
+from metarl.shell import command
+from metarl_envs.errors import UserError, one_line
+
+JOURNAL = "journal.log"
+"""File of the journal, in a study's folder."""
+
+
+def open_study(folder: Path, url: str | None, *, new: bool, **parts: Any) -> optuna.Study:
+    """Opens a study, or makes it.
+
+    Args:
+        folder: Folder of the study, whose name it has in a database.
+        url: URL of a database, as SQLAlchemy has it; None is the journal in the folder.
+        new: True if the folder is new, so that the study need not exist.
+        parts: Sampler and pruner.
+
+    Raises:
+        UserError: If the storage of a study is lost, or no database is at the URL.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if url is None and not new and not (folder / JOURNAL).is_file():
+        raise UserError(
+            f"{folder / JOURNAL} is lost, and the trials with it: restore it, give the database by --storage if there is"
+            " one, or search anew by --folder"
+        )
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL))) if url is None else _database(url)
+    if new:
+        return optuna.create_study(
+            storage=storage, study_name=folder.name, direction="maximize", load_if_exists=True, **parts
+        )
+    try:
+        return optuna.load_study(storage=storage, study_name=folder.name, **parts)
+    except KeyError:
+        raise UserError(
+            f"storage: it has no study '{folder.name}', so the trials of {folder} are lost: give the right one by"
+            " --storage, or search anew by --folder"
+        ) from None
+
+
+def _database(url: str) -> BaseStorage:
+    try:
+        # An SQLite database waits up to a minute for another process that writes.
+        options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+        return RDBStorage(url, engine_kwargs=options)
+    except (ValueError, ImportError, SQLAlchemyError) as error:
+        raise UserError(
+            f"--storage: cannot open a database by such a URL ({_reason(error)}); give one as in sqlite:///tune.db"
+        ) from None
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Context in which a locked or lost storage ends the command with one line; finished trials stay.
+
+    Raises:
+        RunFailure: If the storage fails.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, OSError, KeyError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise RunFailure(
+            f"the storage of {folder} failed ({_reason(error)}): it is locked, damaged or lost; trials that were finished"
+            f" stay in it; go on with: {command('tune', '--resume', folder)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Returns what the innermost error says, without the statement that failed or the URL, which may hold a password."""
+    cause = getattr(error, "orig", None) or error.__cause__ or error
+    return one_line(cause).partition(" (Background on")[0][:200]
