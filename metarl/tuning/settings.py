@@ -166,9 +166,7 @@ def default_hold_out(tasks: TasksConfig, asked: str | None) -> tuple[Literal["ta
         UserError: If that is not understood, or the preset puts tasks aside itself.
     """
     if isinstance(tasks, ValidationTasks):
-        raise UserError(
-            "tasks.kind: validation is what a search sets itself; give the tasks that are in its field `of`"
-        )
+        raise UserError("tasks.kind: validation is what a search sets itself: give the tasks that its field `of` has")
     kind, equals, number = (asked or "").partition("=")
     if kind not in ("", "tasks", "classes") or (equals and not (number.isdecimal() and 0 < int(number) < 10**6)):
         raise UserError(f"--hold-out: expected tasks, classes, tasks=N or classes=N, got '{(asked or '')[:60]}'")

@@ -38,8 +38,8 @@ def open_study(folder: Path, url: str | None, *, new: bool, **parts: Any) -> opt
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if url is None and not new and not (folder / JOURNAL).is_file():
         raise UserError(
-            f"{folder / JOURNAL} is lost, and the trials with it: restore it, give the database by --storage if there is"
-            " one, or search anew by --folder"
+            f"{folder / JOURNAL} is lost, and the trials with it: restore it, give the study's database by --storage,"
+            " or search anew by --folder"
         )
     storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL))) if url is None else _database(url)
     if new:
@@ -66,25 +66,29 @@ def _database(url: str) -> BaseStorage:
         ) from None
 
 
+class StorageFailure(RunFailure):
+    """Failure of a storage, which ends the command; that of a training ends its trial only."""
+
+
 @contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
     """Context in which a locked or lost storage ends the command with one line; finished trials stay.
 
     Raises:
-        RunFailure: If the storage fails.
+        StorageFailure: If the storage fails.
     """
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, OSError, KeyError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise RunFailure(
-            f"the storage of {folder} failed ({_reason(error)}): it is locked, damaged or lost; trials that were finished"
-            f" stay in it; go on with: {command('tune', '--resume', folder)}"
+        raise StorageFailure(
+            f"the storage of {folder} is locked, damaged or lost ({_reason(error)}); what is in it stays; go on with:"
+            f" {command('tune', '--resume', folder)}"
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    """Returns what the innermost error says, without the statement that failed or the URL, which may hold a password."""
+    """Returns what the innermost error says, without statement or URL, which may hold a password."""
     cause = getattr(error, "orig", None) or error.__cause__ or error
     return one_line(cause).partition(" (Background on")[0][:200]
