@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metarl.cli.arguments import Commands, at_least, path
 from metarl.shell import command
@@ -94,11 +94,11 @@ def _read_settings(arguments: argparse.Namespace) -> StudySettings:
     by, count = default_hold_out(config.tasks, arguments.hold_out)
     given = {name: getattr(arguments, name) for name in _DEFAULTS}
     k = arguments.adaptation_episodes
-    return StudySettings(
-        preset=config.model_dump(mode="json"),
-        space=dump_dimensions(dimensions),
-        adaptation_episodes=max(config.evaluation.adaptation_episodes) if k is None else k,
-        hold_out=by,
-        count=count,
-        **{name: _DEFAULTS[name] if value is None else value for name, value in given.items()},
-    )
+    fields: dict[str, Any] = {
+        "preset": config.model_dump(mode="json"),
+        "space": dump_dimensions(dimensions),
+        "adaptation_episodes": max(config.evaluation.adaptation_episodes) if k is None else k,
+        "hold_out": by,
+        "count": count,
+    } | {name: _DEFAULTS[name] if value is None else value for name, value in given.items()}
+    return StudySettings(**fields)

@@ -20,6 +20,8 @@ from metarl_envs.errors import UserError, one_line
 
 JOURNAL = "journal.log"
 """File of the journal, in a study's folder."""
+_PATIENCE = 60.0
+"""Seconds that an SQLite database is waited for while another process writes."""
 
 
 def open_study(folder: Path, url: str | None, *, new: bool, **parts: Any) -> optuna.Study:
@@ -57,8 +59,7 @@ def open_study(folder: Path, url: str | None, *, new: bool, **parts: Any) -> opt
 
 def _database(url: str) -> BaseStorage:
     try:
-        # An SQLite database waits up to a minute for another process that writes.
-        options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+        options = {"connect_args": {"timeout": _PATIENCE}} if url.startswith("sqlite") else {"pool_pre_ping": True}
         return RDBStorage(url, engine_kwargs=options)
     except (ValueError, ImportError, SQLAlchemyError) as error:
         raise UserError(
