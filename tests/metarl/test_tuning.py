@@ -79,7 +79,7 @@ def test_a_search_leaves_runs_a_preset_and_a_page(capsys: pytest.CaptureFixture[
         logged = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
         assert len(logged) == 6  # before training, and 5 iterations
         # the score is the evaluation after k = 2 episodes, at the end
-        assert logged[-1]["eval/return/2_episodes"] == pytest.approx(trial.value)
+        assert logged[-1]["eval/return/test/2_episodes"] == pytest.approx(trial.value)
         kept = (run.path / "checkpoints").is_dir() and any((run.path / "checkpoints").iterdir())
         assert kept == (trial.number == study.best()[0].number)
     assert len({RunDirectory.open(study.run_of(trial)).config.seed for trial in study.trials}) == 4
