@@ -115,8 +115,10 @@ def write_plots(study: TuningStudy) -> Path:
     for title, plot in _plots(study.optuna):
         sections.append(f"<h2>{title}</h2>")
         try:
-            figure = plot()
-        except (ValueError, RuntimeError) as error:  # too few trials, or all have the same score
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)
+                figure = plot()
+        except (ValueError, RuntimeError, UserWarning) as error:  # too few trials, or all have the same score
             sections.append(f"<p>Not drawn: {html.escape(' '.join(str(error).split()))}</p>")
             continue
         sections.append(figure.to_html(full_html=False, include_plotlyjs=not inlined, include_mathjax=False))

@@ -44,12 +44,11 @@ def open_study(folder: Path, url: str | None, *, new: bool, **parts: Any) -> opt
             " or search anew by --folder"
         )
     storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL))) if url is None else _database(url)
+    name = "study" if url is None else folder.name  # a folder with a journal may be renamed
     if new:
-        return optuna.create_study(
-            storage=storage, study_name=folder.name, direction="maximize", load_if_exists=True, **parts
-        )
+        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True, **parts)
     try:
-        return optuna.load_study(storage=storage, study_name=folder.name, **parts)
+        return optuna.load_study(storage=storage, study_name=name, **parts)
     except KeyError:
         raise UserError(
             f"storage: it has no study '{folder.name}', so the trials of {folder} are lost: give the right one by"

@@ -212,30 +212,26 @@ def start_in_background(*arguments: str, until: Callable[[], bool]) -> subproces
     return process
 
 
-def test_a_killed_search_goes_on_without_losing_a_trial(capsys: pytest.CaptureFixture[str]) -> None:
-    endless = ["--iterations", "100000", "--evaluation.adaptation-episodes", "0"]
-    assert tune(*endless[2:], "--iterations", "1", trials=1) == 0
-    finished = told(opened())
-    shutil.copytree(FOLDER, "before")
-    # Other iterations are another study: the finished trial is put where that study's is.
-    process = start_in_background(
-        *endless, "--trials", "2", "--folder", "killed", until=lambda: _logged(Path("killed/trials/0000")) > 2
-    )
+def test_a_killed_search_goes_on_without_losing_a_trial() -> None:
+    Path("space.yaml").write_text("iterations: {values: [1, 100000]}")
+    arguments = ["--sampler", "grid", "--trials", "2"]
+    process = start_in_background(*arguments, until=lambda: _logged(FOLDER / "trials/0001") > 2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert opened(Path("killed")).trials[0].state == TrialState.RUNNING
-    assert told(opened(Path("before"))) == finished
-    study = opened(Path("killed"))
+    FOLDER.rename("moved")
+    study = opened(Path("moved"))
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
+    finished, killed = told(study)
     assert study.prepare() == 1
-    first, second = study.trials
-    assert (first.state, second.state) == (TrialState.FAIL, TrialState.WAITING)
-    assert study.prepare() == 0  # it is queued once
-    trial = study.claim(1)
-    assert trial is not None  # the interrupted one does not count
-    study.space.suggest(trial)
-    assert trial.params == first.params
-    assert trial.user_attrs["retry_of"] == 0
-    assert study.claim(1) is None
+    assert study.prepare() == 0  # its setting is queued once
+    assert [trial.state for trial in study.trials][1:] == [TrialState.FAIL, TrialState.WAITING]
+    trial = study.claim(2)  # what was interrupted does not count
+    assert trial is not None
+    assert study.space.suggest(trial).iterations == 100000
+    assert trial.user_attrs["retry_of"] == 1
+    assert study.claim(2) is None
+    assert told(study)[:2] == [finished, killed]
+    assert not study.run_of(study.trials[1]).exists()
 
 
 def _logged(run: Path) -> int:
