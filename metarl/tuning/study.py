@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metarl.tuning.samplers import make_pruner, make_sampler
 from metarl.tuning.settings import FILE, StudySettings
-from metarl.tuning.storage import open_study, storage_errors
+from metarl.tuning.storage import JOURNAL, open_study, storage_errors
 from metarl_envs.errors import UserError
 
 REASON, INTERVAL, SECONDS = "reason", "interval", "seconds"
 """Attributes of trials: why it failed, ends of the score's interval, and time taken."""
 _WORKER, _RETRY_OF, _SETTINGS = "worker", "retry_of", "settings"
 _JUST_STARTED = timedelta(minutes=1)
+_FOLDERS = ("trials", "workers")
+_ENTRIES = {*_FOLDERS, JOURNAL, ".lock"}
+"""What a study's folder has before its settings are written."""
 
 
 class TuningStudy:
@@ -59,9 +63,13 @@ class TuningStudy:
             "sampler": make_sampler(wanted.sampler, wanted.seed),
             "pruner": make_pruner(wanted.pruner),
         }
-        with storage_errors(folder), self._lock:
-            self.optuna = open_study(folder, storage, new=held is None, **parts)
-            self._agree(new=held is None)
+        try:
+            with storage_errors(folder), self._lock:
+                self.optuna = open_study(folder, storage, new=held is None, **parts)
+                self._agree(new=held is None)
+        except UserError:
+            _discard_unless_used(folder)
+            raise
 
     def _agree(self, new: bool) -> None:
         """Writes the settings where they are missing, and compares them with those of other machines."""
@@ -191,7 +199,19 @@ def _counts(trial: FrozenTrial) -> bool:
 
 def _make_folder(folder: Path) -> None:
     try:
-        for path in (folder / "trials", folder / "workers"):
-            path.mkdir(parents=True, exist_ok=True)
+        strange = {path.name for path in folder.iterdir()} - _ENTRIES if folder.exists() else set()
+        if strange and not (folder / FILE).exists():
+            raise UserError(f"{folder} is no search's folder: it has {min(strange)}; name another by --folder")
+        for name in _FOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make folder {folder}: {error.strerror}; name another by --folder") from None
+
+
+def _discard_unless_used(folder: Path) -> None:
+    """Removes a folder in which no study was begun, so that a mistake leaves none behind."""
+    if not (folder / FILE).exists():
+        (folder / ".lock").unlink(missing_ok=True)
+        for path in (*(folder / name for name in _FOLDERS), folder):
+            with suppress(OSError):  # it is not empty
+                path.rmdir()

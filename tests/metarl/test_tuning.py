@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from counting_env import Counting, CountingEnv
+from filelock import FileLock
 from optuna.trial import TrialState
 
 from metarl.cli import main
@@ -234,6 +235,24 @@ def test_a_killed_search_goes_on_without_losing_a_trial() -> None:
     assert not study.run_of(study.trials[1]).exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_their_command(number: signal.Signals) -> None:
+    Path("space.yaml").write_text("iterations: {values: [100000, 100001]}")
+    process = start_in_background(
+        *("--sampler", "grid", "--trials", "2", "--workers", "2"),
+        until=lambda: all(_logged(FOLDER / f"trials/000{trial}") > 2 for trial in (0, 1)),
+    )
+    process.send_signal(number)
+    assert process.wait() in (-signal.SIGKILL, 130)
+    locks = list((FOLDER / "workers").iterdir())
+    assert len(locks) == 2
+    for path in locks:
+        with FileLock(path, timeout=60):  # its worker is gone
+            pass
+    assert opened().prepare() == 2
+
+
 def _logged(run: Path) -> int:
     path = run / "metrics.jsonl"
     return path.read_text().count("\n") if path.exists() else 0
@@ -335,6 +354,7 @@ def test_a_locked_database_is_told(capsys: pytest.CaptureFixture[str], monkeypat
         ("tune preset.yaml --search space.yaml --trials 1 --storage nowhere", "--storage: cannot open a database"),
         ("tune preset.yaml --search space.yaml --trials 1 --storage redis://x", "--storage: cannot open a database"),
         ("tune preset.yaml --search space.yaml --trials 1 --folder preset.yaml/x", "cannot make folder preset.yaml/x"),
+        ("tune preset.yaml --search space.yaml --trials 1 --folder .", "is no search's folder: it has preset.yaml"),
         ("tune preset.yaml --search space.yaml --trials 1 --hold-out test", "--hold-out: expected tasks, classes"),
         ("tune --resume none --trials 1", "none is not a study: it has no study.json"),
         ("tune --resume none --trials 1 --search space.yaml", "--search cannot go with --resume"),
@@ -343,6 +363,8 @@ def test_a_locked_database_is_told(capsys: pytest.CaptureFixture[str], monkeypat
 def test_a_bad_command_line(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments.split()) == 2
     assert message in complaint(capsys)
+    assert sorted(path.name for path in Path().iterdir() if path.name != "runs") == ["preset.yaml", "space.yaml"]
+    assert not FOLDER.exists()
 
 
 def test_a_missing_extra_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
