@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from metarl.config import RunConfig, assign_fields
@@ -106,7 +107,8 @@ class Space:
         fixed = {name: value for key, name, value in fields if key is None}
         base = self._configure(fixed, where)
         try:
-            base.algorithm.build(distribution, torch.device("cpu"))
+            algorithm = base.algorithm.build(distribution, torch.device("cpu"))
+            distribution.sample(algorithm.meta_batch, np.random.default_rng())  # raises if that is too large
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         for key, name, dimension in fields:

@@ -13,7 +13,7 @@ from metarl.cli import main
 from metarl.config import RunConfig, ValidationTasks, load_config
 from metarl.preset_files import find_search_space
 from metarl.runs import RunDirectory
-from metarl.tuning.dimensions import validate_dimensions
+from metarl.tuning.dimensions import read_dimensions
 from metarl.tuning.settings import StudySettings
 from metarl.tuning.space import Space
 
@@ -49,13 +49,14 @@ def test_the_commands_run() -> None:
 
 
 def test_the_blocks_of_yaml_are_true() -> None:
-    tasks, shipped, learners = (yaml.safe_load(text) for text in PAGE.blocks("yaml"))
-    assert shipped == yaml.safe_load(find_search_space(Path("navigation")).read_text())
-    config = RunConfig.model_validate({"iterations": 1, "algorithm": {"kind": "rl2"}} | tasks)
+    tasks, shipped, learners = PAGE.blocks("yaml")
+    assert yaml.safe_load(shipped) == yaml.safe_load(find_search_space(Path("navigation")).read_text())
+    config = RunConfig.model_validate({"iterations": 1, "algorithm": {"kind": "rl2"}} | yaml.safe_load(tasks))
     assert isinstance(config.tasks, ValidationTasks)
     assert len({task.name for task in config.tasks.build().test_tasks}) == 2
     preset = load_config("navigation-maml")
-    space = Space(preset, validate_dimensions(learners, "page"), "page", preset.tasks.build())
+    Path("learners.yaml").write_text(learners)
+    space = Space(preset, read_dimensions(Path("learners.yaml")), "page", preset.tasks.build())
     algorithm = space.config_of({"learner": "maml", "maml/algorithm.inner.lr": 0.5}).algorithm
     assert isinstance(algorithm, MAMLConfig)
     assert algorithm.inner.lr == 0.5

@@ -159,6 +159,7 @@ BAD = [
     ("{tasks.num_test_tasks: {values: [1]}}", "tasks.num_test_tasks: a search cannot vary tasks, evaluation, seed or"),
     ("{all: {options: {a: {set: {tasks: {kind: bandit}}}}}}", "tasks: a search cannot vary tasks"),
     ("{evaluation.episodes: {low: 1, high: 9}}", "evaluation.episodes: a search cannot vary"),
+    ("{large: {options: {a: {set: {algorithm.meta_batch: 21}}}}}", "large = a: meta-batch of 21 is larger than the 20"),
     ("{seed: {low: 1, high: 9}}", "seed: a search cannot vary"),
 ]  # fmt: skip
 
