@@ -110,7 +110,7 @@ Dimension = TypeAliasType(
         Discriminator(
             _kind,
             custom_error_type="dimension",
-            custom_error_message="expected {low: ..., high: ...}, {values: [...]} or {options: {...}}",
+            custom_error_message="{low: ..., high: ...}, {values: [...]} or {options: {...}}",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from metarl_envs.core import TaskDistribution
 from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna.trial import BaseTrial
 
 _FIXED = ("tasks", "evaluation", "seed", "checkpoint")
 """Sections that no search may vary: trials are compared on the same tasks by the same evaluation."""
@@ -48,7 +48,7 @@ class Space:
         for branch in combinations(dimensions, _nothing):
             self._check_branch(branch, distribution)
 
-    def suggest(self, trial: Trial) -> RunConfig:
+    def suggest(self, trial: BaseTrial) -> RunConfig:
         """Lets a trial's sampler choose, and returns the configuration of what it chose.
 
         Raises:

@@ -12,10 +12,9 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from metarl.errors import RunFailure
-from metarl.shell import command
 from metarl_envs.errors import UserError, one_line
 
 JOURNAL = "journal.log"
@@ -43,7 +42,7 @@ def open_study(folder: Path, url: str | None, *, new: bool, **parts: Any) -> opt
             f"{folder / JOURNAL} is lost, and the trials with it: restore it, give the study's database by --storage,"
             " or search anew by --folder"
         )
-    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL))) if url is None else _database(url)
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL))) if url is None else _database(url, new)
     name = "study" if url is None else folder.name  # a folder with a journal may be renamed
     if new:
         return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True, **parts)
@@ -56,11 +55,13 @@ def open_study(folder: Path, url: str | None, *, new: bool, **parts: Any) -> opt
         ) from None
 
 
-def _database(url: str) -> BaseStorage:
+def _database(url: str, new: bool) -> BaseStorage:
     try:
         options = {"connect_args": {"timeout": _PATIENCE}} if url.startswith("sqlite") else {"pool_pre_ping": True}
         return RDBStorage(url, engine_kwargs=options)
     except (ValueError, ImportError, SQLAlchemyError) as error:
+        if not new and isinstance(error, SQLAlchemyError) and not isinstance(error, ArgumentError | NoSuchModuleError):
+            raise  # it was there before
         raise UserError(
             f"--storage: cannot open a database by such a URL ({_reason(error)}); give one as in sqlite:///tune.db"
         ) from None
@@ -83,8 +84,8 @@ def storage_errors(folder: Path) -> Iterator[None]:
         if isinstance(error, UserError):
             raise
         raise StorageFailure(
-            f"the storage of {folder} is locked, damaged or lost ({_reason(error)}); what is in it stays; go on with:"
-            f" {command('tune', '--resume', folder)}"
+            f"the storage of {folder} is locked, damaged or lost ({_reason(error)}); what is in it stays, and the same"
+            " command goes on from there"
         ) from error
 
 

@@ -12,7 +12,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from metarl.errors import RunFailure
-from metarl.shell import command
 from metarl.tuning.study import TuningStudy
 from metarl.tuning.trial import play_trial
 from metarl_envs.cores import available_cores
@@ -45,8 +44,8 @@ def run_trials(study: TuningStudy, storage: str | None, trials: int, workers: in
     codes = [process.exitcode for process in processes if process.exitcode]
     if codes:
         raise RunFailure(
-            f"{len(codes)} of {workers} workers ended early (exit code {codes[0]}); finished trials stay; go on with:"
-            f" {command('tune', '--resume', study.folder)}"
+            f"{len(codes)} of {workers} workers ended early (exit code {codes[0]}); finished trials stay, and the same"
+            " command goes on from there"
         )
 
 

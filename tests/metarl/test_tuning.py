@@ -336,7 +336,7 @@ def test_a_locked_database_is_told(capsys: pytest.CaptureFixture[str], monkeypat
         assert tune("--storage", "sqlite:///tune.db", trials=2) == 1
     line = complaint(capsys)
     assert "database is locked" in line
-    assert "go on with: metarl tune --resume" in line
+    assert "the same command goes on from there" in line
     assert tune("--storage", "sqlite:///tune.db", trials=2) == 0  # nothing is lost
     assert len(opened(storage="sqlite:///tune.db").trials) == 2
 
