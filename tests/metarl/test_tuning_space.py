@@ -149,8 +149,8 @@ BAD = [
         "rule = promp: algorithm.outer.kind: expected 'trpo' or 'ppo' or 'promp'",
     ),
     (
-        "{algorithm.inner.lr: {low: 0.1, high: 1}, learner: {options: {rl2: {set: {algorithm: {kind: rl2}}}}}}",
-        "learner = rl2: unknown section in algorithm.inner.lr: 'inner'",
+        "{algorithm.inner.lr: {low: 0.1, high: 1}, learner: {options: {b: {set: {algorithm: {kind: rl2, meta_batch: 2}}}}}}",
+        "learner = b: unknown section in algorithm.inner.lr: 'inner'",
     ),
     (
         "{algorithm.outer.lr: {low: 0.1, high: 1}, rule: {options: {a: {set: {algorithm.outer.lr: 1}}}}}",
