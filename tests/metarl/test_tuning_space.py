@@ -149,7 +149,7 @@ BAD = [
         "rule = promp: algorithm.outer.kind: expected 'trpo' or 'ppo' or 'promp'",
     ),
     (
-        "{algorithm.inner.lr: {low: 0.1, high: 1}, learner: {options: {b: {set: {algorithm: {kind: rl2, meta_batch: 2}}}}}}",
+        "{algorithm.inner.lr: {values: [1]}, learner: {options: {b: {set: {algorithm: {kind: rl2, meta_batch: 2}}}}}}",
         "learner = b: unknown section in algorithm.inner.lr: 'inner'",
     ),
     (
