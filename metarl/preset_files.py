@@ -55,3 +55,13 @@ def find_config(given: Path) -> Path:
     except OSError:  # too long a name, which reading it tells
         return given
     return preset_path(given.name) if is_bare_name and not is_file else given
+
+
+def find_search_space(given: Path) -> Path:
+    """Returns the file of a search space that a user means: an existing one, or one that comes with the package.
+
+    Args:
+        given: A path to a YAML file, or the name of a space of the package, such as "navigation".
+    """
+    packaged = FOLDER / "search" / f"{given.name.removesuffix('.yaml')}.yaml"
+    return packaged if len(given.parts) == 1 and not given.is_file() and packaged.is_file() else given

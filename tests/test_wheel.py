@@ -108,7 +108,7 @@ def expected_files(package: Path) -> set[str]:
 
 
 def test_the_wheel_holds_both_packages_presets_and_policies(wheel: Path) -> None:
-    presets = {f"metarl/presets/{name}.yaml" for name in preset_names()}
+    presets = {f"metarl/presets/{name}.yaml" for name in (*preset_names(), "search/navigation")}
     policies = {path.relative_to(ROOT).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     packages = expected_files(ROOT / "metarl") | expected_files(ROOT / "envs" / "metarl_envs")
     assert wheel.name.startswith("metarl_suite-")

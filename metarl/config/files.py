@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Sequence
-from contextlib import suppress
-from difflib import get_close_matches
+from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from textwrap import shorten
@@ -14,8 +12,8 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
+from metarl.config.errors import explained
 from metarl.config.run import RunConfig
 from metarl.preset_files import find_config
 from metarl_envs.errors import UserError, unknown
@@ -34,7 +32,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         UserError: If the file is missing, not YAML, or not a valid configuration before or after the overrides.
     """
     path = find_config(Path(source))
-    config = _validate(_read(path), str(path), {"folder": path.parent})
+    config = _validate(read_yaml(path), str(path), {"folder": path.parent})
     return override_config(config, overrides)
 
 
@@ -47,19 +45,28 @@ def load_run_config(path: Path) -> RunConfig:
     Raises:
         UserError: If the file is missing, not YAML, not a valid configuration, or names a file of the run as its tasks.
     """
-    return _validate(_read(path), str(path), {"run": path.parent})
+    return _validate(read_yaml(path), str(path), {"run": path.parent})
 
 
-def _read(path: Path) -> Any:
+def read_yaml(path: Path, what: str = "configuration") -> Any:
+    """Reads a YAML file with the types of `safe_load` only.
+
+    Args:
+        path: Path of the file.
+        what: What it is, in messages.
+
+    Raises:
+        UserError: If the file is missing or not YAML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"no configuration file '{path}'") from None
+        raise UserError(f"no {what} file '{path}'") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"cannot read configuration file '{path}': {error}") from None
+        raise UserError(f"cannot read {what} file '{path}': {error}") from None
     except (OSError, ValueError) as error:  # a ValueError is a path with a null character
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"cannot read configuration file '{path}': {reason}") from None
+        raise UserError(f"cannot read {what} file '{path}': {reason}") from None
     return _parse_yaml(text, where=str(path))
 
 
@@ -89,6 +96,28 @@ def override_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     for name in kinds:
         _tell_what_is_lost(config, changed, name.rpartition(".")[0], given)
     return changed
+
+
+def assign_fields(config: RunConfig, values: Mapping[str, Any], where: str) -> RunConfig:
+    """Returns a copy of a configuration with fields or whole sections replaced.
+
+    Args:
+        config: Configuration to change.
+        values: JSON types by dotted name. A section is set before its fields, whatever their order, and begins with the
+            defaults of its kind.
+        where: Where the values come from, in messages.
+
+    Raises:
+        UserError: If a field is unknown, or a value is not valid for it.
+    """
+    fields = config.model_dump(mode="json")
+    for name in sorted(values, key=lambda name: (name.count("."), not name.endswith("kind"))):
+        try:
+            _assign(fields, name, [values[name]])
+        except UserError as error:
+            raise UserError(f"{where}: {str(error).replace('--', '')}") from None
+        fields = _with_defaults(fields)
+    return _validate(fields, where)
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, list[str]]:
@@ -229,48 +258,4 @@ def _validate(fields: Any, where: str, context: dict[str, Path] | None = None) -
     try:
         return RunConfig.model_validate(fields, context=context)
     except ValidationError as error:
-        by_path: dict[str, list[ErrorDetails]] = {}
-        for detail in error.errors(include_url=False):
-            by_path.setdefault(_error_path(fields, detail), []).append(detail)
-        path, details = next(iter(by_path.items()))
-        more = f" (and {len(by_path) - 1} more)" if len(by_path) > 1 else ""
-        raise UserError(f"{where}: {path}: {_explain(details)}{more}") from None
-
-
-def _error_path(fields: Any, detail: ErrorDetails) -> str:
-    """Returns an error's path, dotted as the user writes it: pydantic's location without names of union members."""
-    path = []
-    for key in detail["loc"]:
-        with suppress(KeyError, IndexError, TypeError):
-            fields = fields[key]
-            path.append(str(key))
-    match detail["type"]:
-        case "unknown_field":
-            path.append(detail["ctx"]["field"])
-        case "missing":
-            path.append(str(detail["loc"][-1]))
-        case "union_tag_invalid" | "union_tag_not_found":
-            path.append("kind")
-    return ".".join(path) or "top level"
-
-
-def _explain(details: list[ErrorDetails]) -> str:
-    """Returns what is wrong with one value; a union gives one detail for each member tried."""
-    detail = details[0]
-    given, expected = detail["input"], " or ".join(each["msg"].removeprefix("Input should be ") for each in details)
-    match detail["type"]:
-        case "unknown_field":
-            return detail["msg"]
-        case "missing" | "union_tag_not_found":
-            return "required, but missing"
-        case "value_error":
-            return detail["msg"].removeprefix("Value error, ")
-        case "union_tag_invalid":
-            given, expected = given["kind"], detail["ctx"]["expected_tags"].replace(", ", " or ")
-        case "model_type" | "model_attributes_type" | "dict_type":
-            expected = "a mapping of fields"
-        case "tuple_type":
-            expected = "a list"
-    close = get_close_matches(str(given), re.findall("'(.*?)'", expected), n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"expected {expected}, got {shorten(repr(given), 60)}{hint}"
+        raise explained(error, fields, where) from None

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from typing_extensions import TypeAliasType
 
 from metarl.strict import Count, Seed, StrictModel
+from metarl_envs.errors import UserError
 from metarl_envs.family_files import split_file
 
 if TYPE_CHECKING:
@@ -206,7 +207,39 @@ class RegisteredTasks(StrictModel):
         return registry.make(self.id, **self.options | shown)
 
 
+class ValidationTasks(StrictModel):
+    """Training tasks of a family, of which some are put aside to evaluate on instead of its test tasks."""
+
+    kind: Literal["validation"] = "validation"
+    """Family of tasks."""
+    of: Annotated[
+        MetaWorldTasks | LocomotionTasks | NavigationTasks | BanditTasks | TabularTasks | RegisteredTasks,
+        Field(discriminator="kind"),
+    ]
+    """Family whose training tasks to split; its test tasks are not played."""
+    by: Literal["tasks", "classes"] = "tasks"
+    """What is put aside: some tasks of each class, or all tasks of some classes."""
+    count: Count
+    """Number of tasks of each class, or of classes, that are put aside."""
+    seed: Seed = 1
+    """Seed that what is put aside is drawn from."""
+
+    def build(self) -> TaskDistribution:
+        """Makes the task distribution of these settings.
+
+        Raises:
+            UserError: If there is no such family, or not that much can be put aside.
+        """
+        from metarl_envs.validation import Validation
+
+        family = self.of.build()
+        try:
+            return Validation(family, self.by, self.count, self.seed)
+        except UserError as error:
+            raise UserError(f"tasks.count: {error}") from None
+
+
 TasksConfig = Annotated[
-    MetaWorldTasks | LocomotionTasks | NavigationTasks | BanditTasks | TabularTasks | RegisteredTasks,
+    MetaWorldTasks | LocomotionTasks | NavigationTasks | BanditTasks | TabularTasks | RegisteredTasks | ValidationTasks,
     Field(discriminator="kind"),
 ]

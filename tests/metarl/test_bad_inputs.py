@@ -50,6 +50,7 @@ KINDS: dict[str, list[str]] = {
     "metaworld": ["--tasks.benchmark", "ML10"],
     "locomotion": ["--tasks.family", "AntDir"],
     "registered": ["--tasks.id", "navigation"],
+    "validation": ["--tasks.of", "{kind: navigation}", "--tasks.count", "3"],
 }
 """Fields that a family of tasks requires."""
 
@@ -96,6 +97,8 @@ def leaves(model: type[BaseModel], section: str, arguments: list[str]) -> Iterat
         models = [each for each in parts(field.annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
         if name == "algorithm":
             models = [MAMLConfig, RL2Config]
+        elif name == "of":  # families, which are all tried as `tasks`
+            models = []
         for each in models:
             kind = each.model_fields["kind"].default if "kind" in each.model_fields else None
             chosen = [] if kind is None else [f"--{path}.kind", kind, *(KINDS.get(kind, []) if path == "tasks" else [])]
