@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from draws import draw
 from torch import Tensor
 
 from metarl.policies.distributions import Categorical, Gaussian, action_distribution
@@ -27,14 +28,9 @@ def random_parameters(family: Family, seed: int = 0) -> Tensor:
     return 0.5 * torch.randn(4, 5, family.parameter_size, generator=rng, dtype=torch.float64)
 
 
-def sample(family: Family, parameters: Tensor, seed: int) -> Tensor:
-    noise = torch.from_numpy(family.noise(np.random.default_rng(seed), parameters[..., 0].numel()))
-    return family.sample_by(parameters, noise.double().reshape(*parameters.shape[:-1], -1))
-
-
 def test_densities_entropy_and_divergence_equal_the_reference(family) -> None:
     old, new = random_parameters(family), random_parameters(family, 1)
-    actions = sample(family, old, 2)
+    actions = draw(family, old, 2)
     reference = references(family, old)
     torch.testing.assert_close(family.log_prob(old, actions), reference.log_prob(actions))
     torch.testing.assert_close(family.entropy(old), reference.entropy())
@@ -54,7 +50,7 @@ def test_fisher_product_equals_the_hessian_of_the_divergence(family) -> None:
 
 def test_samples_have_the_distributions_mean(family) -> None:
     parameters = random_parameters(family)[0, 0].expand(50_000, -1)
-    samples = sample(family, parameters, 3)
+    samples = draw(family, parameters, 3)
     expected = references(family, parameters[0]).mean
     torch.testing.assert_close(samples.mean(0), expected, atol=0.02, rtol=0)
 
@@ -63,7 +59,7 @@ def test_mode_is_the_likeliest_action(family) -> None:
     parameters = random_parameters(family)
     best = family.log_prob(parameters, family.mode(parameters))
     for seed in range(20):
-        actions = sample(family, parameters, seed)
+        actions = draw(family, parameters, seed)
         assert (family.log_prob(parameters, actions) <= best + 1e-12).all()
 
 
@@ -106,9 +102,9 @@ def test_normalizer_leaves_inputs_alone_before_any_update_and_bounds_what_hardly
 
 
 def test_scores_and_their_jvps_equal_differentiation(family) -> None:
-    draw = torch.Generator().manual_seed(5)
-    parameters, tangent = torch.randn(2, 6, family.parameter_size, generator=draw, dtype=torch.float64)
-    actions = sample(family, parameters, 6)
+    rng = torch.Generator().manual_seed(5)
+    parameters, tangent = torch.randn(2, 6, family.parameter_size, generator=rng, dtype=torch.float64)
+    actions = draw(family, parameters, 6)
 
     def score(parameters: Tensor) -> Tensor:
         gradient: Tensor = torch.func.grad(lambda p: family.log_prob(p, actions).sum())(parameters)

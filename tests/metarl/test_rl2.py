@@ -94,7 +94,7 @@ def test_acting_does_not_depend_on_how_many_environments_act_at_once(core) -> No
     together = play(rl2)
     distribution = Counting()
     for index, task in enumerate(distribution.train_tasks):
-        sampler = Sampler([distribution.make_env(1)], [task], (9,), CPU, [index])
+        sampler = Sampler([distribution.make_env(1)], [task], (1, 2, 3), CPU, [index])
         alone = sampler.collect(rl2.make_actor, 2)
         torch.testing.assert_close(alone.actions[0], together.actions[index], atol=1e-6, rtol=0)
 
