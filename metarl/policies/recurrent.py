@@ -13,8 +13,8 @@ from metarl.policies.config import CoreConfig, EncoderConfig, HeadConfig
 from metarl.policies.cores import make_core
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.heads import make_head
-from metarl.policies.inputs import PolicyInput as PolicyInput
 from metarl.policies.inputs import JointEncoder, make_encoder
+from metarl.policies.inputs import PolicyInput as PolicyInput
 from metarl.policies.normalizer import Normalizer
 
 PolicyStep = Callable[[PolicyInput, Tensor], tuple[Tensor, Tensor]]
