@@ -16,6 +16,7 @@ from metarl.algorithms.rl2.ppo import PPO
 from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.policies.config import CoreConfig, GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.inputs import PolicyInput
+from metarl_envs import Task
 
 CPU = torch.device("cpu")
 CORES: dict[str, CoreConfig] = {
@@ -30,12 +31,12 @@ BASELINES: dict[str, dict[str, Any]] = {
 }
 
 
-def make_rl2(core: str = "gru", **settings: Any) -> RL2:
+def make_rl2(core: str = "gru", tasks: Sequence[Task] = (), **settings: Any) -> RL2:
     torch.manual_seed(0)
     distribution = Counting()
     sizes: dict[str, Any] = {"meta_batch": 3, "episodes": 2, "core": CORES[core]}
     config = RL2Config(**(sizes | settings))
-    return RL2(config, distribution.observation_space, distribution.action_space, CPU)
+    return RL2(config, distribution.observation_space, distribution.action_space, CPU, tasks)
 
 
 def sampler(key: tuple[int, ...] = (1, 2, 3), split: Sequence[int] = (3,)) -> Sampler:

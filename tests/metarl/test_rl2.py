@@ -143,7 +143,7 @@ def test_advantages_by_class_equal_those_of_each_class_alone() -> None:
     trials = make_trials(play(make_rl2()))._replace(tasks=tuple(Task(name, []) for name in ("e", "b", "e")))
     trials = trials._replace(rewards=trials.rewards * torch.tensor([[1.0], [100.0], [1.0]]))
     values = torch.randn(trials.valid.shape, generator=torch.Generator().manual_seed(2))
-    together = make_samples(trials, values, 0.9, 0.8, by_class=True).advantages
+    together = make_samples(trials, values, 0.9, 0.8, classes=("b", "e")).advantages
     for rows in ([1], [0, 2]):
         inputs = PolicyInput(*(x[rows] for x in trials.inputs))
         names = ("actions", "log_probs", "rewards", "valid")
@@ -158,18 +158,17 @@ def test_advantages_by_class_equal_those_of_each_class_alone() -> None:
 
 
 def test_trials_know_the_classes_of_their_tasks() -> None:
-    trajectories = play(make_rl2())
-    assert make_trials(trajectories).classes.tolist() == [0, 0, 0]  # all of one name
     tasks = tuple(Task(name, [1.0]) for name in ("push", "door", "push"))
-    assert make_trials(replace(trajectories, tasks=tasks)).classes.tolist() == [1, 0, 1]
-    assert make_trials(replace(trajectories, tasks=())).classes.tolist() == [0, 0, 0]
+    trials = make_trials(replace(play(make_rl2()), tasks=tasks))
+    assert trials.classes(["door", "pull", "push"]).tolist() == [2, 0, 2]
 
 
 @pytest.mark.parametrize("advantage_scale", ["meta_batch", "class"])
 def test_the_setting_decides_what_advantages_are_standardised_over(advantage_scale: str) -> None:
-    rl2 = make_rl2(advantage_scale=advantage_scale)
+    tasks = tuple(Task(name, []) for name in ("a", "b", "b"))
+    rl2 = make_rl2(advantage_scale=advantage_scale, tasks=tasks)
     seen = []
-    trials = make_trials(play(rl2))._replace(tasks=tuple(Task(name, []) for name in ("a", "b", "b")))
+    trials = make_trials(play(rl2))._replace(tasks=tasks)
     rl2.outer.update = lambda samples, *_: seen.append(samples) or {}  # type: ignore[method-assign, func-returns-value]
     rl2.learn(trials, torch.Generator())
     first = seen[0].advantages[0][trials.valid[0]]

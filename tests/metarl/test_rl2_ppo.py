@@ -21,7 +21,8 @@ from rl2_on_counting import (
 )
 from torch import Tensor
 
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor, chunk_states
+from metarl.algorithms.rl2.actor import RecurrentActor, chunk_states
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.chunk_states import input_chunks, values_and_chunk_states
 from metarl.algorithms.rl2.config import RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Samples, Trials, cut_into_chunks, make_samples, make_trials, ppo_terms
