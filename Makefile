@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME  # ROS and others put packages there that would shadow those of .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow reliability parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick results \
+.PHONY: help setup demo test test-slow reliability parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick bench-scaling results \
 	results-check
 
 help: ## List these targets
@@ -73,6 +73,9 @@ bench-quick: $(INSTALLED) ## The same with one comparison: a minute or two
 
 bench-algorithms: $(INSTALLED) ## Measure time and memory of meta-iterations: half an hour
 	@$(VENV_PYTHON) scripts/benchmark --suite algorithms
+
+bench-scaling: $(INSTALLED) ## Measure processes against threads, for sampling and for meta-iterations: half an hour
+	@$(VENV_PYTHON) scripts/benchmark --suite scaling
 
 bench-algorithms-quick: $(INSTALLED) ## The same on point navigation: a minute
 	@$(VENV_PYTHON) scripts/benchmark --suite algorithms-quick
