@@ -167,14 +167,17 @@ class RL2:
         Raises:
             RunFailure: If five updates in a row are not finite.
         """
-        config, time = self.config, trials.valid.shape[1]
-        chunk = min(config.chunk or time, time)
+        config = self.config
+        longest = int(self.ranks.largest(float(trials.valid.shape[1])))  # so that all ranks count the same chunks
+        chunk = min(config.chunk or longest, longest)
         standard_values = None
         if states is None or self.network.critic is not None:
             standard_values, states = values_and_chunk_states(self.network, trials.inputs, chunk)
         values = self._values(trials, standard_values)
+        # delta_t = r_t + discount V_{t+1} - V_t,  A_t = Σ_k (discount lambda)^k delta_{t+k},  V after the last step = 0
+        advantages = gae(trials.rewards, values, trials.valid, config.discount, config.gae_lambda)
         classes = self._classes if config.advantage_scale == "class" else None
-        samples = make_samples(trials, values, config.discount, config.gae_lambda, classes, self.ranks)
+        samples = make_samples(trials, advantages, config.discount, classes, self.ranks)
         if isinstance(config.baseline, RL2ValueBaselineConfig) and config.baseline.normalize_returns:
             assert self.network.critic is not None
             self.network.critic.update_statistics(samples.returns, samples.valid, self.ranks)
@@ -183,8 +186,7 @@ class RL2:
         self.policy.head.keep_floor()
         if self.privileged is not None:
             # R^lambda_t = A_t + V_t (Sutton & Barto 2018, equation 12.9, with generalised advantages)
-            targets = values + gae(trials.rewards, values, trials.valid, config.discount, config.gae_lambda)
-            metrics["train/value_loss"] = self.privileged.fit(trials, targets, generator, self.ranks)
+            metrics["train/value_loss"] = self.privileged.fit(trials, values + advantages, generator, self.ranks)
         return metrics
 
     def make_actor(self, tasks: slice, noise: Sequence[np.random.Generator]) -> RecurrentActor:

@@ -13,7 +13,7 @@ from metarl.data.trajectories import Trajectories
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.inputs import PolicyInput
 from metarl.ranks import ALONE, Ranks
-from metarl.returns import discounted_returns, gae, linear_baseline, standardize
+from metarl.returns import discounted_returns, linear_baseline, standardize
 from metarl_envs.core import Task
 
 
@@ -145,29 +145,24 @@ def standardize_by_class(
 
 def make_samples(
     trials: Trials,
-    values: Float[Tensor, "task time"],
+    advantages: Float[Tensor, "task time"],
     discount: float,
-    gae_lambda: float,
     classes: Sequence[str] | None = None,
     ranks: Ranks = ALONE,
 ) -> Samples:
-    """Advantages over given values, standardised, and the returns that values shall predict.
+    """Standardises advantages, and computes the returns that values shall predict.
 
-    A trial counts as one long episode: returns and advantages run across its episodes, and the value after its last
-    step is zero. Values are fitted to discounted returns, not to lambda-returns: with the small lambdas of short trials
-    these would be little more than the old values.
+    A trial counts as one long episode: returns run across its episodes. Values are fitted to discounted returns, not to
+    lambda-returns: with the small lambdas of short trials these would be little more than the old values.
 
     Args:
         trials: Whole trials.
-        values: Value estimate of each step, in the environment's units.
+        advantages: Advantage of each step, across the episodes of a trial, in the environment's units.
         discount: Discount factor per step.
-        gae_lambda: Lambda of generalised advantage estimation.
         classes: Names of the classes over whose trials advantages are standardised; None is over the meta-batch.
         ranks: Ranks whose trials make up the meta-batch.
     """
     valid = trials.valid
-    # delta_t = r_t + discount V_{t+1} - V_t,  A_t = Σ_k (discount lambda)^k delta_{t+k},  V after the last step = 0
-    advantages = gae(trials.rewards, values, valid, discount, gae_lambda)
     if classes is None:
         # of all steps, hence the single leading entry
         standardized = standardize(advantages.unsqueeze(0), valid.unsqueeze(0), ranks).squeeze(0)
