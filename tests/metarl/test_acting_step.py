@@ -1,7 +1,5 @@
 """Prepared steps of recurrent policies: the same outputs as `step`, whatever the core, encoder and inputs."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
@@ -29,12 +27,12 @@ CORES: dict[str, CoreConfig] = {
 }
 
 
-def make_policy(
-    core: CoreConfig, encoder: EncoderConfig = JointEncoderConfig(), discrete: bool = False, **settings: Any
-) -> RecurrentPolicy:
+def make_policy(core: CoreConfig, encoder: EncoderConfig | None = None, discrete: bool = False) -> RecurrentPolicy:
     torch.manual_seed(0)
     distribution = Categorical(ACTIONS) if discrete else Gaussian(ACTIONS)
-    policy = RecurrentPolicy(OBSERVATIONS, distribution, encoder, core, LinearHeadConfig(), True, 1.0, 1e-3)
+    policy = RecurrentPolicy(
+        OBSERVATIONS, distribution, encoder or JointEncoderConfig(), core, LinearHeadConfig(), True, 1.0, 1e-3
+    )
     policy.observation_normalizer.update(3 + 2 * torch.randn(50, OBSERVATIONS), torch.ones(50, dtype=torch.bool))
     policy.reward_normalizer.update(40 * torch.randn(50, 1), torch.ones(50, dtype=torch.bool))
     with torch.no_grad():  # so that inputs matter
@@ -64,7 +62,9 @@ def largest_difference(policy: RecurrentPolicy, seen: list[PolicyInput]) -> floa
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("encoder", [JointEncoderConfig(), JointEncoderConfig(hidden_sizes=(6,)), SeparateEncoderConfig()])
+@pytest.mark.parametrize(
+    "encoder", [JointEncoderConfig(), JointEncoderConfig(hidden_sizes=(6,)), SeparateEncoderConfig()]
+)
 @pytest.mark.parametrize("discrete", [False, True])
 def test_prepared_step_equals_step(core: str, encoder: EncoderConfig, discrete: bool) -> None:
     policy = make_policy(CORES[core], encoder, discrete)
