@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ActingStep:
-    """The policy's `step` on the CPU, without a gradient, with the weights and statistics that it has now.
+    """The policy's `step` on the CPU, without a gradient, as long as weights and statistics stay as they are now.
 
     Args:
         policy: Policy with a joint encoder.

@@ -97,9 +97,10 @@ class RecurrentPolicy(nn.Module):
         return self.head(hidden, inputs.observations), state
 
     def prepare_step(self) -> PolicyStep:
-        """Returns `step` for many calls, without a gradient, with the weights and statistics as they are now."""
+        """Returns `step` for many calls, without a gradient, as long as weights and statistics stay as they are now."""
         on_cpu = next(self.parameters()).device.type == "cpu"
-        return ActingStep(self) if on_cpu and isinstance(self.body.encoder, JointEncoder) else self.step
+        plain = type(self) is RecurrentPolicy and isinstance(self.body.encoder, JointEncoder)  # else more may differ
+        return ActingStep(self) if on_cpu and plain else self.step
 
     def sequence(
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]

@@ -50,5 +50,5 @@ class Core(nn.Module, ABC):
         return output.squeeze(1), state
 
     def prepare_step(self) -> CoreStep:
-        """Returns `step` for many calls, without a gradient, with the weights as they are now."""
+        """Returns `step` for many calls, without a gradient, as long as the weights stay as they are now."""
         return self.step
