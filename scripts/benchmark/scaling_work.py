@@ -115,7 +115,8 @@ def _prepare_sampling(rank: int, size: int, tasks: int, threads: int) -> Work:
     distribution = config.tasks.build()
     distribution.workers = threads
     drawn = sorted(distribution.sample(tasks, np.random.default_rng(0)), key=lambda task: task.name)
-    own = range(tasks)[rank::size]
+    share = tasks // size
+    own = range(rank * share, (rank + 1) * share)
     env = distribution.make_env(len(own))
     sampler = Sampler([env], [drawn[index] for index in own], (0, Stream.SAMPLING), device, own)
     algorithm = config.algorithm.build(distribution, device)
@@ -154,8 +155,9 @@ def _seconds_in(env: Any) -> list[float]:
 def _prepare_sums(rank: int, size: int, store: str) -> Work:
     import torch
     import torch.distributed as dist
+    from torch._C._distributed_c10d import FileStore
 
-    dist.init_process_group("gloo", store=dist.FileStore(store, size), rank=rank, world_size=size)
+    dist.init_process_group("gloo", store=FileStore(store, size), rank=rank, world_size=size)
 
     def work() -> dict[str, float]:
         found = {}
