@@ -1,5 +1,6 @@
 """The smallest algorithm that several processes can train: what all tasks paid moves one action in float64."""
 
+import time
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -30,6 +31,8 @@ class AveragingConfig(AlgorithmConfig):
     meta_batch: Count = 6
     fails_on: Annotated[int, Field(ge=-1)] = -1
     """Rank that fails alone."""
+    pause: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds that an iteration takes longer."""
 
     def build(self, distribution: TaskDistribution, device: torch.device) -> "Averaging":
         return Averaging(self, distribution)
@@ -80,6 +83,7 @@ class Lonely:
     def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> IterationResult:
         if self.ranks.rank == self.config.fails_on:
             raise RunFailure("this rank fails alone")
+        time.sleep(self.config.pause)
         played = sampler.collect(lambda _, noise: _Actor(self, list(noise)), 2)
         paid = (played.rewards.unsqueeze(-1) * played.actions).double().mean((1, 2)).sum(0)
         means = EpisodeMeans.of(played)

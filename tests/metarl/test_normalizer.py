@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
+from thread_ranks import on_ranks
 
 from metarl.policies.normalizer import Normalizer
 from metarl.ranks import Ranks
 from metarl_envs.metaworld import TASK_NAMES, MetaWorld
 from metarl_envs.metaworld.reference import encode
-from tests.thread_ranks import on_ranks
 
 HARD = {"door-open-v3", "shelf-place-v3", "pick-place-v3", "drawer-open-v3"}
 """Classes in which most of an expert's steps were once cut off; the fast tests have these only."""
