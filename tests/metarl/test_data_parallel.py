@@ -15,6 +15,9 @@ from thread_ranks import on_ranks
 
 from metarl.acting.sampler import Sampler
 from metarl.algorithms import registry
+from metarl.algorithms.base import Algorithm
+from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.rl2.config import RL2Config
 from metarl.config import RunConfig, load_config
 from metarl.data_parallel import check_meta_batch, gather_divergences
 from metarl.evaluation.protocol import evaluate
@@ -35,17 +38,31 @@ SETTINGS: dict[str, Any] = {
     "checkpoint": {"every": 2},
 }
 _local = threading.local()
+_building = threading.Lock()
 
 
 @pytest.fixture(autouse=True)
 def _ranks_are_threads(monkeypatch, no_plug_ins) -> Iterator[None]:
     monkeypatch.setattr("metarl.training.join", lambda: _local.ranks)
+    for kind in (AveragingConfig, AlonePlayerConfig, MAMLConfig, RL2Config):
+        monkeypatch.setattr(kind, "build", seeded(kind.build))
     kinds = {"averaging": AveragingConfig, "alone": AlonePlayerConfig}
     for name, kind in kinds.items():
         registry.register(name, kind)
     yield
     for name in kinds:
         del registry._REGISTERED[name]
+
+
+def seeded(build: Callable[..., Algorithm]) -> Callable[..., Algorithm]:
+    """Builds of one rank at a time, as threads share PyTorch's global seed, which processes do not."""
+
+    def build_alone(*arguments: Any) -> Algorithm:
+        with _building:
+            torch.manual_seed(0)
+            return build(*arguments)
+
+    return build_alone
 
 
 def on_trainings(size: int, play: Callable[[Ranks], Any]) -> list[Any]:
@@ -330,7 +347,7 @@ FAMILIES: dict[str, list[str]] = {
     "navigation-rl2": ["--algorithm.core.hidden-size=8", "--algorithm.episodes=2", "--algorithm.outer.minibatches=2"],
 }
 SMALL = ["--iterations=2", "--algorithm.meta-batch=6", "--tasks.horizon=5", "--tasks.num-test-tasks=4"]
-SMALL += ["--evaluation.adaptation-episodes=0,1", "--threads=1"]
+SMALL += ["--evaluation.every=0", "--threads=1"]
 
 
 @pytest.mark.parametrize("preset", FAMILIES)
