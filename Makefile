@@ -13,9 +13,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME  # ROS and others put packages there that would shadow those of .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu reliability parity lint format docs bench bench-quick bench-algorithms bench-algorithms-quick bench-gpu \
-	results \
-	results-check
+.PHONY: help setup demo test test-slow test-gpu reliability parity lint format docs bench bench-quick bench-algorithms \
+	bench-algorithms-quick bench-gpu bench-scaling results results-check
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +76,9 @@ bench-quick: $(INSTALLED) ## The same with one comparison: a minute or two
 
 bench-algorithms: $(INSTALLED) ## Measure time and memory of meta-iterations: half an hour
 	@$(VENV_PYTHON) scripts/benchmark --suite algorithms
+
+bench-scaling: $(INSTALLED) ## Measure processes against threads, for sampling and for meta-iterations: half an hour
+	@$(VENV_PYTHON) scripts/benchmark --suite scaling
 
 bench-algorithms-quick: $(INSTALLED) ## The same on point navigation: a minute
 	@$(VENV_PYTHON) scripts/benchmark --suite algorithms-quick

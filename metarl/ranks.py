@@ -40,9 +40,19 @@ class Ranks:
         """True for the rank that writes the run's directory and the terminal."""
         return self.rank == 0
 
+    def own(self, count: int) -> slice:
+        """Returns which of `count` rows that all ranks divide are this one's: a block, the first ones longer by one.
+
+        Tasks of a meta-batch are sorted by class: those in a block are of few classes, and what a class costs in each
+        step whatever its number of tasks, few ranks pay.
+        """
+        least, longer = divmod(count, self.size)
+        first = self.rank * least + min(self.rank, longer)
+        return slice(first, first + least + (self.rank < longer))
+
     def share(self, rows: Sequence[_Row]) -> Sequence[_Row]:
-        """Returns this rank's part of what all of them divide: every `size`-th row, from row `rank` on."""
-        return rows[self.rank :: self.size]
+        """Returns this rank's part of what all of them divide; see `own`."""
+        return rows[self.own(len(rows))]
 
     def sum(self, *values: Tensor) -> tuple[Tensor, ...]:
         """Sums over ranks, without a gradient; all ranks get the same numbers, bit for bit.

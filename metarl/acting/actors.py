@@ -57,7 +57,7 @@ class InputTransfer:
         self._buffer = torch.empty(0, observation_size + 2, dtype=torch.float64)
 
     def __call__(self, observations: Array, previous: PreviousStep) -> PolicyInput:
-        """Returns the inputs on the device, by way of a buffer that every call reuses.
+        """Returns the inputs on the device: copies, on a GPU by way of a buffer that every call reuses.
 
         On a GPU the copy is asynchronous: call again only once the action chosen from the inputs is on the CPU.
 
@@ -65,6 +65,10 @@ class InputTransfer:
             observations: `(env, obs)`, in the environment's units.
             previous: Previous step of each environment.
         """
+        if self._device.type == "cpu":
+            seen = torch.from_numpy(np.array(observations, np.float64))
+            rewards = torch.from_numpy(previous.rewards.astype(np.float32))
+            return PolicyInput(seen, previous.actions, rewards, torch.from_numpy(previous.episode_start))
         if len(self._buffer) != len(observations):
             size = self._buffer.shape[1]
             pin = self._device.type == "cuda"

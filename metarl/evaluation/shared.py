@@ -29,7 +29,7 @@ def evaluate_shared(
     own = evaluate(ranks.share(tasks))
     parts = [torch.from_numpy(part.astype(np.float64)) for part in (own.success, own.success_last, own.returns)]
     whole = torch.zeros(3, len(own.adaptation_episodes), len(tasks), own.episodes, dtype=torch.float64)
-    whole[:, :, ranks.rank :: ranks.size] = torch.stack(parts)
+    whole[:, :, ranks.own(len(tasks))] = torch.stack(parts)
     counts = torch.tensor([own.held_out, own.divergences, own.env_steps], dtype=torch.float64)
     whole, counts = ranks.sum(whole, counts)
     held_out, divergences, env_steps = (int(count) for count in counts)
@@ -44,11 +44,11 @@ def evaluate_shared(
         returns=returns,
         divergences=divergences,
         env_steps=env_steps,
-        acted_as=None if own.acted_as is None else _interleave(ranks, own.acted_as, len(tasks)),
+        acted_as=None if own.acted_as is None else _join(ranks, own.acted_as),
     )
 
 
-def _interleave(ranks: Ranks, own: tuple[tuple[str, ...], ...], count: int) -> tuple[tuple[str, ...], ...]:
+def _join(ranks: Ranks, own: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
     """Returns the names `[k][task]` of all tasks from those of each rank's share."""
     shares = [json.loads(data) for data in gather(ranks, json.dumps(own).encode())]
-    return tuple(tuple(shares[i % ranks.size][k][i // ranks.size] for i in range(count)) for k in range(len(own)))
+    return tuple(tuple(name for share in shares for name in share[k]) for k in range(len(own)))

@@ -37,7 +37,8 @@ class JointEncoder(nn.Module):
 
     def __init__(self, observation_size: int, action_size: int, config: JointEncoderConfig) -> None:
         super().__init__()
-        sizes = (observation_size + action_size + 2, *config.hidden_sizes)
+        self.input_size = observation_size + action_size + 2
+        sizes = (self.input_size, *config.hidden_sizes)
         self.network = _tanh_layers(sizes)
         self.output_size = sizes[-1]
 

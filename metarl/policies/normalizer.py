@@ -9,7 +9,7 @@ from metarl.ranks import ALONE, Ranks
 _FLOOR, _LEAST_FLOOR = 0.1, 0.01
 """Lower bounds of the divisor: inputs that hardly vary (a resting object, a hidden goal) grow at most tenfold, and at
 most a hundredfold where all inputs of the vector hardly vary."""
-_LINEAR = 10.0
+LINEAR = 10.0
 """Standard deviations up to which standardised inputs are linear; beyond, they grow by the logarithm."""
 
 _LARGEST = 1e30
@@ -53,14 +53,14 @@ class Normalizer(nn.Module):
             dtype: Type of the result, such as that of a network's weights; None is the inputs' own.
         """
         z = self._standardise(inputs, dtype or inputs.dtype)
-        linear = z.clamp(-_LINEAR, _LINEAR)
+        linear = z.clamp(-LINEAR, LINEAR)
         # linear part + sign(excess) log(1 + |excess|); the bound keeps what overflows the type finite
         excess = z - linear
         return linear + excess.sign() * excess.abs().clamp(max=_LARGEST).log1p()
 
     def compressed(self, inputs: Float[Tensor, "*b n"]) -> Bool[Tensor, "*b"]:
         """Returns true for input vectors with a component so far out that `forward` compresses it."""
-        return (self._standardise(inputs, inputs.dtype).abs() > _LINEAR).any(-1)
+        return (self._standardise(inputs, inputs.dtype).abs() > LINEAR).any(-1)
 
     def needs_float64(self) -> bool:
         """Returns true if neighbouring float32 inputs near the mean are more than 0.01 standard deviations apart."""

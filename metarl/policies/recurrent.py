@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from metarl.policies.acting import ActingStep
 from metarl.policies.config import CoreConfig, EncoderConfig, HeadConfig
 from metarl.policies.cores import make_core
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.heads import make_head
+from metarl.policies.inputs import JointEncoder, make_encoder
 from metarl.policies.inputs import PolicyInput as PolicyInput
-from metarl.policies.inputs import make_encoder
 from metarl.policies.normalizer import Normalizer
 from metarl.ranks import ALONE, Ranks
+
+PolicyStep = Callable[[PolicyInput, Tensor], tuple[Tensor, Tensor]]
+"""Maps inputs with the leading axis `batch` and state to distribution parameters and state."""
 
 
 class RecurrentBody(nn.Module):
@@ -89,6 +95,12 @@ class RecurrentPolicy(nn.Module):
         inputs = self.standardize(inputs)
         hidden, state = self.body.step(inputs, state)
         return self.head(hidden, inputs.observations), state
+
+    def prepare_step(self) -> PolicyStep:
+        """Returns `step` for many calls, without a gradient, as long as weights and statistics stay as they are now."""
+        on_cpu = next(self.parameters()).device.type == "cpu"
+        plain = type(self) is RecurrentPolicy and isinstance(self.body.encoder, JointEncoder)  # else more may differ
+        return ActingStep(self) if on_cpu and plain else self.step
 
     def sequence(
         self, inputs: PolicyInput, state: Float[Tensor, "batch state"]

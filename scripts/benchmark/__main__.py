@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rounds=arguments.rounds,
                 output=arguments.output,
                 device=arguments.device,
+                ranks=arguments.ranks,
+                threads=arguments.threads,
             )
     except UserError as error:
         return _complain(f"error: {error}", code=2)
@@ -86,7 +88,8 @@ def _make_parser() -> argparse.ArgumentParser:
         default="meta-world",
         help="simulation: 'meta-world', a quarter of an hour on 2 cores, 'quick', a minute or two, or 'multi-task',"
         " MT10 (meta-world);"
-        " learning: 'algorithms', half an hour, or 'algorithms-quick', a minute",
+        " learning: 'algorithms', half an hour, or 'algorithms-quick', a minute;"
+        " processes against threads: 'scaling', half an hour on 2 cores, 'scaling-sampling', or 'scaling-quick'",
     )
     parser.add_argument(
         "--algorithms", action="store_const", dest="suite", const="algorithms", help="the same as --suite algorithms"
@@ -104,6 +107,15 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cpu", help="device on which algorithms learn (cpu)"
     )
+    parser.add_argument(
+        "--ranks",
+        metavar="N",
+        type=_positive,
+        nargs="+",
+        default=(),
+        help="numbers of processes to compare in a suite of scaling (powers of two up to the number of cores)",
+    )
+    parser.add_argument("--threads", metavar="N", type=_positive, default=1, help="threads of each of these (1)")
     parser.add_argument("--output", metavar="FILE", type=Path, help="file for the results (runs/benchmark-TIME.json)")
     return parser
 

@@ -14,6 +14,8 @@ from rich.progress import Progress
 from benchmark.algorithm_table import algorithm_tables
 from benchmark.algorithms import ALGORITHM_SUITES, measure_suite
 from benchmark.cases import Device, Suite
+from benchmark.scaling import SCALING_SUITES, Work, measure_scaling
+from benchmark.scaling_table import scaling_markdown, scaling_tables
 from benchmark.simulation import Comparison
 from benchmark.table import benchmark_tables
 from metarl.errors import RunFailure
@@ -52,38 +54,48 @@ def run_benchmark(
     rounds: int = 5,
     output: Path | None = None,
     device: Device = "cpu",
+    ranks: Sequence[int] = (),
+    threads: int = 1,
 ) -> Path:
     """Measures a suite, prints tables and writes the measurements as JSON.
 
     Args:
-        suite: Name in `SUITES` (simulation) or in `ALGORITHM_SUITES`.
+        suite: Name in `SUITES` (simulation), `ALGORITHM_SUITES` or `SCALING_SUITES`.
         seconds: Least duration of a turn of simulation; the episode is finished.
         rounds: Turns of each implementation, or measured meta-iterations of each training.
         output: File to write; by default one in runs/ that is named after the time.
         device: Device on which algorithms learn.
+        ranks: Numbers of processes whose scaling is measured; by default, powers of two up to the number of cores.
+        threads: Threads of each of these.
 
     Returns:
-        Path of the file.
+        Path of the file; tables of scaling are beside it, as markdown.
 
     Raises:
         UserError: If there is no such suite or device, or the file cannot be made.
         RunFailure: If a training fails, or the file cannot be written in the end.
     """
-    if suite not in (*SUITES, *ALGORITHM_SUITES):
-        raise unknown("suite", suite, (*SUITES, *ALGORITHM_SUITES))
+    suites = (*SUITES, *ALGORITHM_SUITES, *SCALING_SUITES)
+    if suite not in suites:
+        raise unknown("suite", suite, suites)
     if device == "cuda":
         _check_cuda(suite)
     path = output or Path("runs", f"benchmark-{datetime.now():%Y%m%d-%H%M%S}.json")
     make_room_for(path)
+    markdown = None
     if suite in SUITES:
         tables, found = _simulation(SUITES[suite], rounds, seconds)
-    else:
+    elif suite in ALGORITHM_SUITES:
         tables, found = _algorithms(ALGORITHM_SUITES[suite], rounds, device)
+    else:
+        tables, markdown, found = _scaling(SCALING_SUITES[suite], ranks, threads, rounds, seconds)
     console = Console()
     console.print(tables)
     found = {"suite": suite, "rounds": rounds, "cores": available_cores(), "versions": versions(), **found}
     try:
         write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
+        if markdown is not None:
+            write_atomically(path.with_suffix(".md"), markdown.encode())
     except OSError as error:
         raise RunFailure(f"cannot write {path}: {error.strerror}") from error
     console.print(f"Benchmark: {path}", soft_wrap=True, markup=False, highlight=False)
@@ -91,7 +103,7 @@ def run_benchmark(
 
 
 def _check_cuda(suite: str) -> None:
-    if suite in SUITES:
+    if suite not in ALGORITHM_SUITES:
         raise UserError(f"--device cuda: suite '{suite}' simulates, which is done on the CPU; use --suite algorithms")
     from metarl.devices import resolve_device
 
@@ -120,6 +132,15 @@ def _algorithms(suite: Suite, rounds: int, device: Device) -> tuple[RenderableTy
     with _Turns() as turns:
         measured = measure_suite(suite, device, rounds, turns.begin, turns.advance)
     return algorithm_tables(measured, available_cores()), measured.to_dict()
+
+
+def _scaling(
+    works: Sequence[Work], ranks: Sequence[int], threads: int, rounds: int, seconds: float
+) -> tuple[RenderableType, str, dict[str, Any]]:
+    with _Turns() as turns:
+        found = measure_scaling(works, ranks, threads, rounds, seconds, turns.begin, turns.advance)
+    cores = available_cores()
+    return scaling_tables(found, cores), scaling_markdown(found, cores), {"seconds": seconds, **found.to_dict()}
 
 
 class _Turns:

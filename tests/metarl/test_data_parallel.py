@@ -176,7 +176,7 @@ def test_all_ranks_give_the_same_metrics_and_each_plays_its_share(tmp_path, monk
 
     first, second = on_trainings(2, play)
     assert first == second
-    assert played == {0: [(0, 2, 4)] * 5, 1: [(1, 3, 5)] * 5}  # warm-up, and four iterations
+    assert played == {0: [(0, 1, 2)] * 5, 1: [(3, 4, 5)] * 5}  # warm-up, and four iterations
 
 
 def test_evaluations_are_those_of_one_process(tmp_path) -> None:
@@ -331,6 +331,15 @@ def test_the_first_fact_that_differs_is_named() -> None:
 
     for size in (2, 3):
         assert on_ranks(size, play) == [[None, "b", "c", "fields"]] * size
+
+
+@pytest.mark.parametrize("count", [1, 3, 6, 7, 8])
+def test_shares_are_blocks_that_divide_all_rows(count: int) -> None:
+    shares = on_ranks(3, lambda ranks: list(ranks.share(range(count))))
+    assert [row for share in shares for row in share] == list(range(count))
+    lengths = [len(share) for share in shares]
+    assert max(lengths) - min(lengths) <= 1
+    assert lengths == sorted(lengths, reverse=True)
 
 
 FAMILIES: dict[str, list[str]] = {

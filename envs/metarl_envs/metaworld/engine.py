@@ -257,10 +257,10 @@ class MetaWorldEngine(TaskVectorEnv):
         space = self.single_observation_space
         observations = np.minimum(np.maximum(observations, space.low), space.high)
         self._frames = frames
+        outcomes = [group.outcome(each, observations) for group, each in zip(self.groups, snapshots, strict=True)]
         outcome = np.empty((len(self._fields), self.num_envs))
-        for group, snapshot in zip(self.groups, snapshots, strict=True):
-            for row, values in zip(outcome, group.outcome(snapshot, observations), strict=True):
-                row[group.members] = values
+        for row, values in zip(outcome, zip(*outcomes, strict=True), strict=True):
+            row[self._order] = np.concatenate(values)
         return observations, outcome
 
     def _by_env(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

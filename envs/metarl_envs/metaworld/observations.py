@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from array_api_compat import device
@@ -31,34 +30,29 @@ def observe(task_classes: Sequence[TaskClass], snapshots: Sequence[Snapshot]) ->
     """
     xp = namespace(snapshots[0].actions)
     hands = xp.concat([s.body("hand") for s in snapshots])
-    claws = xp.concat([s.body("rightclaw") - s.body("leftclaw") for s in snapshots])
+    claws = xp.concat([s.body("rightclaw") for s in snapshots]) - xp.concat([s.body("leftclaw") for s in snapshots])
+    frames = xp.zeros((hands.shape[0], 18), dtype=hands.dtype, device=device(hands))
+    frames[:, :3] = hands
     # opening = clip(|right claw - left claw| / 0.1 m, 0, 1)
-    opening = clamp(norm(claws) / _MAX_OPENING, 0.0, 1.0)
-    objects = [task_class.objects(s) for task_class, s in zip(task_classes, snapshots, strict=True)]
-    quaternions = _quaternions([orientation for pairs in objects for _, orientation in pairs])
-    rows = []
-    for pairs in objects:
-        columns = [column for position, _ in pairs for column in (position, next(quaternions))]
-        missing = 14 - 7 * len(pairs)
-        if missing:
-            first = columns[0]
-            columns.append(xp.zeros((first.shape[0], missing), dtype=first.dtype, device=device(first)))
-        rows.append(xp.concat(columns, axis=1))
-    return xp.concat([hands, opening[:, None], xp.concat(rows)], axis=1)
-
-
-def _quaternions(orientations: Sequence[Array]) -> Iterator[Array]:
-    """Converts the rotation matrices among orientations to quaternions, all in one operation; keeps the order."""
-    matrices = [orientation for orientation in orientations if orientation.ndim == 3]
-    converted: Iterator[Array] = iter(())
-    if matrices:
-        xp = namespace(matrices[0])
-        together = quaternion(xp.concat(matrices))
-        ends = [0]
-        for matrix in matrices:
-            ends.append(ends[-1] + matrix.shape[0])
-        converted = (together[start:end] for start, end in pairwise(ends))
-    return (next(converted) if orientation.ndim == 3 else orientation for orientation in orientations)
+    frames[:, 3] = clamp(norm(claws) / _MAX_OPENING, 0.0, 1.0)
+    matrices, places = [], []
+    first = 0
+    for task_class, s in zip(task_classes, snapshots, strict=True):
+        rows = slice(first, first + s.actions.shape[0])
+        first = rows.stop
+        for column, (position, orientation) in zip((4, 11), task_class.objects(s), strict=False):
+            frames[rows, column : column + 3] = position
+            if orientation.ndim == 3:
+                matrices.append(orientation)
+                places.append(frames[rows, column + 3 : column + 7])
+            else:
+                frames[rows, column + 3 : column + 7] = orientation
+    if matrices:  # all in one operation
+        quaternions, first = quaternion(xp.concat(matrices)), 0
+        for place in places:
+            place[:] = quaternions[first : first + place.shape[0]]
+            first += place.shape[0]
+    return frames
 
 
 def quaternion(matrix: Array) -> Array:
@@ -74,7 +68,7 @@ def quaternion(matrix: Array) -> Array:
     choice = xp.argmax(xp.stack([xx, yy, zz, xx + yy + zz], axis=-1), axis=-1)
     products, ones = _outer_product(xp, device(matrix))
     rows = (elements @ products + ones).reshape((-1, 4, 4))
-    row = xp.take_along_axis(rows, choice[:, None, None], axis=1)[:, 0]
+    row = rows[xp.arange(rows.shape[0], device=device(rows)), choice]
     # q = (4 q_i q) / |4 q_i q|
     return row / norm(row)[:, None]
 

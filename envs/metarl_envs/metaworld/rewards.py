@@ -18,6 +18,8 @@ from metarl_envs.arrays import Array, namespace
 _VALUE_AT_MARGIN = 0.1
 _LONG_TAIL = 1 / _VALUE_AT_MARGIN - 1
 _GAUSSIAN = math.log(_VALUE_AT_MARGIN)
+_NONE = 0.0
+"""Radius that is not subtracted."""
 _TINY = 1e-150
 """Keeps 0 / 0 from occurring: added to a divisor it changes no other number, and 1 / _TINY can be squared."""
 
@@ -32,7 +34,7 @@ def long_tail(x: Array, low: float | Array, high: float | Array, margin: float |
         margin: Distance from the bounds at which the tolerance is 0.1, where d = 1; at 0 it is 0 outside the bounds.
     """
     # Outside [low, high], max(low - x, x - high) is the distance from the bounds; within, it is negative.
-    return nearness(namespace(x).maximum(low - x, x - high), 0.0, margin)
+    return nearness(namespace(x).maximum(low - x, x - high), _NONE, margin)
 
 
 def nearness(distance: Array, radius: float | Array, margin: float | Array) -> Array:
@@ -57,7 +59,8 @@ def gaussian(distance: Array, radius: float | Array, margin: float | Array) -> A
 
 def _distance_in_margins(distance: Array, radius: float | Array, margin: float | Array) -> Array:
     """Distance beyond the radius divided by the margin; with a margin of 0 so large that every tolerance is 0."""
-    return namespace(distance).maximum(distance - radius, 0.0) / (margin + _TINY)
+    beyond = distance if radius is _NONE else distance - radius
+    return namespace(distance).maximum(beyond, 0.0) / (margin + _TINY)
 
 
 def hamacher_product(a: Array, b: Array) -> Array:
@@ -71,15 +74,16 @@ def box_ramp(point: Array, zero: Array, one: Array) -> Array:
 
     Args:
         point: Point at which to evaluate it, `(env, 3)` in metres.
-        zero: The corner where it is 0, `(env, 3)`.
-        one: The corner where it is 1, `(env, 3)`.
+        zero: The corner where it is 0, `(env, 3)`, or `(box, env, 3)` for several boxes.
+        one: The corner where it is 1.
 
     Returns:
-        The product of the shares of the three edges that the point has passed, `(env,)`.
+        The product of the shares of the three edges that the point has passed, `(env,)` or `(box, env)`.
     """
     xp = namespace(point)
     edges = one - zero
     # prod_i (point_i - zero_i) / (one_i - zero_i) within the box
     shares = (point - zero) / xp.where(edges == 0, 1.0, edges)
-    inside = xp.all((point >= xp.minimum(zero, one)) & (point <= xp.maximum(zero, one)), axis=-1)
-    return xp.where(inside, xp.prod(shares, axis=-1), 1.0)
+    within = (point >= xp.minimum(zero, one)) & (point <= xp.maximum(zero, one))
+    inside = within[..., 0] & within[..., 1] & within[..., 2]
+    return xp.where(inside, shares[..., 0] * shares[..., 1] * shares[..., 2], 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from array_api_compat import device
@@ -150,9 +150,13 @@ class Snapshot:
 
     def vector(self, *values: float) -> Array:
         """Vector that broadcasts over environments: `(1, n)`."""
-        xp = namespace(self.actions)
-        return xp.asarray([values], dtype=self.actions.dtype, device=device(self.actions))
+        return _vector(namespace(self.actions), values, self.actions.dtype, device(self.actions))
 
     def _matrix(self, array: str, index: int) -> Array:
         values = self.simulation[array][:, index]
         return values.reshape((values.shape[0], 3, 3))
+
+
+@cache
+def _vector(xp: Any, values: tuple[float, ...], dtype: Any, device: Any) -> Array:
+    return xp.asarray([values], dtype=dtype, device=device)

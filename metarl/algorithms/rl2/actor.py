@@ -30,6 +30,7 @@ class RecurrentActor(PolicyActor):
         super().__init__(rl2.action_space, rl2.device, noise)
         self._rl2 = rl2
         self._state = rl2.policy.initial_state(num_envs)
+        self._policy_step = rl2.policy.prepare_step()
         self._steps = 0
         self._chunk_states: list[Tensor] = []
 
@@ -44,7 +45,7 @@ class RecurrentActor(PolicyActor):
         if self._steps == 0 or (chunk is not None and self._steps % chunk == 0):
             self._chunk_states.append(self._state)
         self._steps += 1
-        outputs, self._state = self._rl2.policy.step(inputs, self._state)
+        outputs, self._state = self._policy_step(inputs, self._state)
         return self.sample(outputs), outputs
 
 

@@ -33,14 +33,15 @@ class Minibatches:
     def __init__(self, lengths: Int[Tensor, "task"], chunk: int, ranks: Ranks) -> None:
         self._device = lengths.device
         trials = lengths.new_zeros(len(lengths) * ranks.size)
-        trials[ranks.rank :: ranks.size] = lengths  # zero for those of other ranks, which the sum fills in
+        own = ranks.own(len(trials))
+        trials[own] = lengths  # zero for those of other ranks, which the sum fills in
         trials = ranks.sum(trials)[0].cpu()
         # A trial of n steps has ceil(n / chunk) rows; row k of it has min(chunk, n - k chunk) steps.
         rows = -(-trials // chunk)
         trial = torch.arange(len(trials)).repeat_interleave(rows)
         k = torch.arange(len(trial)) - (rows.cumsum(0) - rows)[trial]
         self._steps = (trials[trial] - k * chunk).clamp(max=chunk)
-        here = trial % ranks.size == ranks.rank
+        here = (trial >= own.start) & (trial < own.stop)
         self._own = torch.where(here, here.cumsum(0) - 1, -1)
         """Index of each row of the meta-batch among this rank's own; -1 for another rank's."""
 

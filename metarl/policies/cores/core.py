@@ -7,9 +7,13 @@ exported without knowledge of the core.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+CoreStep = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Maps features `(batch, f)` and state to output and state, see `Core.step`."""
 
 
 class Core(nn.Module, ABC):
@@ -44,3 +48,7 @@ class Core(nn.Module, ABC):
         """
         output, state = self.sequence(features.unsqueeze(1), state)
         return output.squeeze(1), state
+
+    def prepare_step(self) -> CoreStep:
+        """Returns `step` for many calls, without a gradient, as long as the weights stay as they are now."""
+        return self.step

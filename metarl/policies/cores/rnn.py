@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from metarl.optim.curvature import is_twice_differentiable
 from metarl.policies.config import GRUConfig, LSTMConfig
-from metarl.policies.cores.core import Core
+from metarl.policies.cores.core import Core, CoreStep
 from metarl.policies.cores.gru import GRUSequence
 
 _MAX_GATE_NUMBERS = 6 * 2**20
@@ -62,6 +62,18 @@ class GRUCore(Core):
         """See `Core`."""
         after = torch.gru_cell(features, state, *self.rnn.parameters())
         return after, after
+
+    def prepare_step(self) -> CoreStep:
+        """See `Core`."""
+        # Columns in a row: the product of few rows with the weights then need not copy them first.
+        parameters = [each.detach() for each in self.rnn.parameters()]
+        weights = [each.t().contiguous().t() if each.dim() == 2 else each.clone() for each in parameters]
+
+        def step(features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            after = torch.gru_cell(features, state, *weights)
+            return after, after
+
+        return step
 
 
 class LSTMCore(Core):

@@ -42,13 +42,10 @@ class PegInsertSide(TaskClass):
         initial = norm((s.constant("peg_head_pos_init") - target) * to_axis)
         in_place = nearness(to_target, s.target_radius, initial)
         # in_place = H(T, H(ramp_upper, ramp_lower)): the ramps keep the head out of the box above and below the hole
-        lower, upper = (
-            box_ramp(
-                head, s.site(f"bottom_right_corner_collision_box_{i}"), s.site(f"top_left_corner_collision_box_{i}")
-            )
-            for i in (1, 2)
-        )
-        in_place = hamacher_product(in_place, hamacher_product(upper, lower))
+        zero = xp.stack([s.site(f"bottom_right_corner_collision_box_{i}") for i in (1, 2)])
+        one = xp.stack([s.site(f"top_left_corner_collision_box_{i}") for i in (1, 2)])
+        ramps = box_ramp(head, zero, one)
+        in_place = hamacher_product(in_place, hamacher_product(ramps[1, :], ramps[0, :]))
         caging = gripper_caging(s, peg, obj_radius=0.0075, pad_success_thresh=0.03, xz_thresh=0.005, density="high")
         held = (tcp_to_peg < 0.08) & is_open(s) & is_lifted(s, 0.01)
         grasped = xp.where(held, 1.0, caging)
