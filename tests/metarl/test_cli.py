@@ -19,6 +19,7 @@ from metarl.checkpoints import CheckpointError, Manifest
 from metarl.cli import main
 from metarl.config import RunConfig, load_config, override_config
 from metarl.preset_files import FOLDER, preset_path
+from metarl.ranks import ALONE
 from metarl.runs import RunDirectory
 from metarl.training import Training
 from metarl_envs.core import TaskDistribution
@@ -68,6 +69,7 @@ def replace_training(monkeypatch: pytest.MonkeyPatch, at_start: Callable[[RunDir
         def __init__(self, run: RunDirectory, *, resume: bool = False) -> None:
             at_start(run, resume)
             self.run, self.config, self.iteration = run, run.config, run.config.iterations
+            self.ranks = ALONE
 
         def __next__(self) -> NoReturn:
             raise StopIteration
