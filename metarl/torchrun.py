@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from metarl.errors import RankLostError
@@ -16,9 +16,6 @@ from metarl.launched import is_launched, restarts
 from metarl.ranks import ALONE, Ranks
 from metarl_envs.errors import UserError, one_line
 from metarl_envs.parallel import end_with_parent
-
-if TYPE_CHECKING:
-    from torch._C._distributed_c10d import Store
 
 _MEETING_S = 120.0
 """Seconds that ranks wait for one another at the start."""
@@ -97,7 +94,7 @@ def join() -> Ranks:
         try:
             store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(seconds=_MEETING_S))))
             # the store outlives processes that are started again, and with it where the earlier ones could be reached
-            _joined = TorchRanks(dist.PrefixStore(f"attempt {restarts()}", store), rank, size)
+            _joined = TorchRanks(PrefixStore(f"attempt {restarts()}", store), rank, size)
         except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(
                 f"the ranks did not find each other at {address} (MASTER_ADDR:MASTER_PORT): {one_line(error)}"

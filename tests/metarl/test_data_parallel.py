@@ -343,7 +343,12 @@ def test_shares_are_blocks_that_divide_all_rows(count: int) -> None:
 
 
 FAMILIES: dict[str, list[str]] = {
-    "navigation-maml": ["--algorithm.hidden-sizes=4", "--algorithm.episodes=2", "--algorithm.parallel-episodes=2"],
+    "navigation-maml": [
+        "--algorithm.hidden-sizes=4",
+        "--algorithm.episodes=10",
+        "--algorithm.parallel-episodes=10",
+        "--algorithm.outer.cg-damping=0.1",
+    ],
     "navigation-rl2": ["--algorithm.core.hidden-size=8", "--algorithm.episodes=2", "--algorithm.outer.minibatches=2"],
 }
 SMALL = ["--iterations=2", "--algorithm.meta-batch=6", "--tasks.horizon=5", "--tasks.num-test-tasks=4"]
@@ -360,5 +365,5 @@ def test_algorithms_train_alike_on_any_number_of_ranks(preset, tmp_path) -> None
         [other] = [checkpoints(tmp_path / str(size))[name] for name in checkpoints(tmp_path / str(size))][-1:]
         assert other.keys() == one.keys()
         for name, value in one.items():
-            # float32: sums in another order, amplified by a line search or Adam's division by small moments
+            # float32: sums in another order; conjugate gradients amplify it, much more so at the preset's damping
             np.testing.assert_allclose(other[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
