@@ -10,13 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-from metarl.cli import evaluate, export, plot, presets, report, strategies, tasks, train, watch, zoo
-from metarl.cli.arguments import Parser, options, refuse_repeated
+from metarl.cli import demos, evaluate, export, plot, presets, report, strategies, tasks, train, watch, zoo
+from metarl.cli.arguments import Parser, innermost, options, refuse_repeated
 from metarl.errors import RunFailure
 from metarl.versions import package_version
 from metarl_envs.errors import UserError, WorkerFailure, one_line, unknown
 
-_COMMANDS = (train, evaluate, report, plot, watch, export, zoo, strategies, tasks, presets)
+_COMMANDS = (train, evaluate, report, plot, watch, export, demos, zoo, strategies, tasks, presets)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,10 +69,10 @@ def _run(argv: list[str]) -> None:
     if argv[:1] == ["train"]:
         argv, overrides = train.split_overrides(argv, options(commands["train"]))
     if argv[:1] and argv[0] in commands:
-        refuse_repeated(argv, commands[argv[0]])
+        refuse_repeated(argv, innermost(argv[1:], commands[argv[0]]))
     arguments, rest = parser.parse_known_args(argv, argparse.Namespace(overrides=overrides))
     if rest:
-        raise unknown("argument", rest[0], options(commands[arguments.command]))
+        raise unknown("argument", rest[0], options(innermost(argv[1:], commands[arguments.command])))
     arguments.run_command(arguments)
 
 
