@@ -47,7 +47,7 @@ def test_a_dataset_is_collected_listed_and_inspected(capsys: pytest.CaptureFixtu
     assert f"demonstrations/navigation-v0: {kept} episodes. Scripted experts of navigation" in listed
     assert run(capsys, "demos list demonstrations") == listed
     inspected = run(capsys, "demos inspect navigation-v0").splitlines()
-    (row,) = (line.split() for line in inspected if line.startswith("navigation "))
+    (row,) = (line.split() for line in inspected if line.strip().startswith("navigation "))
     returns = [shown.total_reward for shown in demonstrations if shown.total_reward is not None]
     assert row == ["navigation", str(len(demonstrations.tasks)), str(kept), "12", f"{np.mean(returns):.1f}", "100%"]
     assert "is there already" in run(capsys, COLLECT, code=2)
