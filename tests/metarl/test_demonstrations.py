@@ -107,8 +107,9 @@ def test_experts_of_meta_world_are_told_goals_that_observations_hide(tmp_path: P
     env.close()
     for index, shown in enumerate(demonstrations):
         assert not shown.observations[:, 36:].any()
-        assert np.array_equal(shown.observations, np.float32(seen)[:, index])
-        assert np.array_equal(shown.rewards, np.float32(rewards)[:, index])
+        assert shown.rewards is not None
+        assert np.array_equal(shown.observations, np.array(seen, dtype=np.float32)[:, index])
+        assert np.array_equal(shown.rewards, np.array(rewards, dtype=np.float32)[:, index])
     with pytest.raises(UserError, match="low bound of element 36 is 0, not -inf"):
         demonstrations.check_spaces(registry.make("ML1", task="reach-v3", goal_visible=True))
 
@@ -144,7 +145,9 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     with_frames = stored(tmp_path / "seen-v0", replace(robot(), frames=frames), cameras=("front", "wrist"))
     assert load(with_frames)[0].frames is None
     assert load(with_frames).cameras == ("front", "wrist")
-    assert np.array_equal(load(with_frames, frames=True)[0].frames, frames)
+    (seen,) = load(with_frames, frames=True)
+    assert seen.frames is not None
+    assert np.array_equal(seen.frames, frames)
 
 
 def test_discrete_actions_come_back(tmp_path: Path) -> None:
@@ -290,8 +293,9 @@ def test_what_is_asked_of_a_dataset_must_be_there(tmp_path: Path) -> None:
 def test_wrong_wishes_are_refused_and_leave_nothing(options: dict[str, Any], message: str) -> None:
     Path("there-v0").mkdir()
     Path("file").touch()
+    wish: dict[str, Any] = {"tasks": ["navigation"], "output": "new/walk-v0", "horizon": 5}
     with pytest.raises(UserError, match=message):
-        collect(**{"tasks": ["navigation"], "output": "new/walk-v0", "horizon": 5} | options)
+        collect(**wish | options)
     assert list_datasets(Path()) == []
     assert not Path("new").exists() or not any(Path("new").iterdir())
 

@@ -37,7 +37,7 @@ def test_the_table_has_every_option_of_collect() -> None:
     _, commands = _make_parser()
     (own,) = (action for action in commands["demos"]._actions if action.dest == "demos")
     assert own.choices is not None
-    collect = dict(own.choices)["collect"]  # type: ignore[call-overload]
+    collect = dict(own.choices)["collect"]
     options = {option for action in collect._actions for option in action.option_strings} - {"-h", "--help"}
     named = set(re.findall(r"`(--[a-z-]+)`", PAGE.section("Collect")))
     assert options - {"--output"} == named
