@@ -20,6 +20,7 @@ class Stream(IntEnum):
     PERTURBATION = 9
     SEARCH = 10
     TUNING = 11
+    DEMONSTRATIONS = 12
 
 
 def derive_seeds(seed: int, *key: int, count: int) -> list[int]:
