@@ -55,7 +55,7 @@ def own_device(name: DeviceName, ranks: Ranks) -> torch.device:
     device = resolve_device(name)
     if device.type != "cuda" or ranks.size == 1:
         return device
-    if device.index is not None:
+    if ":" in name:
         raise UserError(f"device: '{name}' is one GPU, but each of {ranks.size} processes takes its own: use 'cuda'")
     if ranks.local_size > torch.cuda.device_count():
         raise UserError(

@@ -44,9 +44,9 @@ _building = threading.Lock()
 @pytest.fixture(autouse=True)
 def _ranks_are_threads(monkeypatch, no_plug_ins) -> Iterator[None]:
     monkeypatch.setattr("metarl.training.join", lambda: _local.ranks)
-    for kind in (AveragingConfig, AlonePlayerConfig, MAMLConfig, RL2Config):
-        monkeypatch.setattr(kind, "build", seeded(kind.build))
-    kinds = {"averaging": AveragingConfig, "alone": AlonePlayerConfig}
+    for built in (AveragingConfig, AlonePlayerConfig, MAMLConfig, RL2Config):
+        monkeypatch.setattr(built, "build", seeded(built.build))
+    kinds: dict[str, type[AlgorithmConfig]] = {"averaging": AveragingConfig, "alone": AlonePlayerConfig}
     for name, kind in kinds.items():
         registry.register(name, kind)
     yield

@@ -92,7 +92,7 @@ def test_linear_baseline_equals_ridge_regression_task_by_task() -> None:
     observations, returns = rng.normal(size=(2, 3, 20, 2)) * 20, rng.normal(size=(2, 3, 20))
     valid = np.ones((2, 3, 20), bool)
     valid[1, 2, 5:] = False
-    values = linear_baseline(*map(torch.from_numpy, (observations, returns, valid)))
+    values = linear_baseline(torch.from_numpy(observations), torch.from_numpy(returns), torch.from_numpy(valid))
     for task in range(2):
         rows: list[list[float]] = []
         for _, step in (index := np.argwhere(valid[task])):

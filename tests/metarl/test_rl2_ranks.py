@@ -13,7 +13,7 @@ from thread_ranks import on_ranks
 from torch import Tensor
 
 from metarl.acting.sampler import MakeActor, Sampler
-from metarl.algorithms.base import IterationResult
+from metarl.algorithms.base import DataParallel, IterationResult
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import (
     RL2Config,
@@ -22,7 +22,10 @@ from metarl.algorithms.rl2.config import (
     RL2PrivilegedBaselineConfig,
     RL2ValueBaselineConfig,
 )
+from metarl.algorithms.rl2.minibatches import Minibatches
+from metarl.algorithms.skills.config import SkillSearchConfig
 from metarl.data.trajectories import TENSORS, Trajectories
+from metarl.errors import RunFailure
 from metarl.optim.config import TrustRegionConfig
 from metarl.optim.curvature import twice_differentiable
 from metarl.policies.config import CoreConfig, GRUConfig, TransformerConfig
