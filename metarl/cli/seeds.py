@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from metarl.cli.arguments import at_least
 from metarl.errors import RunFailure
 from metarl.progress import StopSignal, describe_iteration, quiet_without_reader
 from metarl.shell import command
@@ -21,30 +19,6 @@ from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
     from metarl.seeds import SeedTraining, SeedTrainings
-
-
-def add_seeds_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--seeds` to the parser."""
-    parser.add_argument(
-        "--seeds",
-        metavar="N",
-        type=at_least(0, 2**64 - 1),
-        nargs="+",
-        help="train once with each of these seeds, side by side as cores allow, into DIR/seed-N",
-    )
-
-
-def check_seeds(seeds: Sequence[int], overrides: Sequence[str]) -> None:
-    """Checks the seeds of a command line.
-
-    Raises:
-        UserError: If one is given twice, or a single seed is given as well.
-    """
-    repeated = next((seed for index, seed in enumerate(seeds) if seed in seeds[:index]), None)
-    if repeated is not None:
-        raise UserError(f"--seeds: {repeated} is given twice: give each seed once")
-    if any(override.split("=")[0] == "--seed" for override in overrides):
-        raise UserError("--seed and --seeds cannot go together: leave one of them out")
 
 
 def train_seeds(folder: Path, overrides: Sequence[str] = (), *, new: bool = False) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from metarl.cli.arguments import Commands, at_least, path
-from metarl.cli.seeds import add_seeds_argument, check_seeds, train_seeds
 from metarl.launched import is_launched, may_restart, restarts
 from metarl.run_paths import is_run, seed_runs
 from metarl.shell import argument, command
@@ -56,7 +55,13 @@ def add_parser(commands: Commands) -> None:
         default=1,
         help="processes of this machine that train together, each on its share of the tasks (1)",
     )
-    add_seeds_argument(parser)
+    parser.add_argument(
+        "--seeds",
+        metavar="N",
+        type=at_least(0, 2**64 - 1),
+        nargs="+",
+        help="train once with each of these seeds, side by side as cores allow, into DIR/seed-N",
+    )
     parser.add_argument("-h", "--help", action="store_true", help="show this, or the fields of CONFIG, and exit")
 
 
@@ -149,15 +154,29 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _train_seeds(config: RunConfig, arguments: argparse.Namespace) -> None:
+    from metarl.cli.seeds import train_seeds
     from metarl.seeds import create_seeds
 
     def start(path: Path) -> Path:
         create_seeds(config, arguments.seeds, path)
         return path
 
-    check_seeds(arguments.seeds, arguments.overrides)
+    _check_seeds(arguments.seeds, arguments.overrides)
     folder = _anywhere(arguments.config.stem, start) if arguments.run is None else start(arguments.run)
     train_seeds(folder, new=True)
+
+
+def _check_seeds(seeds: Sequence[int], overrides: Sequence[str]) -> None:
+    """Checks the seeds of a command line.
+
+    Raises:
+        UserError: If one is given twice, or a single seed is given as well.
+    """
+    repeated = next((seed for index, seed in enumerate(seeds) if seed in seeds[:index]), None)
+    if repeated is not None:
+        raise UserError(f"--seeds: {repeated} is given twice: give each seed once")
+    if any(override.split("=")[0] == "--seed" for override in overrides):
+        raise UserError("--seed and --seeds cannot go together: leave one of them out")
 
 
 def _anywhere(name: str, start: Callable[[Path], Started]) -> Started:
@@ -176,6 +195,7 @@ def _are_seeds(folder: Path | None) -> bool:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
+    from metarl.cli.seeds import train_seeds
     from metarl.training import Training
 
     if _are_seeds(arguments.resume):

@@ -174,4 +174,5 @@ def test_it_can_be_registered_within_a_program(tmp_path: Path, monkeypatch: pyte
     config = RunConfig.model_validate(settings)
     assert type(config.algorithm) is module.PortfolioConfig
     with closing(Training.start(config, tmp_path / "run")) as training:
-        assert next(training).metrics["meta/adaptation_gain"] != 0
+        # whatever the step of an iteration is worth, it is taken in one of them
+        assert any(next(training).metrics["meta/adaptation_gain"] != 0 for _ in range(5))

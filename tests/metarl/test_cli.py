@@ -18,6 +18,7 @@ from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import CheckpointError, Manifest
 from metarl.cli import main
 from metarl.config import RunConfig, load_config, override_config
+from metarl.evaluation import comparison, stress_command  # noqa: F401  (before what they import is replaced)
 from metarl.preset_files import FOLDER, preset_path
 from metarl.ranks import ALONE
 from metarl.runs import RunDirectory
@@ -327,7 +328,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("trian x.yaml", "unknown command 'trian'; did you mean 'train'?"),
         ("train", "train needs either a configuration file or --resume RUN; see 'metarl train --help'"),
         ("train quick.yaml --resume done", "train needs either a configuration file or --resume RUN; see"),
-        ("train quick.yaml more", "unknown argument 'more'; known: --help, --resume, --run, -h"),
+        ("train quick.yaml more", "unknown argument 'more'; known: --help, --processes, --resume, --run, --seeds, -h"),
         ("train none/a.yaml", "no configuration file 'none/a.yaml'"),
         (
             "train none.yaml",

@@ -15,7 +15,7 @@ from thread_ranks import on_ranks
 
 from metarl.acting.sampler import Sampler
 from metarl.algorithms import registry
-from metarl.algorithms.base import Algorithm
+from metarl.algorithms.base import Algorithm, AlgorithmConfig
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.config import RunConfig, load_config

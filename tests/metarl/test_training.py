@@ -193,7 +193,7 @@ def test_contradictory_settings_are_named(tmp_path, algorithm, message) -> None:
 
 def test_a_single_task_cannot_be_halved(tmp_path) -> None:
     algorithm = MAML_CONFIG.model_copy(update={"meta_batch": 1})
-    with pytest.raises(UserError, match=r"double_buffered: algorithm\.meta_batch is 1"):
+    with pytest.raises(UserError, match=r"double_buffered: this process has one task of algorithm.meta_batch"):
         run_training(tmp_path / "run", make_config("maml", algorithm=algorithm, double_buffered=True))
 
 
@@ -208,9 +208,10 @@ def test_double_buffering_gives_half_of_the_tasks_to_each_vector(tmp_path, monke
         tasks: Sequence[Task],
         key: tuple[int, ...],
         device: torch.device,
+        indices: Sequence[int],
     ) -> None:
         seen.append((envs, tasks))
-        original(self, envs, tasks, key, device)
+        original(self, envs, tasks, key, device, indices)
 
     monkeypatch.setattr(Sampler, "__init__", spying)
     algorithm = MAML_CONFIG.model_copy(update={"meta_batch": meta_batch})
