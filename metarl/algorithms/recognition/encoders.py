@@ -1,0 +1,125 @@
+"""Encoders: networks from episodes to embeddings, over time and over frames."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metarl.algorithms.recognition.config import (
+    ConvolutionalEncoderConfig,
+    EncoderConfig,
+    FramesConfig,
+    RecurrentEncoderConfig,
+)
+from metarl.policies.cores import make_core
+
+_GROUPS = 8
+"""Groups of channels that are normalised together."""
+
+
+def make_encoder(feature_size: int, config: EncoderConfig) -> nn.Module:
+    """Makes the encoder that the settings name.
+
+    Args:
+        feature_size: Length of the features of a step, without their mask.
+        config: Settings.
+    """
+    if isinstance(config, RecurrentEncoderConfig):
+        return RecurrentEncoder(feature_size, config)
+    return ConvolutionalEncoder(feature_size, config)
+
+
+class RecurrentEncoder(nn.Module):
+    """Recurrent core along an episode; the embedding is a linear map of its mean output.
+
+    Args:
+        feature_size: Length of the features of a step.
+        config: Settings.
+    """
+
+    def __init__(self, feature_size: int, config: RecurrentEncoderConfig) -> None:
+        super().__init__()
+        self.core = make_core(feature_size, config.core)
+        self.output = nn.Linear(self.core.output_size, config.embedding_size)
+
+    def forward(self, episodes: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
+        """Embeds episodes; the last feature of a step is 1, or 0 after the end of its episode."""
+        features, mask = episodes[..., :-1], episodes[..., -1:]
+        hidden, _ = self.core.sequence(features, self.core.initial_state(len(features)))
+        embedding: Tensor = self.output(masked_mean(hidden, mask))
+        return embedding
+
+
+class ConvolutionalEncoder(nn.Module):
+    """Blocks of convolutions over time, each of which halves it; the embedding is a linear map of the mean.
+
+    Each step's channels are normalised by themselves (Ba et al. 2016), so that an embedding depends on its own episode
+    only, and not on what stands after its end.
+
+    Args:
+        feature_size: Length of the features of a step.
+        config: Settings.
+    """
+
+    def __init__(self, feature_size: int, config: ConvolutionalEncoderConfig) -> None:
+        super().__init__()
+        sizes = [feature_size, *config.channels]
+        self.convolutions = nn.ModuleList(nn.Conv1d(n, m, 3, stride=2, padding=1) for n, m in pairwise(sizes))
+        self.norms = nn.ModuleList(nn.LayerNorm(m) for m in config.channels)
+        self.output = nn.Linear(sizes[-1], config.embedding_size)
+
+    def forward(self, episodes: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
+        """See `RecurrentEncoder`."""
+        mask = episodes[..., -1:]
+        hidden = episodes[..., :-1] * mask
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            mask = mask[:, ::2]
+            hidden = convolution(hidden.transpose(1, 2)).transpose(1, 2)
+            hidden = norm(hidden).relu() * mask
+        embedding: Tensor = self.output(masked_mean(hidden, mask))
+        return embedding
+
+
+class FrameEncoder(nn.Module):
+    """Four blocks of convolution, normalisation, ReLU and max-pooling on each frame (Vinyals et al. 2016), then time.
+
+    The published blocks normalise over the batch, by which the queries would tell each other what they are; these
+    normalise over groups of channels (Wu & He 2018).
+
+    Args:
+        channels: Channels of a frame, three for each camera.
+        config: Settings of the blocks.
+        over_time: Settings of the encoder over the frames' features.
+    """
+
+    def __init__(self, channels: int, config: FramesConfig, over_time: EncoderConfig) -> None:
+        super().__init__()
+        sizes = [channels, *[config.channels] * 4]
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(n, m, 3, padding=1), nn.GroupNorm(_GROUPS, m), nn.ReLU(), nn.MaxPool2d(2)
+                )
+                for n, m in pairwise(sizes)
+            )
+        )
+        self.output = nn.LazyLinear(config.feature_size)
+        self.over_time = make_encoder(config.feature_size, over_time)
+
+    def forward(self, frames: Tensor) -> Float[Tensor, "batch z"]:
+        """Embeds films `(batch, frame, channel, height, width)` of bytes."""
+        pixels = frames.flatten(0, 1).float() / 255 - 0.5
+        features = self.output(self.blocks(pixels).flatten(1)).unflatten(0, frames.shape[:2])
+        # all frames are of the episode
+        embedding: Tensor = self.over_time(torch.cat([features, torch.ones_like(features[..., :1])], dim=-1))
+        return embedding
+
+
+def masked_mean(
+    values: Float[Tensor, "batch time n"], mask: Float[Tensor, "batch time 1"]
+) -> Float[Tensor, "batch n"]:
+    """Mean over the steps whose mask is 1, of which there is at least one."""
+    return (values * mask).sum(1) / mask.sum(1)
