@@ -1,0 +1,1 @@
+"""Demonstrations of tasks: recorded, read, split."""

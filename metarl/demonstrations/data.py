@@ -1,0 +1,163 @@
+"""Demonstrations: episodes of somebody who can do it, each of a known task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
+
+import gymnasium as gym
+import numpy as np
+from jaxtyping import Float32, Shaped, UInt8
+
+from metarl_envs.core import Task
+from metarl_envs.errors import UserError, unknown
+
+FRAME_SIZE = 64
+"""Width and height of the frames of a demonstration, in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Demonstration:
+    """One episode, from a reset to its end."""
+
+    task: Task
+    """Task that is shown; its name is the class. Without parameters where the goal is unknown."""
+    observations: Float32[np.ndarray, "steps_and_one obs"]
+    """Observation before each action and after the last one, in the environment's units."""
+    actions: Shaped[np.ndarray, "steps *action"]
+    """Actions as they were played, in the environment's units: float32 `(step, action)`, or int64 `(step,)` where
+    actions are discrete."""
+    rewards: Float32[np.ndarray, "steps"] | None = None
+    """Reward of each step; None where nobody knows it."""
+    success: bool | None = None
+    """True if the task was solved at any step; None where nobody knows."""
+    frames: UInt8[np.ndarray, "steps_and_one camera 64 64 3"] | None = None
+    """Picture of each observation from each camera, first row on top; None if there are none."""
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return len(self.actions)
+
+    @property
+    def total_reward(self) -> float | None:
+        """Undiscounted return; None where rewards are unknown."""
+        return None if self.rewards is None else float(self.rewards.sum(dtype=np.float64))
+
+
+class Demonstrations(Sequence[Demonstration]):
+    """Demonstrations of one family of tasks, in the order in which they were recorded.
+
+    Args:
+        episodes: The demonstrations, at least one.
+        observation_space: Space of a single observation.
+        action_space: Space of a single action.
+        name: Name of the dataset, such as "ml45-v0".
+        family: Family of the tasks, "metaworld" or "navigation"; "" if it is none that can be simulated here.
+        cameras: Names of the cameras of the frames; empty without frames.
+
+    Raises:
+        UserError: If there is none.
+    """
+
+    def __init__(
+        self,
+        episodes: Iterable[Demonstration],
+        observation_space: gym.spaces.Box,
+        action_space: gym.spaces.Box | gym.spaces.Discrete,
+        *,
+        name: str,
+        family: str = "",
+        cameras: Sequence[str] = (),
+    ) -> None:
+        self._episodes = tuple(episodes)
+        if not self._episodes:
+            raise UserError(f"{name} has no demonstrations left")
+        self.observation_space, self.action_space = observation_space, action_space
+        self.name, self.family, self.cameras = name, family, tuple(cameras)
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    @overload
+    def __getitem__(self, index: int) -> Demonstration: ...
+    @overload
+    def __getitem__(self, index: slice) -> Demonstrations: ...
+    def __getitem__(self, index: int | slice) -> Demonstration | Demonstrations:
+        if isinstance(index, slice):
+            return self._with(self._episodes[index])
+        return self._episodes[index]
+
+    def __iter__(self) -> Iterator[Demonstration]:
+        return iter(self._episodes)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, sorted."""
+        return tuple(sorted({each.task.name for each in self}))
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """Tasks that are shown, each once, in the order of their first demonstrations."""
+        return tuple(dict.fromkeys(each.task for each in self))
+
+    def of_class(self, name: str) -> Demonstrations:
+        """Returns the demonstrations of a class.
+
+        Raises:
+            UserError: If there is none.
+        """
+        return self.of_classes([name])
+
+    def of_classes(self, names: Sequence[str]) -> Demonstrations:
+        """Returns the demonstrations of some classes.
+
+        Raises:
+            UserError: If there is none of one of them.
+        """
+        for name in names:
+            if name not in self.classes:
+                raise unknown(f"class in {self.name}:", name, self.classes)
+        return self.where(lambda each: each.task.name in names)
+
+    def of_tasks(self, tasks: Iterable[Task]) -> Demonstrations:
+        """Returns the demonstrations of some tasks, such as the held-out ones of a distribution.
+
+        Raises:
+            UserError: If there is none of any of them.
+        """
+        wanted = frozenset(tasks)
+        return self.where(lambda each: each.task in wanted)
+
+    def where(self, keep: Callable[[Demonstration], bool]) -> Demonstrations:
+        """Returns the demonstrations that a function returns true for.
+
+        Raises:
+            UserError: If it returns true for none.
+        """
+        return self._with(each for each in self if keep(each))
+
+    def check_counts(self, count: int) -> None:
+        """Checks that there are enough demonstrations of each class.
+
+        Args:
+            count: Number of demonstrations needed of each.
+
+        Raises:
+            UserError: If a class has fewer.
+        """
+        for name, found in sorted(Counter(each.task.name for each in self).items()):
+            if found < count:
+                raise UserError(f"{self.name} has {found} demonstrations of {name}: {count} are needed of each class")
+
+    def _with(self, episodes: Iterable[Demonstration]) -> Demonstrations:
+        return Demonstrations(
+            episodes,
+            self.observation_space,
+            self.action_space,
+            name=self.name,
+            family=self.family,
+            cameras=self.cameras,
+        )
