@@ -64,6 +64,16 @@ class InnerRule(nn.Module, ABC):
         predicted: Tensor = vmap(of_one_task)(inputs, targets, queries)
         return predicted
 
+    def adapt_all(self, inputs: Tensor, targets: Tensor) -> Parameters:
+        """Adapts to each task of a batch; all of the result has a leading axis `task`.
+
+        Args:
+            inputs: Inputs of the supports, with leading axes `task sample`.
+            targets: Targets of the supports, likewise.
+        """
+        adapted: Parameters = vmap(self.adapt)(inputs, targets)
+        return adapted
+
     def call(self, parameters: Parameters, inputs: Tensor) -> Tensor:
         """Outputs of the network with parameters, or fast weights, of these names in place of its own."""
         outputs: Tensor = functional_call(self.network, parameters, (inputs,))
