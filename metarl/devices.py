@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from metarl.ranks import Ranks
 from metarl_envs.errors import UserError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -26,6 +27,25 @@ def resolve_device(name: DeviceName) -> torch.device:
     if name == "cuda" and not available:
         raise UserError("device: 'cuda' was asked for, but PyTorch finds no CUDA device; use 'cpu' or 'auto'")
     return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def own_device(name: DeviceName, ranks: Ranks) -> torch.device:
+    """Returns the device of one of several processes: on a machine with GPUs, each has its own.
+
+    Raises:
+        UserError: If the machine has fewer GPUs than processes, or see `resolve_device`.
+    """
+    device = resolve_device(name)
+    if device.type != "cuda" or ranks.size == 1:
+        return device
+    if device.index is not None:
+        raise UserError(f"device: '{name}' is one GPU, but each of {ranks.size} processes takes its own: use 'cuda'")
+    if ranks.local_size > torch.cuda.device_count():
+        raise UserError(
+            f"device: {ranks.local_size} processes on this machine need a GPU each, but PyTorch finds"
+            f" {torch.cuda.device_count()}; start as many processes, or use 'cpu'"
+        )
+    return torch.device("cuda", ranks.local_rank)
 
 
 def seconds_now(device: torch.device) -> float:

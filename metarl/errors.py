@@ -3,3 +3,7 @@
 
 class RunFailure(RuntimeError):
     """Failure that ends a run (non-finite numbers, a full disk, a dead simulator), with one line for the user."""
+
+
+class RankLostError(RunFailure):
+    """Failure of a process because another one that trains with it has ended, which the launcher tells."""

@@ -35,10 +35,14 @@ class StopSignal:
 
     SIGHUP remains ignored if it was, as `nohup` has it. Outside of the main thread the context does nothing: Python
     allows signal handlers in the main thread only.
+
+    Args:
+        quiet: True to print nothing on a request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.requested = False
+        self._quiet = quiet
         self._stop: Callable[[], object] | None = None
         self._previous: dict[int, Any] = {}
 
@@ -65,6 +69,8 @@ class StopSignal:
         self.requested = True
         if self._stop is not None:
             self._stop()
+        if self._quiet:
+            return
         # not print: a handler may interrupt a print, whose buffer must not be entered twice
         with suppress(OSError, ValueError):
             text = b"\nstopping after this iteration (Ctrl-C again to stop at once, without a checkpoint)\n"

@@ -13,10 +13,11 @@ def command(*words: str | Path) -> str:
     Args:
         words: Arguments; a path may begin with a dash.
     """
-    return shlex.join([*_program(), *(_argument(word) for word in words)])
+    return shlex.join([*_program(), *(argument(word) for word in words)])
 
 
-def _argument(word: str | Path) -> str:
+def argument(word: str | Path) -> str:
+    """Returns an argument of a command line; a path that begins with a dash is told from an option."""
     is_dashed_path = isinstance(word, Path) and str(word).startswith("-")
     return f"./{word}" if is_dashed_path else str(word)
 

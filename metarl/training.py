@@ -17,20 +17,23 @@ from metarl import checkpoints
 from metarl.acting.agents import TrainedAgent
 from metarl.acting.sampler import Sampler
 from metarl.config import RunConfig
-from metarl.devices import resolve_device, seconds_now
-from metarl.errors import RunFailure
+from metarl.data_parallel import FollowedRun, gather_divergences, share_progress, share_state
+from metarl.data_parallel import join as join_ranks
+from metarl.devices import own_device, seconds_now
+from metarl.errors import RankLostError, RunFailure
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.schedule import count_episodes, evaluation_interval
+from metarl.evaluation.shared import evaluate_shared
 from metarl.evaluation.tasks import select_tasks
 from metarl.metrics import common_metrics, evaluation_metrics
 from metarl.resuming import changed_config, restore_last
 from metarl.runs import BEFORE_TRAINING, RunDirectory
 from metarl.seeding import Stream, derive_seeds, generator
+from metarl.torchrun import join
 from metarl.training_envs import TrainingEnvs
 from metarl.versions import versions
 from metarl_envs.core import Task
-from metarl_envs.cores import available_cores
 from metarl_envs.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -63,6 +66,9 @@ class Training(Iterator[TrainedIteration]):
     run therefore equals an uninterrupted one, bit for bit on the CPU. Training installs no signal handlers and runs in
     any thread; it sets the number of PyTorch's threads and PyTorch's global seed for the whole process.
 
+    In processes that torchrun has started, each trains on its share of every meta-batch, and the first one writes the
+    run. All of them must call the same methods in the same order; docs/scaling.md tells more.
+
     Args:
         run: Directory of the run.
         resume: True to continue from the run's last checkpoint.
@@ -74,6 +80,8 @@ class Training(Iterator[TrainedIteration]):
     def __init__(self, run: RunDirectory, *, resume: bool = False) -> None:
         self.run = run
         self.config = config = run.config
+        self.ranks = ranks = join()
+        """Processes that train together; a training by one process has one."""
         self.iteration, self.env_steps = 0, 0
         self._score: float | None = None
         self._saved: int | None = None
@@ -82,18 +90,17 @@ class Training(Iterator[TrainedIteration]):
         with ExitStack() as resources:  # closes all of them if one cannot be made
             resources.enter_context(closing(run))
             run.lock()
-            torch.set_num_threads(config.threads or available_cores())
+            torch.set_num_threads(config.threads or ranks.cores)
             torch.manual_seed(derive_seeds(config.seed, Stream.INITIALIZATION, count=1)[0])
             self.distribution = config.tasks.build()
-            self.distribution.workers = config.workers
+            self.distribution.workers = config.workers or ranks.cores
             self._held_out = select_tasks(self.distribution.test_tasks, config.evaluation.tasks_per_name, or_all=True)
-            self.algorithm = config.algorithm.build(self.distribution, resolve_device(config.device))
+            self.algorithm = config.algorithm.build(self.distribution, own_device(config.device, ranks))
+            join_ranks(self.algorithm, ranks, config, self.distribution.fingerprint)
             self._draw_tasks(Stream.SAMPLING, 0)  # raises early if the meta-batch is too large
-            manifest = restore_last(run, self.algorithm, self.distribution) if resume else None
-            if manifest is not None:
-                self.iteration, self.env_steps = manifest.iteration, manifest.env_steps
-                self._score, self._saved = manifest.score, manifest.iteration
-            self._envs = TrainingEnvs(self.distribution, self.algorithm, config, len(self._held_out))
+            manifest = restore_last(run, self.algorithm, self.distribution) if resume and ranks.leads else None
+            self._take_over(manifest)
+            self._envs = TrainingEnvs(self.distribution, self.algorithm, config, len(self._held_out), ranks)
             resources.enter_context(closing(self._envs))
             run.rewind(BEFORE_TRAINING if self._saved is None else self.iteration)
             if self._saved is None:
@@ -111,12 +118,12 @@ class Training(Iterator[TrainedIteration]):
         Raises:
             UserError: If the directory exists or cannot be made, or settings contradict each other.
         """
-        resolve_device(config.device)  # raises before the directory is made
-        run = RunDirectory.create(Path(path), config)
+        own_device(config.device, join())  # raises before the directory is made
+        run = RunDirectory.create(Path(path), config) if join().leads else FollowedRun(Path(path), config)
         run.lock()
         try:
             return cls(run)
-        except UserError:
+        except (UserError, RankLostError):
             run.discard_unless_used()
             raise
 
@@ -135,6 +142,8 @@ class Training(Iterator[TrainedIteration]):
                 done than asked for, or something else would change.
         """
         run = RunDirectory.open(Path(path))
+        if not join().leads:
+            run = FollowedRun(run.path, run.config)
         as_it_was = run.config
         run.config = changed_config(as_it_was, iterations, overrides)
         training = cls(run, resume=True)
@@ -157,6 +166,8 @@ class Training(Iterator[TrainedIteration]):
             RunFailure: If the run cannot go on; its checkpoints stay.
             UserError: If the training is closed.
         """
+        if self.ranks.largest(float(self._stopping)) > 0:
+            self._stopping = True  # all processes stop if any of them is asked to
         if self._stopping or self.iteration >= self.config.iterations:
             if self._stopping and self.iteration not in (0, self._saved) and not self._closed:
                 self.save()
@@ -194,7 +205,7 @@ class Training(Iterator[TrainedIteration]):
         self._stopping = True
 
     def save(self) -> Path:
-        """Writes a checkpoint and returns its directory.
+        """Writes a checkpoint and returns its directory; of several processes, the leading one writes it.
 
         Its score, which picks the best checkpoint, is the return on *training* tasks after adaptation: held-out tasks
         must not choose the policy that is then evaluated on them.
@@ -202,6 +213,9 @@ class Training(Iterator[TrainedIteration]):
         Raises:
             CheckpointError: If it cannot be written; earlier checkpoints stay.
         """
+        self._saved = self.iteration
+        if not self.ranks.leads:
+            return self.run.checkpoints
         manifest = checkpoints.Manifest(
             iteration=self.iteration,
             env_steps=self.env_steps,
@@ -213,7 +227,6 @@ class Training(Iterator[TrainedIteration]):
         path = checkpoints.save(self.run.checkpoints, self.algorithm.state_dict(), manifest)
         settings = self.config.checkpoint
         checkpoints.prune(self.run.checkpoints, settings.keep_last, settings.every)
-        self._saved = self.iteration
         return path
 
     def agent(self) -> TrainedAgent:
@@ -227,14 +240,19 @@ class Training(Iterator[TrainedIteration]):
             UserError: If the training is closed.
         """
         self._check_open()
-        return evaluate(
-            self.agent(),
-            self.distribution,
+        settings = self.config.evaluation
+        return evaluate_shared(
+            self.ranks,
             self._held_out,
-            adaptation_episodes=self.config.evaluation.adaptation_episodes,
-            episodes=self.config.evaluation.episodes,
-            seed=self.config.seed,
-            env=self._envs.test,
+            lambda tasks: evaluate(
+                self.agent(),
+                self.distribution,
+                tasks,
+                adaptation_episodes=settings.adaptation_episodes,
+                episodes=settings.episodes,
+                seed=self.config.seed,
+                env=self._envs.test,
+            ),
         )
 
     def close(self) -> None:
@@ -254,9 +272,20 @@ class Training(Iterator[TrainedIteration]):
         if self._closed:
             raise UserError("the training is closed: go on with Training.resume")
 
+    def _take_over(self, manifest: checkpoints.Manifest | None) -> None:
+        """Takes over where the leading process stands: at the start of a training, or at a checkpoint's manifest."""
+        share_state(self.algorithm, self.ranks)
+        if manifest is not None:
+            self.iteration, self.env_steps = manifest.iteration, manifest.env_steps
+            self._score, self._saved = manifest.score, manifest.iteration
+        progress = (self.iteration, self.env_steps, self._score, self._saved)
+        iteration, env_steps, self._score, saved = share_progress(self.ranks, *progress)
+        self.iteration, self.env_steps = int(iteration or 0), int(env_steps or 0)
+        self._saved = None if saved is None else int(saved)
+
     def _train_one_iteration(self) -> dict[str, float]:
         """Draws tasks, collects, updates and returns the metrics."""
-        began, device = time.perf_counter(), self.algorithm.device
+        began, device, ranks = time.perf_counter(), self.algorithm.device, self.ranks
         started = seconds_now(device)
         sampler = self._sampler(Stream.SAMPLING, self.iteration)
         seed = derive_seeds(self.config.seed, Stream.LEARNING, self.iteration, count=1)[0]
@@ -267,15 +296,18 @@ class Training(Iterator[TrainedIteration]):
         if result.skipped_updates:
             _log.warning("updates skipped as a number in them was not finite: %d", result.skipped_updates)
         metrics = common_metrics(result)
-        metrics["time/sampling_seconds"] = sampler.seconds
-        # update = iteration up to here - sampling
-        metrics["time/update_seconds"] = seconds_now(device) - started - sampler.seconds
-        metrics["env/divergences"] = float(self.run.keep_evidence(self.iteration, sampler.divergences))
-        _check_simulation(sampler)
-        seconds = time.perf_counter() - began
-        metrics |= {"time/iteration_seconds": seconds, "time/fps": sampler.steps / seconds}
+        metrics["time/sampling_seconds"] = sampling = ranks.largest(sampler.seconds)
+        # update = iteration up to here - sampling of the slowest process
+        metrics["time/update_seconds"] = ranks.largest(seconds_now(device) - started) - sampling
+        steps = int(ranks.sum(torch.tensor([sampler.steps]))[0])
+        evidence, divergences = gather_divergences(ranks, sampler.divergences)
+        self.run.keep_evidence(self.iteration, evidence)
+        metrics["env/divergences"] = float(divergences)
+        _check_simulation(divergences, steps)
+        seconds = ranks.largest(time.perf_counter() - began)
+        metrics |= {"time/iteration_seconds": seconds, "time/fps": steps / seconds}
         self._score = metrics["rollout/ep_rew_mean"]
-        self.env_steps += sampler.steps
+        self.env_steps += steps
         self.iteration += 1
         return metrics
 
@@ -303,7 +335,8 @@ class Training(Iterator[TrainedIteration]):
         tasks = sorted(self._draw_tasks(stream, iteration), key=lambda task: task.name)
         key = (self.config.seed, stream, iteration)
         self._envs.augment(key)
-        return Sampler(self._envs.training, tasks, key, self.algorithm.device)
+        indices = self._envs.indices
+        return Sampler(self._envs.training, [tasks[i] for i in indices], key, self.algorithm.device, indices)
 
     def _draw_tasks(self, stream: Stream, iteration: int) -> list[Task]:
         try:
@@ -320,11 +353,10 @@ def _out_of_memory(meta_batch: int, device: torch.device) -> str:
     )
 
 
-def _check_simulation(sampler: Sampler) -> None:
-    count = len(sampler.divergences)
-    if count > _MAX_DIVERGENCE_RATE * sampler.steps:
+def _check_simulation(count: int, steps: int) -> None:
+    if count > _MAX_DIVERGENCE_RATE * steps:
         raise RunFailure(
-            f"the simulation diverged in {count} of {sampler.steps} steps, more than {_MAX_DIVERGENCE_RATE:.1%}; the"
+            f"the simulation diverged in {count} of {steps} steps, more than {_MAX_DIVERGENCE_RATE:.1%}; the"
             " episodes are in the run's divergences/, and the last checkpoint is as it was"
         )
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from metarl.acting.observation_scale import observation_scale
 from metarl.algorithms.base import Algorithm
 from metarl.config import RunConfig
+from metarl.ranks import ALONE, Ranks
 from metarl.seeding import Stream, generator
 from metarl_envs.core import TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
@@ -21,21 +22,32 @@ class TrainingEnvs:
         algorithm: Algorithm that samples from them.
         config: Configuration of the run.
         num_held_out: Number of tasks to evaluate on.
+        ranks: Processes that share the tasks; this one makes the environments of its own share.
 
     Raises:
         UserError: If environments cannot be made, or the meta-batch cannot be halved although it should.
     """
 
     def __init__(
-        self, distribution: TaskDistribution, algorithm: Algorithm, config: RunConfig, num_held_out: int
+        self,
+        distribution: TaskDistribution,
+        algorithm: Algorithm,
+        config: RunConfig,
+        num_held_out: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._distribution = distribution
         self.num_test = min(config.evaluation.num_envs or algorithm.num_envs, num_held_out)
-        """Number of environments to evaluate in."""
+        """Number of environments to evaluate in, those of all processes together."""
+        self._num_own_test = self.num_test
+        if num_held_out >= ranks.size:
+            self._num_own_test = len(ranks.share(range(max(self.num_test, ranks.size))))
         self._test: TaskVectorEnv | None = None
-        counts = _split(algorithm, config.double_buffered)
+        self.indices = ranks.share(range(algorithm.meta_batch))
+        """Index in the meta-batch of each task to sample."""
+        self._envs_per_task = algorithm.num_envs // algorithm.meta_batch
+        counts = _split(len(self.indices), self._envs_per_task, config.double_buffered)
         self._augmentation = config.augmentation
-        self._meta_batch = algorithm.meta_batch
         with ExitStack() as resources:  # closes all of them if one cannot be made
             self.training = [resources.enter_context(closing(distribution.make_env(count))) for count in counts]
             """Vectors to sample from: one, or two for double buffering."""
@@ -53,15 +65,15 @@ class TrainingEnvs:
 
     @property
     def test(self) -> TaskVectorEnv:
-        """Vector to evaluate in, made when first needed; one to sample from, if that has as many environments.
+        """Vector of this process to evaluate in, made when first needed; one to sample from, if that is as large.
 
         With augmentation it is always one of its own, which nothing perturbs.
         """
         if self._test is None:
-            if self.training[0].num_envs == self.num_test and not self._augmentation.active:
+            if self.training[0].num_envs == self._num_own_test and not self._augmentation.active:
                 self._test = self.training[0]
             else:
-                self._test = self._resources.enter_context(closing(self._distribution.make_env(self.num_test)))
+                self._test = self._resources.enter_context(closing(self._distribution.make_env(self._num_own_test)))
         return self._test
 
     def augment(self, key: tuple[int, ...]) -> None:
@@ -76,28 +88,31 @@ class TrainingEnvs:
         first = 0
         for env in self.training:
             if isinstance(env, PerturbedVectorEnv):
-                envs_per_task = sum(each.num_envs for each in self.training) // self._meta_batch
-                tasks = range(first, first + env.num_envs // envs_per_task)
-                # perturbations of task i = draw(key, i), the same in all of its environments
-                drawn = [self._augmentation.draw(generator(key[0], Stream.PERTURBATION, *key[1:], i)) for i in tasks]
+                last = first + env.num_envs // self._envs_per_task
+                # perturbations of task i of the meta-batch = draw(key, i), the same in all of its environments
+                drawn = [
+                    self._augmentation.draw(generator(key[0], Stream.PERTURBATION, *key[1:], i))
+                    for i in self.indices[first:last]
+                ]
                 try:
-                    env.perturb([each for each in drawn for _ in range(envs_per_task)])
+                    env.perturb([each for each in drawn for _ in range(self._envs_per_task)])
                 except UserError as error:
                     raise UserError(f"augmentation: {error}") from None
-                first = tasks.stop
+                first = last
 
     def close(self) -> None:
         """Closes all environments."""
         self._resources.close()
 
 
-def _split(algorithm: Algorithm, double_buffered: bool) -> list[int]:
+def _split(tasks: int, envs_per_task: int, double_buffered: bool) -> list[int]:
     """Returns the number of environments of each vector: one with all, or two with half of the tasks each."""
-    tasks = algorithm.meta_batch
     if not double_buffered:
-        return [algorithm.num_envs]
+        return [tasks * envs_per_task]
     if tasks < 2:
-        raise UserError("double_buffered: algorithm.meta_batch is 1, and one task cannot be halved; set it to False")
+        raise UserError(
+            "double_buffered: this process has one task of algorithm.meta_batch, which cannot be halved; set it to"
+            " False"
+        )
     # With n environments per task: ceil(tasks / 2) n and floor(tasks / 2) n
-    envs_per_task = algorithm.num_envs // tasks
     return [(tasks - tasks // 2) * envs_per_task, tasks // 2 * envs_per_task]

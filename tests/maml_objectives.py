@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from draws import draw
 
 from metarl.algorithms.maml.algorithm import MAML
 from metarl.algorithms.maml.config import InnerConfig, MAMLConfig, ProMPConfig
@@ -75,7 +76,7 @@ def random_batch(maml: MAML, seed: int, samples: int = SAMPLES) -> Batch:
     rng = torch.Generator().manual_seed(seed)
     observations = torch.randn(TASKS, samples, OBSERVATIONS, generator=rng, dtype=torch.float64)
     outputs = maml.outputs(maml.replicate(maml.parameters, TASKS), observations)
-    actions = maml.distribution.sample(outputs, rng)
+    actions = draw(maml.distribution, outputs, seed)
     advantages = torch.randn(TASKS, samples, generator=rng, dtype=torch.float64)
     weights = torch.full((TASKS, samples), 1 / samples, dtype=torch.float64)
     weights[0, -2:], weights[0, :-2] = 0, 1 / (samples - 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,8 +28,8 @@ class Divergence:
     dynamics: Dynamics = UNCHANGED
     """Factors of masses, friction and damping in the episode."""
 
-    def save(self, path: Path) -> None:
-        """Writes an npz file, without pickled objects."""
+    def save(self, path: Path | BinaryIO) -> None:
+        """Writes an npz file, or to an open one, without pickled objects."""
         np.savez(
             path,
             name=np.array(self.task.name),
@@ -39,7 +40,7 @@ class Divergence:
         )
 
     @staticmethod
-    def load(path: Path) -> Divergence:
+    def load(path: Path | BinaryIO) -> Divergence:
         """Reads a file that `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             task = Task(str(file["name"]), file["parameters"])

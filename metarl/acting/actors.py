@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl.acting.actions import make_to_environment
+from metarl.acting.exploration import Noise
 from metarl.data.steps import PARAMETERS, UNCLIPPED, Array, BoolArray, TimestepLike
 from metarl.policies.distributions import action_distribution
 from metarl.policies.inputs import PolicyInput
@@ -81,14 +83,17 @@ class PolicyActor(ABC):
     Args:
         space: Action space of a single environment.
         device: Device of the network.
-        generator: Generator of the actions' noise.
+        generators: Generator of each environment, for the noise of its actions.
     """
 
     def __init__(
-        self, space: gym.spaces.Box | gym.spaces.Discrete, device: torch.device, generator: torch.Generator
+        self,
+        space: gym.spaces.Box | gym.spaces.Discrete,
+        device: torch.device,
+        generators: Sequence[np.random.Generator],
     ) -> None:
         self.distribution = action_distribution(space)
-        self.generator = generator
+        self._noise = Noise(self.distribution.noise, generators)
         self._device = device
         self._to_environment = make_to_environment(space)
         self._transfer: InputTransfer | None = None
@@ -96,6 +101,10 @@ class PolicyActor(ABC):
     @abstractmethod
     def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
         """Draws action vectors; returns them and the parameters of their distributions."""
+
+    def sample(self, parameters: Float[Tensor, "env p"]) -> Float[Tensor, "env action"]:
+        """Draws an action of each environment from the distribution with these parameters."""
+        return self.distribution.sample_by(parameters, self._noise.like(parameters))
 
     def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         """See `Actor`."""
@@ -119,19 +128,19 @@ class RandomActor(PolicyActor):
 
     Args:
         space: Action space of a single environment.
-        generator: Generator of the actions.
+        generators: Generator of each environment, for its actions.
     """
 
-    def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete, generator: torch.Generator) -> None:
-        super().__init__(space, torch.device("cpu"), generator)
-        self._space = space
+    def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete, generators: Sequence[np.random.Generator]) -> None:
+        super().__init__(space, torch.device("cpu"), generators)
+        self._discrete = isinstance(space, gym.spaces.Discrete)
+        size = self.distribution.action_size
+        self._uniform = Noise(lambda rng, count: rng.random((count, size), np.float32), generators)
 
     def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
         """See `PolicyActor`."""
-        count = len(inputs.observations)
-        nothing = torch.zeros(count, self.distribution.parameter_size)
-        if isinstance(self._space, gym.spaces.Discrete):
-            choices = torch.randint(int(self._space.n), (count,), generator=self.generator)
-            return torch.nn.functional.one_hot(choices, int(self._space.n)).float(), nothing
+        nothing = torch.zeros(len(inputs.observations), self.distribution.parameter_size)
+        if self._discrete:
+            return self.sample(nothing), nothing  # equal logits: each choice has the same probability
         # a = 2 u - 1 with u ~ U[0, 1): uniform over the box, in units of the action space
-        return 2 * torch.rand((count, self._space.shape[0]), generator=self.generator) - 1, nothing
+        return 2 * self._uniform.like(nothing) - 1, nothing

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 
 import numpy as np
-import torch
 
 from metarl.acting.actors import RandomActor
 from metarl.acting.play import VectorPlay, play
@@ -31,11 +30,11 @@ def observation_scale(distribution: TaskDistribution) -> FloatArray:
     """
     count = min(_MOST_TASKS, len(distribution.train_tasks))
     tasks = distribution.sample(count, generator(_SEED, Stream.PERTURBATION, Stream.TASKS))
-    *seeds, noise_seed = derive_seeds(_SEED, Stream.PERTURBATION, Stream.SAMPLING, count=count + 1)
-    actor = RandomActor(distribution.action_space, torch.Generator().manual_seed(noise_seed))
+    key = (_SEED, Stream.PERTURBATION, Stream.SAMPLING)
+    actor = RandomActor(distribution.action_space, [generator(*key, env) for env in range(count)])
     with closing(distribution.make_env(count)) as env:
         env.set_tasks(tasks)
-        steps = play([VectorPlay(env, actor, 1, seeds)])
+        steps = play([VectorPlay(env, actor, 1, derive_seeds(*key, count=count))])
         seen = np.concatenate([step.timestep.observation[step.valid] for step in steps])
     deviations: FloatArray = seen.std(axis=0)
     return deviations

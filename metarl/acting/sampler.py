@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 
 from metarl.acting.play import Actor, VectorPlay, play
@@ -12,37 +13,48 @@ from metarl.data.rollout_buffer import RolloutBuffer
 from metarl.data.trajectories import Trajectories
 from metarl.devices import one_torch_thread, seconds_now
 from metarl.policies.distributions import action_distribution
-from metarl.seeding import derive_seeds
+from metarl.seeding import derive_seeds, generator
 from metarl_envs.core import Task, TaskVectorEnv
 from metarl_envs.divergence import Divergence
 from metarl_envs.errors import UserError
 
-MakeActor = Callable[[slice, torch.Generator], Actor]
-"""Makes the actor of one vector of environments, from the slice of its tasks and the generator of its noise."""
+MakeActor = Callable[[slice, Sequence[np.random.Generator]], Actor]
+"""Makes the actor of one vector of environments, from the slice of its tasks and a generator of each environment.
+
+What an actor draws for an environment, it draws from that one's generator: an episode then depends on neither the other
+tasks that are played beside it nor the number of processes."""
 
 
 class Sampler:
-    """Collects episodes of the tasks of one meta-iteration; all random draws derive from the key.
+    """Collects episodes of the tasks of one meta-iteration; all random draws derive from the key and a task's index.
 
     The environments are split evenly among the tasks: with n for each, environments i n to (i + 1) n - 1 play task i.
 
     Args:
         envs: One vector of environments, or several, which are then played double-buffered: the policy acts in one
             while the others step. Indices of environments and tasks run through all vectors.
-        tasks: Tasks of the meta-batch.
+        tasks: Tasks to play: a meta-batch, or a process's share of one.
         key: Seed of the run, followed by the key of a random stream; see `metarl.seeding.derive_seeds`.
         device: Device of the policy, which trajectories are moved to.
+        indices: Index of each task in the meta-batch; None where `tasks` are all of it.
 
     Raises:
         UserError: If the environments cannot be split evenly among the tasks.
     """
 
     def __init__(
-        self, envs: Sequence[TaskVectorEnv], tasks: Sequence[Task], key: tuple[int, ...], device: torch.device
+        self,
+        envs: Sequence[TaskVectorEnv],
+        tasks: Sequence[Task],
+        key: tuple[int, ...],
+        device: torch.device,
+        indices: Sequence[int] | None = None,
     ) -> None:
         began = seconds_now(device)
         self.tasks = tuple(tasks)
-        """Tasks of the meta-batch."""
+        """Tasks to play."""
+        self.indices = tuple(range(len(tasks)) if indices is None else indices)
+        """Index of each task in the meta-batch."""
         self._num_envs = sum(env.num_envs for env in envs)
         if self._num_envs % len(tasks) != 0:
             raise UserError(f"{self._num_envs} environments cannot be split evenly among {len(tasks)} tasks")
@@ -100,14 +112,18 @@ class Sampler:
 
     def _reset(self, make_actor: MakeActor, episodes: int) -> list[VectorPlay]:
         """Resets all environments, each with its own seed, and makes the actors."""
-        # (env seeds, noise seed) = derive(key, number of the collection)
-        *seeds, noise_seed = derive_seeds(*self._key, self._collections, count=self._num_envs + 1)
+        # Environment e = i n + j of the meta-batch is the j-th of the n that play its task i:
+        # seed = derive(key, number of the collection)_e,  noise = generator(key, number of the collection, e)
+        count = self._envs_per_task
+        envs = [index * count + each for index in self.indices for each in range(count)]
+        key = (*self._key, self._collections)
+        seeds = derive_seeds(*key, count=max(envs) + 1)
         self._collections += 1
-        generator = torch.Generator().manual_seed(noise_seed)
         vectors = []
         for env, which in zip(self._envs, self._slices, strict=True):
-            own_seeds = seeds[which.start * self._envs_per_task : which.stop * self._envs_per_task]
-            vectors.append(VectorPlay(env, make_actor(which, generator), episodes, own_seeds))
+            own = envs[which.start * count : which.stop * count]
+            actor = make_actor(which, [generator(*key, each) for each in own])
+            vectors.append(VectorPlay(env, actor, episodes, [seeds[each] for each in own]))
         return vectors
 
     def _make_buffer(self, env: TaskVectorEnv, episodes: int) -> RolloutBuffer:

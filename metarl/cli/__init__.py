@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from metarl.cli import evaluate, export, plot, presets, report, strategies, tasks, train, watch, zoo
 from metarl.cli.arguments import Parser, options, refuse_repeated
-from metarl.errors import RunFailure
+from metarl.errors import RankLostError, RunFailure
+from metarl.launched import is_launched
 from metarl.versions import package_version
 from metarl_envs.errors import UserError, WorkerFailure, one_line, unknown
 
@@ -44,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _try(argv: list[str]) -> int:
     try:
-        _run(argv)
+        return _run(argv)
+    except RankLostError:
+        return 1  # the process that ended first, or the launcher, tells why
     except UserError as error:
         return _complain(f"error: {error}", code=2)
     except (RunFailure, WorkerFailure) as error:
@@ -53,15 +56,19 @@ def _try(argv: list[str]) -> int:
         return _complain(f"failed: not enough memory: {one_line(error)}", code=1)
     except KeyboardInterrupt:
         return _complain("interrupted", code=130)
-    return 0
 
 
 def _complain(message: str, code: int) -> int:
+    if is_launched():
+        from metarl.torchrun import speaks
+
+        if not speaks():
+            return code
     print(f"metarl: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str]) -> int:
     parser, commands = _make_parser()
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
         raise unknown("command", argv[0], commands)
@@ -73,7 +80,7 @@ def _run(argv: list[str]) -> None:
     arguments, rest = parser.parse_known_args(argv, argparse.Namespace(overrides=overrides))
     if rest:
         raise unknown("argument", rest[0], options(commands[arguments.command]))
-    arguments.run_command(arguments)
+    return arguments.run_command(arguments) or 0
 
 
 def _make_parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:

@@ -10,8 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from metarl.cli.arguments import Commands, path
-from metarl.shell import command
+from metarl.cli.arguments import Commands, at_least, path
+from metarl.launched import is_launched, may_restart, restarts
+from metarl.run_paths import is_run
+from metarl.shell import argument, command
+from metarl_envs.cores import available_cores
 from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,8 +29,8 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "train",
         help="meta-train a policy",
-        usage="metarl train CONFIG [--run DIR] [--FIELD VALUE ...]\n"
-        "       metarl train --resume RUN [--iterations N] [--device D] [--threads N] [--workers N]",
+        usage="metarl train CONFIG [--run DIR] [--processes N] [--FIELD VALUE ...]\n"
+        "       metarl train --resume RUN [--processes N] [--iterations N] [--device D] [--threads N] [--workers N]",
         epilog="'metarl train CONFIG --help' lists the fields of that configuration.",
         add_help=False,  # it depends on the configuration
         allow_abbrev=False,
@@ -38,6 +41,13 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--run", metavar="DIR", type=path, help="directory to make for the run (runs/CONFIG-TIME)")
     parser.add_argument("--resume", metavar="RUN", type=path, help="run to continue after its last checkpoint")
+    parser.add_argument(
+        "--processes",
+        metavar="N",
+        type=at_least(1),
+        default=1,
+        help="processes of this machine that train together, each on its share of the tasks (1)",
+    )
     parser.add_argument("-h", "--help", action="store_true", help="show this, or the fields of CONFIG, and exit")
 
 
@@ -54,25 +64,56 @@ def split_overrides(argv: list[str], options: Sequence[str]) -> tuple[list[str],
     command_arguments: list[str] = []
     overrides: list[str] = []
     current = command_arguments
-    for argument in argv:
-        if argument.split("=")[0] in options:
+    for word in argv:
+        if word.split("=")[0] in options:
             current = command_arguments
-        elif argument.startswith("--"):
+        elif word.startswith("--"):
             current = overrides
-        current.append(argument)
+        current.append(word)
     return command_arguments, overrides
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Trains from a configuration, continues a run, or shows help."""
+def run(arguments: argparse.Namespace) -> int:
+    """Trains from a configuration, continues a run, or shows help; returns the exit code."""
     if arguments.help and arguments.config is None:
         arguments.parser.print_help()
     elif (arguments.config is None) == (arguments.resume is None):
         raise UserError(f"train needs either a configuration file or --resume RUN; see '{command('train', '--help')}'")
+    elif arguments.resume is not None and arguments.run is not None:
+        raise UserError("--run cannot go with --resume, which continues a run where it is")
+    elif arguments.processes > 1 and not arguments.help:
+        return _launch(arguments)
     elif arguments.resume is not None:
         _resume(arguments)
     else:
         _train(arguments)
+    return 0
+
+
+def _launch(arguments: argparse.Namespace) -> int:
+    """Starts the processes that train together, each of which runs the command without `--processes`."""
+    from metarl.data_parallel import check_meta_batch
+    from metarl.launching import launch
+
+    processes, cores = arguments.processes, available_cores()
+    if is_launched():
+        raise UserError("--processes cannot go with torchrun, which starts the processes itself")
+    if processes > cores:
+        raise UserError(f"--processes: {processes} is more than the {cores} cores at hand")
+    what: list[str | Path] = []
+    if arguments.resume is not None:
+        from metarl.resuming import changed_config
+        from metarl.runs import RunDirectory
+
+        config = changed_config(RunDirectory.open(arguments.resume).config, None, arguments.overrides)
+        what += ["--resume", arguments.resume]
+    else:
+        from metarl.config import load_config
+
+        config = load_config(arguments.config, arguments.overrides)
+        what += [arguments.config, *([] if arguments.run is None else ["--run", arguments.run])]
+    check_meta_batch(config.algorithm.meta_batch, processes)
+    return launch(processes, ["train", *map(argument, what), *arguments.overrides])
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -82,6 +123,10 @@ def _train(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.config, arguments.overrides)
     if arguments.help:
         _print_fields(config, arguments.config)
+    elif may_restart() and arguments.run is None:
+        raise UserError("torchrun --max-restarts needs --run DIR, by which processes started again find their run")
+    elif restarts() > 0 and is_run(arguments.run):
+        train_in_terminal(lambda: Training.resume(arguments.run))
     elif arguments.run is not None:
         train_in_terminal(lambda: Training.start(config, arguments.run))
     else:
@@ -103,12 +148,9 @@ def _start_anywhere(config: RunConfig, name: str) -> Training:
 def _resume(arguments: argparse.Namespace) -> None:
     from metarl.training import Training
 
-    if arguments.run is not None:
-        raise UserError("--run cannot go with --resume, which continues a run where it is")
-
     def start() -> Training:
         training = Training.resume(arguments.resume, overrides=arguments.overrides)
-        if training.iteration == 0:
+        if training.iteration == 0 and training.ranks.leads:
             print("no checkpoint yet: starting from the beginning", flush=True)
         return training
 
@@ -126,9 +168,15 @@ def train_in_terminal(start: Callable[[], Training]) -> None:
         RunFailure: If the run cannot go on; what was checkpointed stays.
     """
     from metarl.progress import Reporter, StopSignal
+    from metarl.torchrun import join
 
-    with StopSignal() as stop, start() as training:
+    with StopSignal(quiet=not join().leads) as stop, start() as training:
         stop.calls(training.stop)
+        if not training.ranks.leads:
+            training.evaluate_untrained()
+            for _ in training:
+                pass
+            return
         with Reporter(training.run.path, training.config.iterations, training.iteration) as reporter:
             if (untrained := training.evaluate_untrained()) is not None:
                 reporter.show_evaluation(untrained)

@@ -49,14 +49,11 @@ class ActionDistribution(Protocol):
     def mode(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b a"]:
         """Most likely action."""
 
-    def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
-        """Draws one action per parameter vector."""
-
     def noise(self, rng: np.random.Generator, count: int) -> Float[np.ndarray, "count a"]:
         """Draws the noise of `count` actions, float32, for `sample_by`."""
 
     def sample_by(self, parameters: Float[Tensor, "*b p"], noise: Float[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
-        """Returns the actions that the noise of `noise` makes of parameters; they are distributed as by `sample`."""
+        """Draws one action per parameter vector, by the noise of `noise`."""
 
     def fisher_product(self, parameters: Float[Tensor, "*b p"], vector: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
         """Fisher information matrix F(y) = E[score scoreᵀ], the Hessian of `kl` at old = new, times a vector."""
@@ -118,12 +115,6 @@ class Gaussian:
         """See `ActionDistribution`."""
         return parameters.chunk(2, dim=-1)[0]
 
-    def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
-        """See `ActionDistribution`."""
-        shape = (*parameters.shape[:-1], self.action_size)
-        noise = torch.randn(shape, generator=generator, dtype=parameters.dtype, device=generator.device)
-        return self.sample_by(parameters, noise.to(parameters.device))
-
     def noise(self, rng: np.random.Generator, count: int) -> Float[np.ndarray, "count a"]:
         """See `ActionDistribution`."""
         return rng.standard_normal((count, self.action_size), dtype=np.float32)
@@ -183,16 +174,6 @@ class Categorical:
     def mode(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b a"]:
         """See `ActionDistribution`."""
         return self._one_hot(parameters.argmax(-1), parameters.dtype)
-
-    def sample(self, parameters: Float[Tensor, "*b p"], generator: torch.Generator) -> Float[Tensor, "*b a"]:
-        """See `ActionDistribution`.
-
-        Raises:
-            RunFailure: If the parameters are not finite.
-        """
-        probabilities = self._probabilities(parameters).reshape(-1, self.action_size).to(generator.device)
-        choices = torch.multinomial(probabilities, 1, generator=generator).to(parameters.device)
-        return self._one_hot(choices.reshape(parameters.shape[:-1]), parameters.dtype)
 
     def noise(self, rng: np.random.Generator, count: int) -> Float[np.ndarray, "count a"]:
         """See `ActionDistribution`."""

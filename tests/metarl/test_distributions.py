@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from draws import draw
 from torch import Tensor
 
 from metarl.policies.distributions import Categorical, Gaussian, action_distribution
@@ -29,7 +30,7 @@ def random_parameters(family: Family, seed: int = 0) -> Tensor:
 
 def test_densities_entropy_and_divergence_equal_the_reference(family) -> None:
     old, new = random_parameters(family), random_parameters(family, 1)
-    actions = family.sample(old, torch.Generator().manual_seed(2))
+    actions = draw(family, old, 2)
     reference = references(family, old)
     torch.testing.assert_close(family.log_prob(old, actions), reference.log_prob(actions))
     torch.testing.assert_close(family.entropy(old), reference.entropy())
@@ -49,7 +50,7 @@ def test_fisher_product_equals_the_hessian_of_the_divergence(family) -> None:
 
 def test_samples_have_the_distributions_mean(family) -> None:
     parameters = random_parameters(family)[0, 0].expand(50_000, -1)
-    samples = family.sample(parameters, torch.Generator().manual_seed(3))
+    samples = draw(family, parameters, 3)
     expected = references(family, parameters[0]).mean
     torch.testing.assert_close(samples.mean(0), expected, atol=0.02, rtol=0)
 
@@ -58,7 +59,7 @@ def test_mode_is_the_likeliest_action(family) -> None:
     parameters = random_parameters(family)
     best = family.log_prob(parameters, family.mode(parameters))
     for seed in range(20):
-        actions = family.sample(parameters, torch.Generator().manual_seed(seed))
+        actions = draw(family, parameters, seed)
         assert (family.log_prob(parameters, actions) <= best + 1e-12).all()
 
 
@@ -101,9 +102,9 @@ def test_normalizer_leaves_inputs_alone_before_any_update_and_bounds_what_hardly
 
 
 def test_scores_and_their_jvps_equal_differentiation(family) -> None:
-    draw = torch.Generator().manual_seed(5)
-    parameters, tangent = torch.randn(2, 6, family.parameter_size, generator=draw, dtype=torch.float64)
-    actions = family.sample(parameters, draw)
+    rng = torch.Generator().manual_seed(5)
+    parameters, tangent = torch.randn(2, 6, family.parameter_size, generator=rng, dtype=torch.float64)
+    actions = draw(family, parameters, 6)
 
     def score(parameters: Tensor) -> Tensor:
         gradient: Tensor = torch.func.grad(lambda p: family.log_prob(p, actions).sum())(parameters)

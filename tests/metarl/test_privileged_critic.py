@@ -92,7 +92,7 @@ def test_acting_never_sees_what_the_critic_sees() -> None:
 
     def actions() -> torch.Tensor:
         # tasks of the other class, whose environments are held at the same rewards
-        actor = rl2.make_actor(slice(0, 20), torch.Generator().manual_seed(1))
+        actor = rl2.make_actor(slice(0, 20), [np.random.default_rng(env) for env in range(20)])
         return torch.as_tensor(actor.act(trials.inputs.observations[:, 0].numpy())[0])
 
     before = actions()

@@ -108,7 +108,7 @@ def train(core: str, iterations: int, remembers: bool = True, **settings: Any) -
     rl2 = RL2(config, env.single_observation_space, env.single_action_space, CPU)
     kind = RecurrentActor if remembers else ForgetfulActor
 
-    def make_actor(tasks: slice, noise: torch.Generator) -> RecurrentActor:
+    def make_actor(tasks: slice, noise: Sequence[np.random.Generator]) -> RecurrentActor:
         return kind(rl2, tasks.stop - tasks.start, noise)
 
     named = []

@@ -1,5 +1,6 @@
 """PPO over trials and their chunks: gradients, minibatches, epochs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def play_trials(rl2: RL2, split: tuple[int, ...]) -> tuple[Trials, Tensor]:
     """Trials, and the states that acting had at the chunks' starts."""
     actors: list[RecurrentActor] = []
 
-    def make_actor(tasks: slice, noise: torch.Generator) -> RecurrentActor:
+    def make_actor(tasks: slice, noise: Sequence[np.random.Generator]) -> RecurrentActor:
         actors.append(rl2.make_actor(tasks, noise))
         return actors[-1]
 

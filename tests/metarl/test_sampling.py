@@ -16,7 +16,7 @@ from metarl.data.steps import Array
 from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.errors import RunFailure
 from metarl.policies.inputs import PolicyInput
-from metarl_envs.core import StepResult
+from metarl_envs.core import StepResult, Task
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 class RecordingActor(PolicyActor):
     """Does 0.1, 0.2, ... in its first component and keeps what it was shown."""
 
-    def __init__(self, noise: torch.Generator) -> None:
+    def __init__(self, noise: Sequence[np.random.Generator]) -> None:
         super().__init__(Counting().action_space, CPU, noise)
         self.inputs: list[PolicyInput] = []
 
@@ -41,7 +41,7 @@ class RecordingActor(PolicyActor):
 class Shifting(RecordingActor):
     """Does what depends on the task and on the step before; for each vector there is one, with a clock of its own."""
 
-    def __init__(self, shifts: Tensor, noise: torch.Generator) -> None:
+    def __init__(self, shifts: Tensor, noise: Sequence[np.random.Generator]) -> None:
         super().__init__(noise)
         self.shifts = shifts
 
@@ -62,7 +62,7 @@ def collect(
     sampler = Sampler([env], tasks, (7, 2, 0), CPU)
     actors: list[RecordingActor] = []
 
-    def make_actor(tasks: slice, noise: torch.Generator) -> RecordingActor:
+    def make_actor(tasks: slice, noise: Sequence[np.random.Generator]) -> RecordingActor:
         actors.append(kind(noise))
         return actors[-1]
 
@@ -118,7 +118,7 @@ def test_collections_differ_and_repeat() -> None:
         env = distribution.make_env(3)
         sampler = Sampler([env], distribution.train_tasks, (7, 2, 0), CPU)
 
-        def make_actor(tasks: slice, noise: torch.Generator) -> RandomActor:
+        def make_actor(tasks: slice, noise: Sequence[np.random.Generator]) -> RandomActor:
             return RandomActor(distribution.action_space, noise)
 
         return sampler.collect(make_actor, 1), sampler.collect(make_actor, 1), env.seeds
@@ -175,7 +175,7 @@ def test_several_vectors_record_what_one_does(split) -> None:
         shifts = torch.tensor([[0.0], [0.2], [0.4]])
         actors: list[Shifting] = []
 
-        def make_actor(tasks: slice, noise: torch.Generator) -> Shifting:
+        def make_actor(tasks: slice, noise: Sequence[np.random.Generator]) -> Shifting:
             actors.append(Shifting(shifts[tasks], noise))
             return actors[-1]
 
@@ -189,6 +189,32 @@ def test_several_vectors_record_what_one_does(split) -> None:
     assert together.tasks == alone.tasks == Counting().train_tasks
     for name in TENSORS:
         assert torch.equal(getattr(together, name), getattr(alone, name))
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+@pytest.mark.parametrize("split", [(2, 1), (1, 1, 1)])
+@pytest.mark.parametrize("indices", [(0, 1, 2), (2, 0), (1,)])
+def test_a_tasks_episodes_depend_on_its_index_in_the_meta_batch_alone(discrete, split, indices) -> None:
+    distribution = Counting(discrete=discrete)
+
+    def play(envs: Sequence[CountingEnv], indices: Sequence[int] | None, tasks: Sequence[Task]) -> Trajectories:
+        sampler = Sampler(envs, tasks, (7, 2, 0), CPU, indices)
+        assert sampler.indices == tuple(range(3) if indices is None else indices)
+        assert sampler.tasks == tuple(tasks)
+        first = sampler.collect(lambda _, noise: RandomActor(distribution.action_space, noise), 4)
+        second = sampler.collect(lambda _, noise: RandomActor(distribution.action_space, noise), 4)
+        assert not torch.equal(first.actions, second.actions)
+        return second
+
+    whole = play([distribution.make_env(6)], None, distribution.train_tasks)
+    split = split if len(indices) == 3 else (1,) * len(indices)
+    envs = [distribution.make_env(2 * count) for count in split]
+    part = play(envs, indices, [distribution.train_tasks[index] for index in indices])
+    for name in TENSORS:
+        assert torch.equal(getattr(part, name), getattr(whole, name)[list(indices)])
+    seeds = [seed for env in envs for seed in env.seeds[1]]
+    assert len(set(seeds)) == len(seeds) == 2 * len(indices)
+    assert whole.actions[0].tolist() != whole.actions[1].tolist()
 
 
 def test_the_policy_acts_for_one_vector_while_the_other_steps() -> None:
@@ -248,10 +274,9 @@ def test_vectors_without_episodes_to_play_are_not_stepped() -> None:
     distribution = Counting()
     env = distribution.make_env(3)
     env.set_tasks(distribution.train_tasks)
-    noise = torch.Generator().manual_seed(1)
-    before = noise.get_state()
+    noise = [np.random.default_rng(seed) for seed in (1, 2, 3)]
     assert list(play([VectorPlay(env, RandomActor(distribution.action_space, noise), 0, [1, 2, 3])])) == []
-    assert torch.equal(noise.get_state(), before)  # no action was drawn
+    assert [rng.random() for rng in noise] == [np.random.default_rng(seed).random() for seed in (1, 2, 3)]  # none drawn
 
 
 def test_it_counts_the_seconds_of_setting_tasks_and_of_collecting(monkeypatch) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import gymnasium as gym
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -195,7 +197,7 @@ class MAML:
         self.guard.load_state_dict(state)
 
     def _collect(self, sampler: Sampler, adapted: Parameters) -> Trajectories:
-        def make_actor(tasks: slice, noise: torch.Generator) -> AdaptedActor:
+        def make_actor(tasks: slice, noise: Sequence[np.random.Generator]) -> AdaptedActor:
             return AdaptedActor(self, {name: value[tasks] for name, value in adapted.items()}, noise)
 
         return trim(sampler.collect(make_actor, self.config.episodes))
@@ -243,10 +245,10 @@ class AdaptedActor(PolicyActor):
     Args:
         maml: Algorithm of the policies.
         adapted: Parameters of the policies, with a leading axis `task`.
-        noise: Generator of the actions' noise.
+        noise: Generator of each environment, for the noise of its actions.
     """
 
-    def __init__(self, maml: MAML, adapted: Parameters, noise: torch.Generator) -> None:
+    def __init__(self, maml: MAML, adapted: Parameters, noise: Sequence[np.random.Generator]) -> None:
         super().__init__(maml.action_space, maml.device, noise)
         self._maml = maml
         self._adapted = adapted
@@ -257,7 +259,7 @@ class AdaptedActor(PolicyActor):
         # Environments i n to (i + 1) n - 1 play task i: [env, obs] -> [task, n, obs]
         observations = inputs.observations.reshape(self._tasks, -1, inputs.observations.shape[-1])
         outputs = self._maml.outputs(self._adapted, observations).flatten(0, 1)
-        return self._maml.distribution.sample(outputs, self.generator), outputs
+        return self.sample(outputs), outputs
 
 
 def _signal_metrics(supports: list[Batch]) -> dict[str, float]:

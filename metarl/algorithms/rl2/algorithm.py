@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 import gymnasium as gym
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -114,7 +115,7 @@ class RL2:
         keep_freed_memory(_LARGEST_KEPT)
         actors: list[RecurrentActor] = []
 
-        def make_actor(tasks: slice, noise: torch.Generator) -> RecurrentActor:
+        def make_actor(tasks: slice, noise: Sequence[np.random.Generator]) -> RecurrentActor:
             actors.append(self._make_training_actor(sampler.tasks[tasks], noise))
             return actors[-1]
 
@@ -180,11 +181,11 @@ class RL2:
             metrics["train/value_loss"] = self.privileged.fit(trials, targets, generator)
         return metrics
 
-    def make_actor(self, tasks: slice, noise: torch.Generator) -> RecurrentActor:
+    def make_actor(self, tasks: slice, noise: Sequence[np.random.Generator]) -> RecurrentActor:
         """Makes the actor of one trial of each task in the slice; see `metarl.acting.sampler.MakeActor`."""
         return RecurrentActor(self, tasks.stop - tasks.start, noise)
 
-    def _make_training_actor(self, tasks: Sequence[Task], noise: torch.Generator) -> RecurrentActor:
+    def _make_training_actor(self, tasks: Sequence[Task], noise: Sequence[np.random.Generator]) -> RecurrentActor:
         """Makes the actor of one trial of each of the tasks."""
         return self.make_actor(slice(0, len(tasks)), noise)
 
@@ -277,10 +278,10 @@ class RecurrentActor(PolicyActor):
     Args:
         rl2: Algorithm of the policy.
         num_envs: Number of environments, one per task.
-        noise: Generator of the actions' noise.
+        noise: Generator of each environment, for the noise of its actions.
     """
 
-    def __init__(self, rl2: RL2, num_envs: int, noise: torch.Generator) -> None:
+    def __init__(self, rl2: RL2, num_envs: int, noise: Sequence[np.random.Generator]) -> None:
         super().__init__(rl2.action_space, rl2.device, noise)
         self._rl2 = rl2
         self._state = rl2.policy.initial_state(num_envs)
@@ -299,7 +300,7 @@ class RecurrentActor(PolicyActor):
             self._chunk_states.append(self._state)
         self._steps += 1
         outputs, self._state = self._rl2.policy.step(inputs, self._state)
-        return self._rl2.distribution.sample(outputs, self.generator), outputs
+        return self.sample(outputs), outputs
 
 
 def chunk_states(actors: Sequence[RecurrentActor]) -> Float[Tensor, "row state"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -71,10 +72,11 @@ class SkillSearch(RL2):
             config.min_std,
         )
 
-    def _make_training_actor(self, tasks: Sequence[Task], noise: torch.Generator) -> RecurrentActor:
-        told = torch.rand(len(tasks), 1, generator=noise) >= self.config.untold
+    def _make_training_actor(self, tasks: Sequence[Task], noise: Sequence[np.random.Generator]) -> RecurrentActor:
+        drawn = torch.as_tensor(np.stack([rng.random(1 + SHIFT_SIZE, np.float32) for rng in noise]))
+        told = drawn[:, :1] >= self.config.untold
         # shift ~ U(-s, s) for each axis
-        shift = self.config.frame_shift * (2 * torch.rand(len(tasks), SHIFT_SIZE, generator=noise) - 1)
+        shift = self.config.frame_shift * (2 * drawn[:, 1:] - 1)
         weights = torch.where(told.to(self.device), self._weights(tasks), 0.0)
         self._played.append(torch.cat([weights, shift.to(self.device)], dim=1))
         return SkillActor(self, self._played[-1], noise)
@@ -97,10 +99,12 @@ class SkillActor(RecurrentActor):
     Args:
         algorithm: Algorithm of the policy.
         context: Weights and shift of each environment.
-        noise: Generator of the actions' noise.
+        noise: Generator of each environment, for the noise of its actions.
     """
 
-    def __init__(self, algorithm: SkillSearch, context: Float[Tensor, "env context"], noise: torch.Generator) -> None:
+    def __init__(
+        self, algorithm: SkillSearch, context: Float[Tensor, "env context"], noise: Sequence[np.random.Generator]
+    ) -> None:
         super().__init__(algorithm, len(context), noise)
         self._context = context
 
