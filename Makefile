@@ -122,7 +122,7 @@ $(BROWSES): $(INSTALLED)
 
 # Only videos need a GL library: without one there is no stamp, a hint each time, and all else goes on.
 $(DRAWS): $(INSTALLED)
-	@can_draw() { $(VENV_PYTHON) -c 'from metarl.viewing import gl; gl.choose_backend()' 2> /dev/null; }; \
+	@can_draw() { $(VENV_PYTHON) -c 'from metarl import gl; gl.choose_backend()' 2> /dev/null; }; \
 	if ! can_draw && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 		echo "Installing what MuJoCo draws with where there is no screen: $(GL_PACKAGES)"; \
 		export DEBIAN_FRONTEND=noninteractive; \

@@ -19,6 +19,7 @@ class Stream(IntEnum):
     BASELINES = 8
     PERTURBATION = 9
     SEARCH = 10
+    DEMONSTRATIONS = 11
 
 
 def derive_seeds(seed: int, *key: int, count: int) -> list[int]:

@@ -22,17 +22,16 @@ _SAMPLES = 0
 
 
 class Painter:
-    """Draws scenes of one model; by the scene's own view, or by a camera of the model.
+    """Draws scenes of one model, from the scene's own view or from a camera of the model.
 
     A process draws wrongly with several OpenGL contexts, so close one painter before making the next.
 
     Args:
         scene: Scene of the model to draw.
         size: Width and height of a picture, in pixels.
-        camera: Name of a camera of the model; None is the scene's view, or MuJoCo's default without one.
     """
 
-    def __init__(self, scene: Scene, size: int = FRAME_SIZE, camera: str | None = None) -> None:
+    def __init__(self, scene: Scene, size: int = FRAME_SIZE) -> None:
         model = scene.model
         self.model = model
         quality = model.vis.quality
@@ -40,15 +39,15 @@ class Painter:
         room = model.vis.global_  # MuJoCo draws into a buffer of at least this size
         room.offwidth, room.offheight = max(room.offwidth, size), max(room.offheight, size)
         self._viewer: Any = OffScreenViewer(model, scene.data, size, size)
-        self._camera = -1 if camera is None else model.camera(camera).id
         if scene.view is None:
             mujoco.mjv_defaultFreeCamera(model, self._viewer.cam)
 
-    def draw(self, scene: Scene) -> npt.NDArray[np.uint8]:
+    def draw(self, scene: Scene, camera: str | None = None) -> npt.NDArray[np.uint8]:
         """Draws a scene.
 
         Args:
             scene: State to draw, of the same model, or of one that looks alike.
+            camera: Name of a camera of the model; None is the scene's view, or MuJoCo's default without one.
 
         Returns:
             Picture `(height, width, 3)`, red, green and blue, the first row on top.
@@ -63,7 +62,9 @@ class Painter:
             geom = mujoco.MjvGeom()
             _shape(geom, mark)
             viewer.add_marker(type=geom.type, size=geom.size, pos=geom.pos, mat=geom.mat.ravel(), rgba=geom.rgba)
-        frame: npt.NDArray[np.uint8] = viewer.render("rgb_array", camera_id=self._camera)
+        frame: npt.NDArray[np.uint8] = viewer.render(
+            "rgb_array", camera_id=-1 if camera is None else scene.model.camera(camera).id
+        )
         return np.ascontiguousarray(frame)  # Gymnasium returns a view with reversed rows
 
     def close(self) -> None:

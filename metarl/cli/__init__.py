@@ -10,14 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from metarl.cli import evaluate, export, plot, presets, report, strategies, tasks, train, watch, zoo
-from metarl.cli.arguments import Parser, options, refuse_repeated
+from metarl.cli import demos, evaluate, export, plot, presets, report, strategies, tasks, train, watch, zoo
+from metarl.cli.arguments import Parser, innermost, options, refuse_repeated
 from metarl.errors import RankLostError, RunFailure
 from metarl.launched import is_launched
 from metarl.versions import package_version
 from metarl_envs.errors import UserError, WorkerFailure, one_line, unknown
 
-_COMMANDS = (train, evaluate, report, plot, watch, export, zoo, strategies, tasks, presets)
+_COMMANDS = (train, evaluate, report, plot, watch, export, demos, zoo, strategies, tasks, presets)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,10 +76,10 @@ def _run(argv: list[str]) -> int:
     if argv[:1] == ["train"]:
         argv, overrides = train.split_overrides(argv, options(commands["train"]))
     if argv[:1] and argv[0] in commands:
-        refuse_repeated(argv, commands[argv[0]])
+        refuse_repeated(argv, innermost(argv[1:], commands[argv[0]]))
     arguments, rest = parser.parse_known_args(argv, argparse.Namespace(overrides=overrides))
     if rest:
-        raise unknown("argument", rest[0], options(commands[arguments.command]))
+        raise unknown("argument", rest[0], options(innermost(argv[1:], commands[arguments.command])))
     return arguments.run_command(arguments) or 0
 
 

@@ -28,6 +28,20 @@ def options(parser: argparse.ArgumentParser) -> list[str]:
     return [option for action in parser._actions for option in action.option_strings]
 
 
+def innermost(argv: Sequence[str], parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Returns the parser of the command within a command that a command line names, such as `collect` of `demos`.
+
+    Args:
+        argv: The command line, after the command's name.
+        parser: Parser of the command, which is returned where there are none within.
+    """
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and argv and argv[0] in action.choices:
+            within: argparse.ArgumentParser = action.choices[argv[0]]
+            return within
+    return parser
+
+
 def refuse_repeated(argv: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Checks that no option with a value is given twice, of which argparse would take the last without a word.
 

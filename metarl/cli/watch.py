@@ -52,9 +52,9 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Films a checkpoint of a run, or shows it in a viewer."""
+    from metarl.gl import choose_backend
     from metarl.runs import RunDirectory
     from metarl.viewing.command import watch_run
-    from metarl.viewing.gl import choose_backend
     from metarl_envs.cores import available_cores
 
     _check(arguments)

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 import gymnasium as gym
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
-from metarl_envs.core import Task
+from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError, unknown
 
 FRAME_SIZE = 64
@@ -152,6 +152,24 @@ class Demonstrations(Sequence[Demonstration]):
             if found < count:
                 raise UserError(f"{self.name} has {found} demonstrations of {name}: {count} are needed of each class")
 
+    def check_spaces(self, distribution: TaskDistribution) -> None:
+        """Checks that observations and actions are those of a family of tasks, in shape and bounds.
+
+        Args:
+            distribution: The family, as it is to be learned: with its goals hidden, for example.
+
+        Raises:
+            UserError: If they are not.
+        """
+        pairs = {
+            "observations": (self.observation_space, distribution.observation_space),
+            "actions": (self.action_space, distribution.action_space),
+        }
+        for what, (ours, theirs) in pairs.items():
+            difference = _difference(ours, theirs)
+            if difference is not None:
+                raise UserError(f"{self.name} has other {what} than {distribution.name}: {difference}")
+
     def _with(self, episodes: Iterable[Demonstration]) -> Demonstrations:
         return Demonstrations(
             episodes,
@@ -161,3 +179,22 @@ class Demonstrations(Sequence[Demonstration]):
             family=self.family,
             cameras=self.cameras,
         )
+
+
+def _difference(ours: gym.Space[Any], theirs: gym.Space[Any]) -> str | None:
+    """Returns the first difference between two spaces, but for their precision; None if there is none."""
+    if type(ours) is not type(theirs) or ours.shape != theirs.shape:
+        return f"{_brief(ours)}, not {_brief(theirs)}"
+    if isinstance(ours, gym.spaces.Box) and isinstance(theirs, gym.spaces.Box):
+        for bound, left, right in (("low", ours.low, theirs.low), ("high", ours.high, theirs.high)):
+            differ = np.flatnonzero(~np.isclose(left.ravel(), right.ravel(), rtol=1e-5, atol=1e-6))
+            if len(differ):
+                index = differ[0]
+                values = f"{left.ravel()[index]:.4g}, not {right.ravel()[index]:.4g}"
+                return f"their space's {bound} bound of element {index} is {values}"
+        return None
+    return None if ours == theirs else f"{ours}, not {theirs}"
+
+
+def _brief(space: gym.Space[Any]) -> str:
+    return f"{type(space).__name__} of shape {space.shape}"

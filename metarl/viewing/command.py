@@ -16,11 +16,11 @@ from rich.progress import Progress
 
 from metarl.acting.agents import Agent
 from metarl.files import make_room_for
+from metarl.gl import choose_backend
 from metarl.loading import load_agent
 from metarl.runs import RunDirectory
 from metarl.viewing.choice import Choice, choose_tasks
 from metarl.viewing.film import Shot, film
-from metarl.viewing.gl import choose_backend
 from metarl.viewing.live import play_live
 from metarl.viewing.video import FRAMES_PER_SECOND, write_grid
 from metarl.viewing.worker import Film, film_in_processes

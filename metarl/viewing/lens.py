@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from metarl.viewing.gl import choose_backend
+from metarl.gl import choose_backend
 from metarl_envs.core import TaskVectorEnv
 from metarl_envs.errors import UserError
 from metarl_envs.scenes import Scene, check_camera
@@ -66,8 +66,8 @@ class Lens:
 
         if self._painter is None or self._painter.model is not scene.model:
             self.close()
-            self._painter = Painter(scene, self._size, self._camera)
-        return self._painter.draw(scene)
+            self._painter = Painter(scene, self._size)
+        return self._painter.draw(scene, self._camera)
 
     def close(self) -> None:
         """Frees the OpenGL context."""

@@ -249,7 +249,7 @@ def test_watch(
 def test_watch_with_a_backend_that_is_not_there(
     run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metarl.viewing.gl.can_draw", lambda backend: False)
+    monkeypatch.setattr("metarl.gl.can_draw", lambda backend: False)
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
     assert fails(capsys, 2, "watch", "done").startswith("error: MUJOCO_GL=osmesa does not draw on this machine")
 

@@ -20,12 +20,12 @@ from metarl.config import BanditTasks, NavigationTasks, RunConfig
 from metarl.config.tasks import TasksConfig
 from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.evaluation.stored import write_evaluation
+from metarl.gl import HEADLESS_BACKENDS, can_draw
 from metarl.runs import RunDirectory
 from metarl.viewing import command, lens
 from metarl.viewing import film as film_module
 from metarl.viewing.command import watch_run
 from metarl.viewing.film import Shot, film, film_pair
-from metarl.viewing.gl import HEADLESS_BACKENDS, can_draw
 from metarl.viewing.video import MUTED
 from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError

@@ -5,7 +5,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from metarl.viewing.gl import HEADLESS_BACKENDS, can_draw
+from metarl.gl import HEADLESS_BACKENDS, can_draw
 from metarl.viewing.lens import Lens
 from metarl_envs.core import Task
 from metarl_envs.metaworld import MetaWorld

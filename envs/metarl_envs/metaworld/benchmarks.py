@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import metaworld
 import numpy as np
-from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML25_V3, ML45_V3
 
 from metarl_envs.core import FloatArray, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError, unknown
@@ -41,6 +41,12 @@ REWARDS: tuple[Reward, ...] = get_args(Reward)
 _MAX_SEED = 2**32 - 2  # NumPy's limit less one: ML1 draws its test goals with seed + 1
 
 _log = logging.getLogger(__name__)
+
+
+def benchmark_classes(benchmark: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the names of the training classes and of the held-out classes of "ML10", "ML25" or "ML45"."""
+    splits = {"ML10": ML10_V3, "ML25": ML25_V3, "ML45": ML45_V3}[benchmark]
+    return tuple(splits["train"]), tuple(splits["test"])
 
 
 class MetaWorld(TaskDistribution):

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from metarl.viewing import gl
+from metarl import gl
 from metarl_envs.errors import UserError
 
 _DRAW_WITH_GYMNASIUM = """
 import mujoco  # imported before the choice is made, as the commands do
-from metarl.viewing.gl import choose_backend
+from metarl.gl import choose_backend
 import gymnasium
 print(choose_backend())
 env = gymnasium.make("Reacher-v5", render_mode="rgb_array", width=64, height=64)
