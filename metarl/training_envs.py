@@ -15,7 +15,7 @@ from metarl_envs.perturbed import PerturbedVectorEnv
 
 
 class TrainingEnvs:
-    """Environments of a training, as many as its configuration asks for and no more.
+    """Environments of a training, as many as its configuration asks for and no more; none if nothing is simulated.
 
     Args:
         distribution: Makes the environments.
@@ -46,7 +46,9 @@ class TrainingEnvs:
         self.indices = ranks.share(range(algorithm.meta_batch))
         """Index in the meta-batch of each task to sample."""
         self._envs_per_task = algorithm.num_envs // algorithm.meta_batch
-        counts = _split(len(self.indices), self._envs_per_task, config.double_buffered)
+        counts = (
+            _split(len(self.indices), self._envs_per_task, config.double_buffered) if distribution.simulated else []
+        )
         self._augmentation = config.augmentation
         with ExitStack() as resources:  # closes all of them if one cannot be made
             self.training = [resources.enter_context(closing(distribution.make_env(count))) for count in counts]
@@ -56,7 +58,7 @@ class TrainingEnvs:
                 self.training = [PerturbedVectorEnv(env, scale) for env in self.training]
                 self.augment((0,))  # what cannot be perturbed is found now
             self._resources = resources.pop_all()
-        if config.evaluation.every != 0:
+        if config.evaluation.every != 0 and distribution.simulated:
             try:
                 _ = self.test  # what cannot be made is found now rather than at the first evaluation
             except BaseException:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Literal
 
 from metarl.demonstrations.data import Demonstrations
+from metarl.demonstrations.reading import load
+from metarl.demonstrations.splits import split_classes
 from metarl_envs.core import TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError
 
@@ -59,3 +62,23 @@ class ShownTasks(TaskDistribution):
         for each in (*self.train, *self.test):
             digest.update(each.task.id.encode() + each.observations.tobytes() + each.actions.tobytes())
         return digest.hexdigest()[:16]
+
+
+def shown_tasks(
+    dataset: str, split: str | None, test: Sequence[str], hold_out: Literal["test", "validation"], frames: bool
+) -> ShownTasks:
+    """Reads a dataset and splits its classes; see `metarl.config.tasks.DemonstrationTasks`.
+
+    Raises:
+        UserError: If there is no such dataset, it is damaged, or it lacks classes.
+    """
+    if (split is None) == (not test):
+        raise UserError("tasks: give either split, such as ML45 or 30/10/10, or test, the names of held-out classes")
+    demonstrations = load(dataset, frames=frames)
+    if split is None:
+        return ShownTasks(demonstrations, test)
+    parts = split_classes(demonstrations.classes, split)
+    held_out = getattr(parts, hold_out)
+    if not held_out:
+        raise UserError(f"tasks.hold_out: split {split} has no classes to choose settings by")
+    return ShownTasks(demonstrations, held_out, parts.train)

@@ -121,6 +121,7 @@ class GradientRule(InnerRule):
                 gradient = {name: value.detach() for name, value in gradient.items()}
             # phi' = phi - alpha * grad L(phi)
             parameters = {
-                name: value - size * gradient[name] for (name, value), size in zip(parameters.items(), sizes, strict=True)
+                name: value - size * gradient[name]
+                for (name, value), size in zip(parameters.items(), sizes, strict=True)
             }
         return parameters

@@ -29,8 +29,10 @@ from metarl_envs.core import TaskDistribution
 from metarl_envs.errors import UserError
 
 _LEARNER, _SCALE, _OPTIMIZER = "learner.", "scale.", "optimizer."
-_SMALLEST_DEVIATION = 1e-2
-"""Standard deviation below which an element is taken for constant, and only centred."""
+_SMALLEST_DEVIATION = 1e-3
+"""Standard deviation below which a feature is taken for constant, and only centred."""
+_SMALLEST_SHARE = 0.1
+"""Smallest share that the deviation within classes is taken to have in that over all."""
 _EMBEDDED_AT_A_TIME = 256
 """Episodes that are embedded together outside of training, which bounds the memory."""
 
@@ -61,8 +63,7 @@ class Recognition:
         self.held_out = Library(distribution.test, config, device)
         """Demonstrations of the held-out classes."""
         self.training.check(config.ways, max(config.shots) + config.queries, "training")
-        # the deviation of each feature; the mask, the last one, stays as it is
-        self._mean, self._scale = _standardisation(self.training.episodes, pictures=config.frames is not None)
+        self._mean, self._scale = _standardisation(self.training, pictures=config.frames is not None)
         self.learner = _make_learner(config, self.training.episodes).to(device)
         self._adam = adam_start(flatten(self._parameters()).detach())
         self._guard = UpdateGuard("algorithm.lr")
@@ -81,7 +82,7 @@ class Recognition:
         config, library = self.config, self.training
         shots = config.shots[int(torch.randint(len(config.shots), (), generator=generator))]
         problems = library.draw(config.meta_batch, config.ways, shots, config.queries, generator)
-        loss, logits = self.learner.loss(*(self._encode(library, each) for each in problems))
+        loss, logits = self.learner.loss(*(self._encode(each, generator) for each in problems))
         parameters = self._parameters()
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         gradient = torch.cat(
@@ -103,6 +104,15 @@ class Recognition:
         }
         return IterationResult(None, None, self._guard.skipped, metrics, score=correct)
 
+    def check_ways(self, ways: int) -> None:
+        """Checks that problems of so many classes can be answered.
+
+        Raises:
+            UserError: If the network has outputs for another number of classes.
+        """
+        if isinstance(self.config, GradientConfig) and ways != self.config.ways:
+            raise UserError(f"ways: the network has outputs for {self.config.ways} classes, as trained: got {ways}")
+
     @torch.no_grad()
     def answers(self, library: Library, problems: Problems) -> Int[Tensor, "task query"]:
         """Answers the queries of problems, by the index of a class within its problem.
@@ -112,13 +122,16 @@ class Recognition:
             problems: The problems.
         """
         episodes = torch.cat([problems.support.flatten(), problems.queries.flatten()]).unique()
-        encoded = torch.cat([self.learner.encode(self._scaled(library.episodes[part])) for part in
-                             episodes.split(_EMBEDDED_AT_A_TIME)])
+        encoded = torch.cat(
+            [self.learner.encode(self._scaled(library.episodes[part])) for part in episodes.split(_EMBEDDED_AT_A_TIME)]
+        )
         place = torch.full((len(library.episodes),), -1)
         place[episodes] = torch.arange(len(episodes))
         answers = []
         for support, queries in zip(problems.support, problems.queries, strict=True):
-            logits = self.learner.logits(encoded[place[support]].unsqueeze(0), encoded[place[queries]].flatten(0, 1).unsqueeze(0))
+            logits = self.learner.logits(
+                encoded[place[support]].unsqueeze(0), encoded[place[queries]].flatten(0, 1).unsqueeze(0)
+            )
             answers.append(logits.argmax(-1))
         return torch.cat(answers).cpu()
 
@@ -145,9 +158,14 @@ class Recognition:
         self._adam = AdamState(**{name: on_device[_OPTIMIZER + name] for name in AdamState._fields})
         self._guard.load_state_dict(state)
 
-    def _encode(self, library: Library, index: Int[Tensor, "task way n"]) -> Tensor:
-        encoded = self.learner.encode(self._scaled(library.episodes[index.flatten()]))
-        return encoded.unflatten(0, index.shape)
+    def _encode(self, index: Int[Tensor, "task way n"], generator: torch.Generator) -> Tensor:
+        """Encodes training episodes, with noise."""
+        episodes = self._scaled(self.training.episodes[index.flatten()])
+        if self.config.frames is None and self.config.noise:
+            offsets = self.config.noise * torch.randn(len(episodes), 1, episodes.shape[-1] - 1, generator=generator)
+            # the mask stays as it is
+            episodes = episodes + nn.functional.pad(offsets, (0, 1)).to(episodes)
+        return self.learner.encode(episodes).unflatten(0, index.shape)
 
     def _scaled(self, episodes: Tensor) -> Tensor:
         return episodes if self.config.frames is not None else (episodes - self._mean) / self._scale
@@ -177,14 +195,25 @@ def _make_learner(config: RecognitionConfig, episodes: Tensor) -> Learner:
     return Adapted(encoder, config)
 
 
-def _standardisation(
-    episodes: Tensor, *, pictures: bool
-) -> tuple[Float[Tensor, "feature"], Float[Tensor, "feature"]]:
-    """Returns mean and standard deviation of each feature over all steps; 0 and 1 for the mask and for pictures."""
+def _standardisation(library: Library, *, pictures: bool) -> tuple[Float[Tensor, "feature"], Float[Tensor, "feature"]]:
+    """Returns mean and deviation of each feature; 0 and 1 for the mask, the last one, and for pictures.
+
+    The deviation is the one within a class at the same step: what differs little between demonstrations of one skill
+    tells skills apart, and so counts more.
+    """
     if pictures:
         return torch.zeros(1), torch.ones(1)
-    steps = episodes[episodes[..., -1] > 0].double()
-    mean, deviation = steps.mean(0), steps.std(0)
+    episodes, labels = library.episodes.double().cpu(), library.labels
+    mask = episodes[..., -1:]
+    count = mask.sum()
+    mean = (episodes * mask).sum((0, 1)) / count
+    total = (((episodes - mean) * mask).square().sum((0, 1)) / count).sqrt()
+    # m[class, step]: means of the classes at each step
+    members = torch.nn.functional.one_hot(labels).double().T
+    sums = torch.einsum("ce,etf->ctf", members, episodes * mask)
+    means = sums / torch.einsum("ce,etf->ctf", members, mask).clamp_min(1.0)
+    within = (((episodes - means[labels]) * mask).square().sum((0, 1)) / count).sqrt()
+    deviation = torch.maximum(within, _SMALLEST_SHARE * total)
+    deviation = torch.where(total < _SMALLEST_DEVIATION, 1.0, deviation)
     mean[-1], deviation[-1] = 0.0, 1.0
-    deviation = torch.where(deviation < _SMALLEST_DEVIATION, 1.0, deviation)
-    return mean.float(), deviation.float()
+    return mean.float().to(library.episodes.device), deviation.float().to(library.episodes.device)

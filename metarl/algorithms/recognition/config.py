@@ -10,11 +10,25 @@ from pydantic import Field, field_validator
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.inner_rules.config import GradientRuleConfig, InnerRuleConfig
 from metarl.policies.config import CoreConfig, GRUConfig
-from metarl.strict import Count, Positive, StepSize, StrictModel, Width
+from metarl.strict import Count, NonNegative, Positive, StepSize, StrictModel, Width, Widths
 
 if TYPE_CHECKING:
     from metarl.algorithms.recognition.algorithm import Recognition
     from metarl_envs.core import TaskDistribution
+
+
+class PooledEncoderConfig(StrictModel):
+    """Means of the features over equal parts of the episode, and a network on all of them."""
+
+    kind: Literal["pooled"] = "pooled"
+    """Name of the encoder."""
+    parts: Annotated[int, Field(gt=0, le=1000)] = 10
+    """Equal parts that an episode is cut into."""
+    hidden_sizes: Widths = ()
+    """Units of each hidden layer, with ReLU; without one the embedding is linear, which carries over best to classes
+    that were never met."""
+    embedding_size: Width = 64
+    """Length of an embedding."""
 
 
 class ConvolutionalEncoderConfig(StrictModel):
@@ -39,7 +53,9 @@ class RecurrentEncoderConfig(StrictModel):
     """Length of an embedding."""
 
 
-EncoderConfig = Annotated[ConvolutionalEncoderConfig | RecurrentEncoderConfig, Field(discriminator="kind")]
+EncoderConfig = Annotated[
+    PooledEncoderConfig | ConvolutionalEncoderConfig | RecurrentEncoderConfig, Field(discriminator="kind")
+]
 
 
 class FramesConfig(StrictModel):
@@ -70,8 +86,11 @@ class RecognitionConfig(AlgorithmConfig):
     """Looks at one of so many steps."""
     frames: FramesConfig | None = None
     """Settings of pictures; None is to look at states and actions."""
-    encoder: EncoderConfig = ConvolutionalEncoderConfig()
+    encoder: EncoderConfig = PooledEncoderConfig()
     """Encoder over time."""
+    noise: NonNegative = 0.3
+    """Standard deviation of the offset that each feature of an episode gets in training, in standard deviations of the
+    feature; the same in all steps of the episode. Pictures get none."""
     lr: StepSize = 1e-3
     """Adam's step size."""
 
@@ -135,5 +154,5 @@ class GradientConfig(RecognitionConfig):
     outer: Literal["gradient", "reptile"] = "gradient"
     """Outer step: down the gradient of the queries' loss, or towards the adapted parameters (Reptile, Nichol et al.
     2018), which adapts to support and queries together."""
-    hidden_sizes: tuple[Width, ...] = (64,)
+    hidden_sizes: Widths = (64,)
     """Units of the head's hidden layers."""

@@ -12,6 +12,7 @@ from metarl.algorithms.recognition.config import (
     ConvolutionalEncoderConfig,
     EncoderConfig,
     FramesConfig,
+    PooledEncoderConfig,
     RecurrentEncoderConfig,
 )
 from metarl.policies.cores import make_core
@@ -27,9 +28,32 @@ def make_encoder(feature_size: int, config: EncoderConfig) -> nn.Module:
         feature_size: Length of the features of a step, without their mask.
         config: Settings.
     """
+    if isinstance(config, PooledEncoderConfig):
+        return PooledEncoder(feature_size, config)
     if isinstance(config, RecurrentEncoderConfig):
         return RecurrentEncoder(feature_size, config)
     return ConvolutionalEncoder(feature_size, config)
+
+
+class PooledEncoder(nn.Module):
+    """Network on the means of the features over equal parts of an episode.
+
+    Args:
+        feature_size: Length of the features of a step.
+        config: Settings.
+    """
+
+    def __init__(self, feature_size: int, config: PooledEncoderConfig) -> None:
+        super().__init__()
+        self._parts = config.parts
+        sizes = [feature_size * config.parts, *config.hidden_sizes, config.embedding_size]
+        layers = [module for n, m in pairwise(sizes) for module in (nn.Linear(n, m), nn.ReLU())]
+        self.network = nn.Sequential(*layers[:-1])
+
+    def forward(self, episodes: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
+        """Embeds episodes; the last feature of a step is 1, or 0 after the end of its episode."""
+        embedding: Tensor = self.network(part_means(episodes, self._parts).flatten(1))
+        return embedding
 
 
 class RecurrentEncoder(nn.Module):
@@ -46,7 +70,7 @@ class RecurrentEncoder(nn.Module):
         self.output = nn.Linear(self.core.output_size, config.embedding_size)
 
     def forward(self, episodes: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
-        """Embeds episodes; the last feature of a step is 1, or 0 after the end of its episode."""
+        """See `PooledEncoder`."""
         features, mask = episodes[..., :-1], episodes[..., -1:]
         hidden, _ = self.core.sequence(features, self.core.initial_state(len(features)))
         embedding: Tensor = self.output(masked_mean(hidden, mask))
@@ -72,7 +96,7 @@ class ConvolutionalEncoder(nn.Module):
         self.output = nn.Linear(sizes[-1], config.embedding_size)
 
     def forward(self, episodes: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
-        """See `RecurrentEncoder`."""
+        """See `PooledEncoder`."""
         mask = episodes[..., -1:]
         hidden = episodes[..., :-1] * mask
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
@@ -100,9 +124,7 @@ class FrameEncoder(nn.Module):
         sizes = [channels, *[config.channels] * 4]
         self.blocks = nn.Sequential(
             *(
-                nn.Sequential(
-                    nn.Conv2d(n, m, 3, padding=1), nn.GroupNorm(_GROUPS, m), nn.ReLU(), nn.MaxPool2d(2)
-                )
+                nn.Sequential(nn.Conv2d(n, m, 3, padding=1), nn.GroupNorm(_GROUPS, m), nn.ReLU(), nn.MaxPool2d(2))
                 for n, m in pairwise(sizes)
             )
         )
@@ -118,8 +140,20 @@ class FrameEncoder(nn.Module):
         return embedding
 
 
-def masked_mean(
-    values: Float[Tensor, "batch time n"], mask: Float[Tensor, "batch time 1"]
-) -> Float[Tensor, "batch n"]:
+def part_means(episodes: Float[Tensor, "batch time _"], parts: int) -> Float[Tensor, "batch part f"]:
+    """Means of the features over equal parts of each episode; zeros for a part that no step falls into.
+
+    Args:
+        episodes: Features of each step, and the mask as the last one.
+        parts: Number of parts.
+    """
+    features, mask = episodes[..., :-1], episodes[..., -1]
+    # step t of an episode of length n is in the part floor(t parts / n)
+    place = torch.arange(mask.shape[1], device=mask.device) * parts // mask.sum(1, keepdim=True)
+    member = (place.unsqueeze(1) == torch.arange(parts, device=mask.device).unsqueeze(1)) * mask.unsqueeze(1)
+    return member @ features / member.sum(-1, keepdim=True).clamp_min(1.0)
+
+
+def masked_mean(values: Float[Tensor, "batch time n"], mask: Float[Tensor, "batch time 1"]) -> Float[Tensor, "batch n"]:
     """Mean over the steps whose mask is 1, of which there is at least one."""
     return (values * mask).sum(1) / mask.sum(1)

@@ -46,9 +46,7 @@ def attention(
     return (sharpness * cosines).softmax(-1)
 
 
-def matching_logits(
-    weights: Float[Tensor, "task query example"], ways: int
-) -> Float[Tensor, "task query way"]:
+def matching_logits(weights: Float[Tensor, "task query example"], ways: int) -> Float[Tensor, "task query way"]:
     """Log-probabilities of a matching network, log sum_i a_i y_i (Vinyals et al. 2016, equation 1).
 
     Args:

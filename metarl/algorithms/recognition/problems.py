@@ -47,11 +47,13 @@ class Library:
         self._table, self._counts = _goal_table(demonstrations)
         self.labels = torch.tensor([self.classes.index(each.task.name) for each in demonstrations])
         """Index of the class of each episode."""
-
-    @property
-    def goals(self) -> int:
-        """Number of different goals of the class that has the fewest."""
-        return int((self._counts > 0).sum(1).min())
+        rows = [(row, goal) for row, goals in enumerate(self._table) for goal in goals if goal[0] >= 0]
+        self.goal_classes = tuple(self.classes[row] for row, _ in rows)
+        """Class of each goal."""
+        self.goal_of = torch.empty(len(demonstrations), dtype=torch.int64)
+        """Index of the goal of each episode."""
+        for index, (_, goal) in enumerate(rows):
+            self.goal_of[goal[goal >= 0]] = index
 
     def check(self, ways: int, goals: int, which: str) -> None:
         """Checks that problems can be drawn.
