@@ -33,7 +33,10 @@ def evaluation_metrics(evaluation: HeldOutResult) -> dict[str, float]:
     Of recognition it is the accuracy for each number of shots.
     """
     if isinstance(evaluation, RecognitionResult):
-        return {f"eval/accuracy/test/{k}_shots": each.mean for k, each in zip(evaluation.shots, evaluation.overall())}
+        return {
+            f"eval/accuracy/test/{k}_shots": each.mean
+            for k, each in zip(evaluation.shots, evaluation.overall(), strict=True)
+        }
     metrics = {"eval/env_steps": float(evaluation.env_steps)}
     for summary in evaluation.overall:
         metrics[f"eval/success_rate/test/{summary.k}_episodes"] = summary.success.mean

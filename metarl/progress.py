@@ -169,7 +169,9 @@ def describe(evaluation: HeldOutResult) -> str:
     Of recognition it is the accuracy for each number of shots.
     """
     if isinstance(evaluation, RecognitionResult):
-        shown = ", ".join(f"K={k} {each.mean:.1%}" for k, each in zip(evaluation.shots, evaluation.overall()))
+        shown = ", ".join(
+            f"K={k} {each.mean:.1%}" for k, each in zip(evaluation.shots, evaluation.overall(), strict=True)
+        )
         return f"held-out classes, {evaluation.ways}-way accuracy: {shown}"
     rows = evaluation.overall
     success = " -> ".join(f"k={row.k} {100 * row.success.mean:.0f} %" for row in rows)

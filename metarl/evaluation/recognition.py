@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,11 +35,12 @@ Answers: TypeAlias = Callable[[Library, Problems], Int[Tensor, "task query"]]
 
 @dataclass(frozen=True, eq=False)
 class RecognitionResult:
-    """Accuracy of classifiers on the same problems.
+    """Accuracy of classifiers on the same problems, of one training run or of several that differ in their seeds.
 
     Each goal that the held-out demonstrations show is asked for in many problems, each time beside other classes and
     with other examples; its accuracy is the share of right answers. Intervals are over these goals, class by class, as
-    those of other evaluations are over tasks: classes count as given, and weigh the same.
+    those of other evaluations are over tasks, and over training runs where there are several: classes count as given,
+    and weigh the same.
     """
 
     dataset: str
@@ -54,7 +55,7 @@ class RecognitionResult:
     """Seed that the problems were drawn from."""
     classes: tuple[str, ...]
     """Class of each goal."""
-    accuracy: Mapping[str, Float[np.ndarray, "goal k"]]
+    accuracy: Mapping[str, Float[np.ndarray, "run goal k"]]
     """Accuracy of each classifier: of what was trained ("policy"), and of controls by their names."""
 
     def overall(self, name: str = LEARNER) -> list[Interval]:
@@ -64,14 +65,30 @@ class RecognitionResult:
     def of_class(self, of: str, name: str = LEARNER) -> list[Interval]:
         """Accuracy of a classifier for each K, over the goals of a class."""
         chosen = np.array([each == of for each in self.classes])
-        return share_bounds([self.accuracy[name][None, chosen]]).intervals()
+        return share_bounds([self.accuracy[name][:, chosen]]).intervals()
 
     def gains(self, over: str) -> list[Interval]:
         """Accuracy of what was trained minus that of a control for each K, paired by goal."""
         return share_gain_bounds(self._strata(self.accuracy[LEARNER] - self.accuracy[over])).intervals()
 
-    def _strata(self, values: Float[np.ndarray, "goal k"]) -> list[Float[np.ndarray, "1 _ k"]]:
-        return list(split_by_name(values[None], self.classes).values())
+    def _strata(self, values: Float[np.ndarray, "run goal k"]) -> list[Float[np.ndarray, "run _ k"]]:
+        return list(split_by_name(values, self.classes).values())
+
+    @classmethod
+    def together(cls, results: Sequence[RecognitionResult]) -> RecognitionResult:
+        """Puts results of several runs on the same problems together.
+
+        Raises:
+            UserError: If they are not on the same problems.
+        """
+        first = results[0]
+        for name in ("dataset", "ways", "shots", "problems", "seed", "classes"):
+            if any(getattr(each, name) != getattr(first, name) for each in results):
+                raise UserError(f"recognition was measured on different problems: {name} differs")
+        shared = [name for name in first.accuracy if all(name in each.accuracy for each in results)]
+        return replace(
+            first, accuracy={name: np.concatenate([each.accuracy[name] for each in results]) for name in shared}
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the result as JSON types, with its summaries for readers of the file."""
@@ -100,7 +117,7 @@ class RecognitionResult:
         fields = check_fields(_Fields, data, "a recognition result")
         shape = len(fields.classes), len(fields.shots)
         accuracy = {name: np.array(values, dtype=np.float64) for name, values in fields.accuracy.items()}
-        if LEARNER not in accuracy or any(values.shape != shape for values in accuracy.values()):
+        if LEARNER not in accuracy or any(values.shape[1:] != shape for values in accuracy.values()):
             raise UserError(f"not a recognition result: accuracy must have {shape[0]} rows of {shape[1]} numbers")
         own = (fields.dataset, fields.ways, tuple(fields.shots), fields.problems, fields.seed, tuple(fields.classes))
         return cls(*own, accuracy)
@@ -113,7 +130,7 @@ class _Fields(StoredFields):
     problems: int
     seed: int
     classes: list[str]
-    accuracy: dict[str, list[list[float]]]
+    accuracy: dict[str, list[list[list[float]]]]
 
 
 HeldOutResult: TypeAlias = Evaluation | RecognitionResult
@@ -159,7 +176,7 @@ def evaluate_recognition(
             columns[name].append(_of_goals(library, drawn, right))
     asked = ~np.isnan(np.stack(columns[LEARNER])).any(0)  # goals that no problem asks for tell nothing
     classes = tuple(name for name, kept in zip(library.goal_classes, asked, strict=True) if kept)
-    accuracy = {name: np.stack(each, axis=1)[asked] for name, each in columns.items()}
+    accuracy = {name: np.stack(each, axis=1)[None, asked] for name, each in columns.items()}
     return RecognitionResult(library.demonstrations.name, ways, shots, problems, seed, classes, accuracy)
 
 

@@ -16,6 +16,7 @@ from metarl.algorithms.recognition.config import (
     PrototypicalConfig,
     RecognitionConfig,
     SiameseConfig,
+    check_combination,
 )
 from metarl.algorithms.recognition.encoders import FrameEncoder, make_encoder
 from metarl.algorithms.recognition.learners import Adapted, Learner, Matching, Prototypical, Siamese
@@ -31,10 +32,8 @@ from metarl_envs.errors import UserError
 _LEARNER, _SCALE, _OPTIMIZER = "learner.", "scale.", "optimizer."
 _SMALLEST_DEVIATION = 1e-3
 """Standard deviation below which a feature is taken for constant, and only centred."""
-_SMALLEST_SHARE = 0.1
-"""Smallest share that the deviation within classes is taken to have in that over all."""
-_EMBEDDED_AT_A_TIME = 256
-"""Episodes that are embedded together outside of training, which bounds the memory."""
+_EMBEDDED_AT_A_TIME, _ANSWERED_AT_A_TIME = 256, 20
+"""Episodes that are embedded, and problems that are answered, together outside of training: bounds of the memory."""
 
 
 class Recognition:
@@ -123,17 +122,15 @@ class Recognition:
         """
         episodes = torch.cat([problems.support.flatten(), problems.queries.flatten()]).unique()
         encoded = torch.cat(
-            [self.learner.encode(self._scaled(library.episodes[part])) for part in episodes.split(_EMBEDDED_AT_A_TIME)]
+            [self.learner.encode(self.scaled(library.episodes[part])) for part in episodes.split(_EMBEDDED_AT_A_TIME)]
         )
         place = torch.full((len(library.episodes),), -1)
         place[episodes] = torch.arange(len(episodes))
-        answers = []
-        for support, queries in zip(problems.support, problems.queries, strict=True):
-            logits = self.learner.logits(
-                encoded[place[support]].unsqueeze(0), encoded[place[queries]].flatten(0, 1).unsqueeze(0)
-            )
-            answers.append(logits.argmax(-1))
-        return torch.cat(answers).cpu()
+        logits = [
+            self.learner.logits(encoded[place[support]], encoded[place[queries]].flatten(1, 2))
+            for support, queries in zip(*(each.split(_ANSWERED_AT_A_TIME) for each in problems), strict=True)
+        ]
+        return torch.cat(logits).argmax(-1).cpu()
 
     def make_agent(self, seed: int) -> NoReturn:
         """See `Algorithm`.
@@ -160,14 +157,29 @@ class Recognition:
 
     def _encode(self, index: Int[Tensor, "task way n"], generator: torch.Generator) -> Tensor:
         """Encodes training episodes, with noise."""
-        episodes = self._scaled(self.training.episodes[index.flatten()])
+        return self.learner.encode(self.noisy(index.flatten(), generator)).unflatten(0, index.shape)
+
+    def noisy(self, index: Int[Tensor, "n"], generator: torch.Generator) -> Tensor:
+        """Returns training episodes as they are learned from: standardised, and with noise.
+
+        Args:
+            index: Indices of the episodes.
+            generator: The source of randomness.
+        """
+        episodes = self.scaled(self.training.episodes[index])
         if self.config.frames is None and self.config.noise:
             offsets = self.config.noise * torch.randn(len(episodes), 1, episodes.shape[-1] - 1, generator=generator)
             # the mask stays as it is
             episodes = episodes + nn.functional.pad(offsets, (0, 1)).to(episodes)
-        return self.learner.encode(episodes).unflatten(0, index.shape)
+        return episodes
 
-    def _scaled(self, episodes: Tensor) -> Tensor:
+    def features(self, library: Library) -> Tensor:
+        """Returns the standardised features of all episodes, without their mask; or their pixels."""
+        scaled = self.scaled(library.episodes)
+        return scaled.float() if self.config.frames is not None else scaled[..., :-1]
+
+    def scaled(self, episodes: Tensor) -> Tensor:
+        """Standardises episodes by the training classes' mean and deviation; pictures stay as they are."""
         return episodes if self.config.frames is not None else (episodes - self._mean) / self._scale
 
     def _parameters(self) -> dict[str, Tensor]:
@@ -180,11 +192,15 @@ class Recognition:
             parameters[name].copy_(value)
 
 
-def _make_learner(config: RecognitionConfig, episodes: Tensor) -> Learner:
+def make_learner_encoder(config: RecognitionConfig, episodes: Tensor) -> nn.Module:
+    """Makes the encoder that the settings name, for episodes of a library."""
     if config.frames is not None:
-        encoder: nn.Module = FrameEncoder(episodes.shape[2], config.frames, config.encoder)
-    else:
-        encoder = make_encoder(episodes.shape[-1] - 1, config.encoder)
+        return FrameEncoder(episodes.shape[2], config.frames, config.encoder)
+    return make_encoder(episodes.shape[-1] - 1, config.encoder)
+
+
+def _make_learner(config: RecognitionConfig, episodes: Tensor) -> Learner:
+    encoder = make_learner_encoder(config, episodes)
     if isinstance(config, PrototypicalConfig):
         return Prototypical(encoder)
     if isinstance(config, MatchingConfig):
@@ -192,28 +208,16 @@ def _make_learner(config: RecognitionConfig, episodes: Tensor) -> Learner:
     if isinstance(config, SiameseConfig):
         return Siamese(encoder, config)
     assert isinstance(config, GradientConfig)
+    check_combination(config)
     return Adapted(encoder, config)
 
 
-def _standardisation(library: Library, *, pictures: bool) -> tuple[Float[Tensor, "feature"], Float[Tensor, "feature"]]:
-    """Returns mean and deviation of each feature; 0 and 1 for the mask, the last one, and for pictures.
-
-    The deviation is the one within a class at the same step: what differs little between demonstrations of one skill
-    tells skills apart, and so counts more.
-    """
+def _standardisation(library: Library, *, pictures: bool) -> tuple[Float[Tensor, "_"], Float[Tensor, "_"]]:
+    """Returns mean and standard deviation of each feature over all steps; 0 and 1 for the mask, and for pictures."""
     if pictures:
         return torch.zeros(1), torch.ones(1)
-    episodes, labels = library.episodes.double().cpu(), library.labels
-    mask = episodes[..., -1:]
-    count = mask.sum()
-    mean = (episodes * mask).sum((0, 1)) / count
-    total = (((episodes - mean) * mask).square().sum((0, 1)) / count).sqrt()
-    # m[class, step]: means of the classes at each step
-    members = torch.nn.functional.one_hot(labels).double().T
-    sums = torch.einsum("ce,etf->ctf", members, episodes * mask)
-    means = sums / torch.einsum("ce,etf->ctf", members, mask).clamp_min(1.0)
-    within = (((episodes - means[labels]) * mask).square().sum((0, 1)) / count).sqrt()
-    deviation = torch.maximum(within, _SMALLEST_SHARE * total)
-    deviation = torch.where(total < _SMALLEST_DEVIATION, 1.0, deviation)
+    steps = library.episodes[library.episodes[..., -1] > 0].double()
+    mean, deviation = steps.mean(0), steps.std(0)
+    deviation = torch.where(deviation < _SMALLEST_DEVIATION, 1.0, deviation)
     mean[-1], deviation[-1] = 0.0, 1.0
-    return mean.float().to(library.episodes.device), deviation.float().to(library.episodes.device)
+    return mean.float(), deviation.float()

@@ -11,6 +11,7 @@ from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.inner_rules.config import GradientRuleConfig, InnerRuleConfig
 from metarl.policies.config import CoreConfig, GRUConfig
 from metarl.strict import Count, NonNegative, Positive, StepSize, StrictModel, Width, Widths
+from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
     from metarl.algorithms.recognition.algorithm import Recognition
@@ -156,3 +157,25 @@ class GradientConfig(RecognitionConfig):
     2018), which adapts to support and queries together."""
     hidden_sizes: Widths = (64,)
     """Units of the head's hidden layers."""
+
+
+def check_combination(config: GradientConfig) -> None:
+    """Checks that valid settings go together.
+
+    Raises:
+        UserError: If they do not; the message names the fields.
+    """
+    if not isinstance(config.rule, GradientRuleConfig):
+        if config.adapted == "all":
+            raise UserError(f"algorithm.adapted: {config.rule.kind} adapts the head; set it to head")
+        if config.outer == "reptile":
+            raise UserError(
+                f"algorithm.outer: reptile gives {config.rule.kind} no gradient to learn from; take gradient"
+            )
+    elif config.outer == "reptile" and (config.rule.learned_lr or config.adapted == "head"):
+        field = "rule.learned_lr" if config.rule.learned_lr else "adapted = head"
+        raise UserError(f"algorithm.outer: reptile cannot go with algorithm.{field}: it moves adapted parameters only")
+    if isinstance(config.encoder, RecurrentEncoderConfig) and config.adapted == "all":
+        raise UserError(
+            "algorithm.adapted: a recurrent encoder cannot be adapted; set it to head, or take another encoder"
+        )

@@ -59,7 +59,7 @@ def matching_logits(weights: Float[Tensor, "task query example"], ways: int) -> 
 def siamese_logits(
     support: Float[Tensor, "task way shot z"], queries: Float[Tensor, "task query z"]
 ) -> Float[Tensor, "task query way"]:
-    """Minus the squared distance to the nearest example of each class: the most similar pair decides (Koch et al. 2015).
+    """Minus the squared distance to the nearest example of each class: the likest pair decides (Koch et al. 2015).
 
     Koch et al. have one example of each class; for several, the nearest one speaks for its class.
     """
