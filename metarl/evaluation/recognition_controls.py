@@ -16,6 +16,7 @@ from metarl.evaluation.recognition import Answers
 from metarl_envs.errors import UserError, unknown
 
 _PROBE_STEPS, _PROBE_BATCH, _PROBE_LR = 300, 64, 1e-3
+_EMBEDDED_AT_A_TIME = 256
 _HEAD_STEPS, _HEAD_LR, _HEAD_DECAY = 100, 0.1, 1e-3
 
 
@@ -89,10 +90,11 @@ def _probe(recognition: Recognition, seed: int) -> Answers:
         outputs = head(encoder(recognition.noisy(batch, generator)))
         loss = nn.functional.cross_entropy(outputs, library.labels[batch].to(outputs.device))
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
+    scaled = recognition.scaled(recognition.held_out.episodes)
     with torch.no_grad():
-        held_out = torch.cat([encoder(part) for part in recognition.scaled(recognition.held_out.episodes).split(256)])
+        held_out = torch.cat([encoder(part) for part in torch.split(scaled, _EMBEDDED_AT_A_TIME)])
 
     def answers(library: Library, problems: Problems) -> Int[Tensor, "task query"]:
         support, queries = held_out[problems.support.flatten(1)], held_out[problems.queries.flatten(1)]
@@ -115,7 +117,8 @@ def by_distances(distances: Float[Tensor, "episode episode"]) -> Answers:
 
     def answers(library: Library, problems: Problems) -> Int[Tensor, "task query"]:
         queries, support = problems.queries.flatten(1).unsqueeze(2), problems.support.flatten(1).unsqueeze(1)
-        return distances[queries, support].unflatten(2, problems.support.shape[1:]).amin(-1).argmin(-1)
+        pairs = distances[queries, support]
+        return pairs.reshape(*pairs.shape[:2], *problems.support.shape[1:]).amin(-1).argmin(-1)
 
     return answers
 
@@ -143,7 +146,7 @@ def linear_answers(
         # the sum over tasks, so that each is fitted as if it were alone
         loss = nn.functional.cross_entropy(outputs, labels.flatten(), reduction="sum") / examples
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     with torch.no_grad():
         return (queries @ weights + bias).argmax(-1)

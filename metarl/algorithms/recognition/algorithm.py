@@ -94,7 +94,7 @@ class Recognition:
             vector, self._adam = adam_step(flatten(parameters).detach(), gradient, self._adam, config.lr)
             self._set_parameters(vector)
         sampler.steps += sum(len(library.demonstrations[int(index)]) for each in problems for index in each.flatten())
-        correct = accuracy(logits, query_labels(*problems.queries.shape, logits.device)).item()
+        correct = accuracy(logits, query_labels(config.meta_batch, config.ways, config.queries, logits.device)).item()
         metrics = {
             "train/loss": loss.item(),
             "train/accuracy": correct,
@@ -120,15 +120,18 @@ class Recognition:
             library: Where the problems are from.
             problems: The problems.
         """
-        episodes = torch.cat([problems.support.flatten(), problems.queries.flatten()]).unique()
+        episodes = torch.unique(torch.cat([problems.support.flatten(), problems.queries.flatten()]))
         encoded = torch.cat(
-            [self.learner.encode(self.scaled(library.episodes[part])) for part in episodes.split(_EMBEDDED_AT_A_TIME)]
+            [
+                self.learner.encode(self.scaled(library.episodes[part]))
+                for part in torch.split(episodes, _EMBEDDED_AT_A_TIME)
+            ]
         )
         place = torch.full((len(library.episodes),), -1)
         place[episodes] = torch.arange(len(episodes))
         logits = [
             self.learner.logits(encoded[place[support]], encoded[place[queries]].flatten(1, 2))
-            for support, queries in zip(*(each.split(_ANSWERED_AT_A_TIME) for each in problems), strict=True)
+            for support, queries in zip(*(torch.split(each, _ANSWERED_AT_A_TIME) for each in problems), strict=True)
         ]
         return torch.cat(logits).argmax(-1).cpu()
 
@@ -157,7 +160,8 @@ class Recognition:
 
     def _encode(self, index: Int[Tensor, "task way n"], generator: torch.Generator) -> Tensor:
         """Encodes training episodes, with noise."""
-        return self.learner.encode(self.noisy(index.flatten(), generator)).unflatten(0, index.shape)
+        encoded = self.learner.encode(self.noisy(index.flatten(), generator))
+        return encoded.reshape(*index.shape, *encoded.shape[1:])
 
     def noisy(self, index: Int[Tensor, "n"], generator: torch.Generator) -> Tensor:
         """Returns training episodes as they are learned from: standardised, and with noise.

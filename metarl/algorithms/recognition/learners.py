@@ -111,7 +111,8 @@ class Siamese(Learner):
     def loss(self, support: Tensor, queries: Tensor) -> tuple[Float[Tensor, ""], Float[Tensor, "task query way"]]:
         """See `Learner`."""
         embeddings = torch.cat([support, queries], dim=2)
-        labels = query_labels(*embeddings.shape[:3], embeddings.device)
+        tasks, ways, count = embeddings.shape[:3]
+        labels = query_labels(tasks, ways, count, embeddings.device)
         loss = contrastive_loss(embeddings.flatten(1, 2), labels, self._margin)
         return loss, self.logits(support, queries.flatten(1, 2))
 
@@ -148,7 +149,8 @@ class Adapted(Learner):
         if not self._reptile:
             return super().loss(support, queries)
         examples = torch.cat([support, queries], dim=2)
-        labels = query_labels(*examples.shape[:3], examples.device)
+        tasks, ways, count = examples.shape[:3]
+        labels = query_labels(tasks, ways, count, examples.device)
         with torch.no_grad():
             logits = self.logits(support, queries.flatten(1, 2))
             ends = self.rule.adapt_all(examples.flatten(1, 2), labels)

@@ -53,7 +53,7 @@ def matching_logits(weights: Float[Tensor, "task query example"], ways: int) -> 
         weights: a, attention to the examples, class by class.
         ways: Number of classes.
     """
-    return weights.unflatten(2, (ways, -1)).sum(-1).clamp_min(_TINY).log()
+    return weights.reshape(*weights.shape[:2], ways, -1).sum(-1).clamp_min(_TINY).log()
 
 
 def siamese_logits(
@@ -64,7 +64,7 @@ def siamese_logits(
     Koch et al. have one example of each class; for several, the nearest one speaks for its class.
     """
     distances = squared_distances(queries, support.flatten(1, 2))
-    return -distances.unflatten(2, support.shape[1:3]).amin(-1)
+    return -distances.reshape(*queries.shape[:2], *support.shape[1:3]).amin(-1)
 
 
 def contrastive_loss(

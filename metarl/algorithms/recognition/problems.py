@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -97,7 +98,7 @@ class Library:
         return Problems(drawn[..., :shots], drawn[..., shots:])
 
 
-def _features(episode: Demonstration, config: RecognitionConfig) -> np.ndarray:
+def _features(episode: Demonstration, config: RecognitionConfig) -> npt.NDArray[Any]:
     """Returns what is looked at of one episode: steps of states and actions, or frames."""
     steps = min(len(episode), config.steps or len(episode))
     if config.frames is not None:
@@ -105,7 +106,7 @@ def _features(episode: Demonstration, config: RecognitionConfig) -> np.ndarray:
             raise UserError("algorithm.frames: the demonstrations have no frames; collect them with frames")
         at = np.linspace(0, steps, config.frames.count).round().astype(int)
         # (frame, camera, height, width, 3) -> (frame, camera 3, height, width)
-        moved = np.moveaxis(episode.frames[at], -1, 2)
+        moved: npt.NDArray[np.uint8] = np.moveaxis(episode.frames[at], -1, 2)
         return moved.reshape(len(at), -1, *moved.shape[-2:])
     at = np.arange(0, steps, config.every)
     actions = episode.actions[at].reshape(len(at), -1)
@@ -113,7 +114,7 @@ def _features(episode: Demonstration, config: RecognitionConfig) -> np.ndarray:
     return np.concatenate(seen, axis=1, dtype=np.float32)
 
 
-def _padded(features: np.ndarray, length: int) -> np.ndarray:
+def _padded(features: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
     return np.concatenate([features, np.zeros((length - len(features), *features.shape[1:]), features.dtype)])
 
 
@@ -132,6 +133,6 @@ def _goal_table(
     most = max(map(len, groups)), max(len(goal) for goals in groups for goal in goals)
     table = torch.full((len(groups), *most), -1)
     for row, goals in enumerate(groups):
-        for column, goal in enumerate(goals):
-            table[row, column, : len(goal)] = torch.tensor(goal)
+        for column, episodes in enumerate(goals):
+            table[row, column, : len(episodes)] = torch.tensor(episodes)
     return table, (table >= 0).sum(-1)
