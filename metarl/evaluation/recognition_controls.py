@@ -87,14 +87,14 @@ def _probe(recognition: Recognition, seed: int) -> Answers:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(_PROBE_STEPS):
         batch = torch.randint(len(library.episodes), (_PROBE_BATCH,), generator=generator)
-        outputs = head(encoder(recognition.noisy(batch, generator)))
+        outputs = head(encoder(encoder.prepare(recognition.noisy(batch, generator))))
         loss = nn.functional.cross_entropy(outputs, library.labels[batch].to(outputs.device))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
     scaled = recognition.scaled(recognition.held_out.episodes)
     with torch.no_grad():
-        held_out = torch.cat([encoder(part) for part in torch.split(scaled, _EMBEDDED_AT_A_TIME)])
+        held_out = torch.cat([encoder(encoder.prepare(part)) for part in torch.split(scaled, _EMBEDDED_AT_A_TIME)])
 
     def answers(library: Library, problems: Problems) -> Int[Tensor, "task query"]:
         support, queries = held_out[problems.support.flatten(1)], held_out[problems.queries.flatten(1)]

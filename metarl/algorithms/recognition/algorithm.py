@@ -18,7 +18,7 @@ from metarl.algorithms.recognition.config import (
     SiameseConfig,
     check_combination,
 )
-from metarl.algorithms.recognition.encoders import FrameEncoder, make_encoder
+from metarl.algorithms.recognition.encoders import Encoder, FrameEncoder, make_encoder
 from metarl.algorithms.recognition.learners import Adapted, Learner, Matching, Prototypical, Siamese
 from metarl.algorithms.recognition.losses import accuracy, query_labels
 from metarl.algorithms.recognition.problems import Library, Problems
@@ -196,7 +196,7 @@ class Recognition:
             parameters[name].copy_(value)
 
 
-def make_learner_encoder(config: RecognitionConfig, episodes: Tensor) -> nn.Module:
+def make_learner_encoder(config: RecognitionConfig, episodes: Tensor) -> Encoder:
     """Makes the encoder that the settings name, for episodes of a library."""
     if config.frames is not None:
         return FrameEncoder(episodes.shape[2], config.frames, config.encoder)

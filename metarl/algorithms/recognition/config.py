@@ -89,7 +89,7 @@ class RecognitionConfig(AlgorithmConfig):
     """Settings of pictures; None is to look at states and actions."""
     encoder: EncoderConfig = PooledEncoderConfig()
     """Encoder over time."""
-    noise: NonNegative = 0.3
+    noise: NonNegative = 1.0
     """Standard deviation of the offset that each feature of an episode gets in training, in standard deviations of the
     feature; the same in all steps of the episode. Pictures get none."""
     lr: StepSize = 1e-3

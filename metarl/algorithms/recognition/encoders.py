@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -15,13 +16,30 @@ from metarl.algorithms.recognition.config import (
     PooledEncoderConfig,
     RecurrentEncoderConfig,
 )
+from metarl.demonstrations.data import FRAME_SIZE
 from metarl.policies.cores import make_core
 
 _GROUPS = 8
 """Groups of channels that are normalised together."""
 
 
-def make_encoder(feature_size: int, config: EncoderConfig) -> nn.Module:
+class Encoder(nn.Module, ABC):
+    """Network from episodes to embeddings, after a part that has nothing to learn."""
+
+    def prepare(self, episodes: Tensor) -> Tensor:
+        """What the network takes: by default the episodes, whose last feature is 1, or 0 after the end of an episode.
+
+        Args:
+            episodes: Steps of episodes `(batch, time, feature + 1)`, or frames.
+        """
+        return episodes
+
+    @abstractmethod
+    def forward(self, prepared: Tensor) -> Float[Tensor, "batch z"]:
+        """Embeds what `prepare` returned."""
+
+
+def make_encoder(feature_size: int, config: EncoderConfig) -> Encoder:
     """Makes the encoder that the settings name.
 
     Args:
@@ -35,7 +53,7 @@ def make_encoder(feature_size: int, config: EncoderConfig) -> nn.Module:
     return ConvolutionalEncoder(feature_size, config)
 
 
-class PooledEncoder(nn.Module):
+class PooledEncoder(Encoder):
     """Network on the means of the features over equal parts of an episode.
 
     Args:
@@ -50,13 +68,17 @@ class PooledEncoder(nn.Module):
         layers = [module for n, m in pairwise(sizes) for module in (nn.Linear(n, m), nn.ReLU())]
         self.network = nn.Sequential(*layers[:-1])
 
-    def forward(self, episodes: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
-        """Embeds episodes; the last feature of a step is 1, or 0 after the end of its episode."""
-        embedding: Tensor = self.network(part_means(episodes, self._parts).flatten(1))
+    def prepare(self, episodes: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch n"]:
+        """Means over the parts, one after the other."""
+        return part_means(episodes, self._parts).flatten(1)
+
+    def forward(self, prepared: Float[Tensor, "batch n"]) -> Float[Tensor, "batch z"]:
+        """See `Encoder`."""
+        embedding: Tensor = self.network(prepared)
         return embedding
 
 
-class RecurrentEncoder(nn.Module):
+class RecurrentEncoder(Encoder):
     """Recurrent core along an episode; the embedding is a linear map of its mean output.
 
     Args:
@@ -69,15 +91,15 @@ class RecurrentEncoder(nn.Module):
         self.core = make_core(feature_size, config.core)
         self.output = nn.Linear(self.core.output_size, config.embedding_size)
 
-    def forward(self, episodes: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
-        """See `PooledEncoder`."""
-        features, mask = episodes[..., :-1], episodes[..., -1:]
+    def forward(self, prepared: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
+        """See `Encoder`."""
+        features, mask = prepared[..., :-1], prepared[..., -1:]
         hidden, _ = self.core.sequence(features, self.core.initial_state(len(features)))
         embedding: Tensor = self.output(masked_mean(hidden, mask))
         return embedding
 
 
-class ConvolutionalEncoder(nn.Module):
+class ConvolutionalEncoder(Encoder):
     """Blocks of convolutions over time, each of which halves it; the embedding is a linear map of the mean.
 
     Each step's channels are normalised by themselves (Ba et al. 2016), so that an embedding depends on its own episode
@@ -95,10 +117,10 @@ class ConvolutionalEncoder(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(m) for m in config.channels)
         self.output = nn.Linear(sizes[-1], config.embedding_size)
 
-    def forward(self, episodes: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
-        """See `PooledEncoder`."""
-        mask = episodes[..., -1:]
-        hidden = episodes[..., :-1] * mask
+    def forward(self, prepared: Float[Tensor, "batch time _"]) -> Float[Tensor, "batch z"]:
+        """See `Encoder`."""
+        mask = prepared[..., -1:]
+        hidden = prepared[..., :-1] * mask
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             mask = mask[:, ::2]
             hidden = convolution(hidden.transpose(1, 2)).transpose(1, 2)
@@ -107,7 +129,7 @@ class ConvolutionalEncoder(nn.Module):
         return embedding
 
 
-class FrameEncoder(nn.Module):
+class FrameEncoder(Encoder):
     """Four blocks of convolution, normalisation, ReLU and max-pooling on each frame (Vinyals et al. 2016), then time.
 
     The published blocks normalise over the batch, by which the queries would tell each other what they are; these
@@ -128,15 +150,21 @@ class FrameEncoder(nn.Module):
                 for n, m in pairwise(sizes)
             )
         )
-        self.output = nn.LazyLinear(config.feature_size)
+        # four halvings of 64 pixels leave 4
+        self.output = nn.Linear(config.channels * (FRAME_SIZE // 2**4) ** 2, config.feature_size)
         self.over_time = make_encoder(config.feature_size, over_time)
 
-    def forward(self, frames: Tensor) -> Float[Tensor, "batch z"]:
-        """Embeds films `(batch, frame, channel, height, width)` of bytes."""
-        pixels = frames.flatten(0, 1).float() / 255 - 0.5
-        features = self.output(self.blocks(pixels).flatten(1)).unflatten(0, frames.shape[:2])
+    def prepare(self, episodes: Tensor) -> Float[Tensor, "batch frame channel height width"]:
+        """Pixels from -1/2 to 1/2, of bytes."""
+        return episodes.float() / 255 - 0.5
+
+    def forward(self, prepared: Float[Tensor, "batch frame channel height width"]) -> Float[Tensor, "batch z"]:
+        """See `Encoder`."""
+        features = self.output(self.blocks(prepared.flatten(0, 1)).flatten(1))
+        features = features.reshape(*prepared.shape[:2], -1)
         # all frames are of the episode
-        embedding: Tensor = self.over_time(torch.cat([features, torch.ones_like(features[..., :1])], dim=-1))
+        steps = torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
+        embedding: Tensor = self.over_time(self.over_time.prepare(steps))
         return embedding
 
 

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from metarl.algorithms.inner_rules.layers import FastMLP
 from metarl.algorithms.recognition.config import GradientConfig, MatchingConfig, SiameseConfig
 from metarl.algorithms.recognition.context import AttentionLSTM, SupportLSTM
+from metarl.algorithms.recognition.encoders import Encoder
 from metarl.algorithms.recognition.losses import (
     attention,
     classification_loss,
@@ -30,13 +31,13 @@ class Learner(nn.Module, ABC):
         encoder: Network from episodes to embeddings.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def encode(self, episodes: Tensor) -> Tensor:
         """What answers are made of: embeddings of episodes, with a leading axis `episode`."""
-        encoded: Tensor = self.encoder(episodes)
+        encoded: Tensor = self.encoder(self.encoder.prepare(episodes))
         return encoded
 
     @abstractmethod
@@ -76,7 +77,7 @@ class Matching(Learner):
         config: Settings.
     """
 
-    def __init__(self, encoder: nn.Module, config: MatchingConfig) -> None:
+    def __init__(self, encoder: Encoder, config: MatchingConfig) -> None:
         super().__init__(encoder)
         size = config.encoder.embedding_size
         self.sharpness = nn.Parameter(torch.tensor(config.sharpness))
@@ -100,7 +101,7 @@ class Siamese(Learner):
         config: Settings.
     """
 
-    def __init__(self, encoder: nn.Module, config: SiameseConfig) -> None:
+    def __init__(self, encoder: Encoder, config: SiameseConfig) -> None:
         super().__init__(encoder)
         self._margin = config.margin
 
@@ -125,7 +126,7 @@ class Adapted(Learner):
         config: Settings.
     """
 
-    def __init__(self, encoder: nn.Module, config: GradientConfig) -> None:
+    def __init__(self, encoder: Encoder, config: GradientConfig) -> None:
         super().__init__(encoder)
         size = config.encoder.embedding_size
         self.head = FastMLP([size, *config.hidden_sizes, config.ways])
@@ -135,8 +136,8 @@ class Adapted(Learner):
         self._reptile = config.outer == "reptile"
 
     def encode(self, episodes: Tensor) -> Tensor:
-        """Episodes as they are, where the encoder is adapted too."""
-        return episodes if self._whole else super().encode(episodes)
+        """What the encoder takes, where the encoder is adapted too."""
+        return self.encoder.prepare(episodes) if self._whole else super().encode(episodes)
 
     def logits(self, support: Tensor, queries: Tensor) -> Float[Tensor, "task query way"]:
         """See `Learner`."""
