@@ -47,7 +47,7 @@ def _add_collect(own: Commands) -> None:
         required=True,
         help="classes of Meta-World such as reach-v3, all of ML10, ML25 or ML45 (all 50 classes), or navigation",
     )
-    collect.add_argument("--split", choices=["train", "test", "both"], default="both", help="split to show (both)")
+    collect.add_argument("--split", choices=("train", "test", "both"), default="both", help="split to show (both)")
     collect.add_argument(
         "--goals", metavar="N", type=at_least(1), default=20, help="goals of each class and split, 50 at most (20)"
     )

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from metarl.demonstrations.data import Demonstration
-from metarl.demonstrations.experts import Show, Split, choose_show
+from metarl.demonstrations.experts import SPLITS, Show, choose_show
 from metarl.demonstrations.folders import FOLDER, check_name
 from metarl.demonstrations.frames import Frames
 from metarl.demonstrations.writing import STATE, DatasetWriter
@@ -53,7 +53,7 @@ def collect(
     goals: int = 20,
     episodes: int = 2,
     noise: float = 0.1,
-    split: Split = "both",
+    split: str = "both",
     horizon: int | None = None,
     seed: int = 1,
     goal_seed: int = 1,
@@ -72,7 +72,7 @@ def collect(
         goals: Number of goals of each class, of each split.
         episodes: Number of episodes played of each goal.
         noise: Standard deviation of normal noise on the expert's actions, as a share of half their range.
-        split: Splits whose goals are shown; of a class of Meta-World they are those of ML1.
+        split: "train", "test" or "both": splits whose goals are shown; of a class of Meta-World they are those of ML1.
         horizon: Length of an episode in steps; None is the family's usual one.
         seed: Seed of the noise.
         goal_seed: Seed that the goals are drawn from, as in the tasks of a configuration.
@@ -88,11 +88,11 @@ def collect(
     check_counts(goals=goals, episodes=episodes)
     check_seed(seed)
     _check_noise(noise, episodes)
-    if split not in get_args(Split):
-        raise unknown("split", split, get_args(Split))
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
     path = default_path(tasks) if output is None else Path(output)
     check_name(path)
-    _check_cameras(cameras)
+    cameras = _checked_cameras(cameras)
     show = choose_show(tasks, goals, split, horizon, goal_seed)
     takes = [(task, index) for task in show.tasks for index in range(episodes)]
     played, kept, steps = Counter(task.name for task, _ in takes), Counter[str](), 0
@@ -129,10 +129,12 @@ def _check_noise(noise: float, episodes: int) -> None:
         raise UserError(f"without noise the {episodes} episodes of a goal would be equal: ask for one, or for noise")
 
 
-def _check_cameras(cameras: Sequence[str]) -> None:
+def _checked_cameras(cameras: Sequence[str]) -> list[str]:
+    """Returns the names of cameras in the order that a Gymnasium space has."""
     for name, count in Counter(cameras).items():
         if count > 1 or name == STATE:
             raise UserError(f"camera '{name}' is given twice" if count > 1 else f"no camera can be called '{STATE}'")
+    return sorted(cameras)
 
 
 def _successes(show: Show, takes: Sequence[Take], noise: float, seed: int) -> Iterator[tuple[int, list[Demonstration]]]:

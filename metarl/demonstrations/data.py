@@ -56,7 +56,7 @@ class Demonstrations(Sequence[Demonstration]):
         action_space: Space of a single action.
         name: Name of the dataset, such as "ml45-v0".
         family: Family of the tasks, "metaworld" or "navigation"; "" if it is none that can be simulated here.
-        cameras: Names of the cameras of the frames; empty without frames.
+        cameras: Names of the cameras, in the order of the frames; empty without frames.
 
     Raises:
         UserError: If there is none.
@@ -190,7 +190,7 @@ def _difference(ours: gym.Space[Any], theirs: gym.Space[Any]) -> str | None:
             differ = np.flatnonzero(~np.isclose(left.ravel(), right.ravel(), rtol=1e-5, atol=1e-6))
             if len(differ):
                 index = differ[0]
-                values = f"{left.ravel()[index]:.4g}, not {right.ravel()[index]:.4g}"
+                values = f"{left.ravel()[index]:z.4g}, not {right.ravel()[index]:z.4g}"
                 return f"their space's {bound} bound of element {index} is {values}"
         return None
     return None if ours == theirs else f"{ours}, not {theirs}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,8 +15,8 @@ from metarl_envs import registry
 from metarl_envs.core import FloatArray, Task, TaskDistribution
 from metarl_envs.errors import UserError, unknown
 
-Split: TypeAlias = Literal["train", "test", "both"]
-"""Splits of a distribution whose tasks are shown."""
+SPLITS = ("train", "test", "both")
+"""Splits of a distribution whose tasks can be shown."""
 
 BENCHMARKS = ("ML10", "ML25", "ML45")
 """Names that stand for several classes of Meta-World."""
@@ -50,13 +50,13 @@ class Show:
         return self.hidden.action_space
 
 
-def choose_show(names: Sequence[str], goals: int, split: Split, horizon: int | None, goal_seed: int) -> Show:
+def choose_show(names: Sequence[str], goals: int, split: str, horizon: int | None, goal_seed: int) -> Show:
     """Chooses tasks and their expert.
 
     Args:
         names: Classes of Meta-World, such as "reach-v3", or benchmarks of several; or "navigation" alone.
         goals: Number of goals of each class, of each split: the first ones, or all if there are fewer.
-        split: Splits whose goals are shown; of a class of Meta-World they are those of ML1.
+        split: strs whose goals are shown; of a class of Meta-World they are those of ML1.
         horizon: Length of an episode in steps; None is the family's usual one.
         goal_seed: Seed that the goals are drawn from, as in the tasks of a configuration.
 
@@ -91,7 +91,7 @@ def _metaworld(name: str, options: dict[str, Any]) -> TaskDistribution:
     raise unknown("class or benchmark", name, [*TASK_NAMES, *BENCHMARKS, NAVIGATION])
 
 
-def _first(distributions: Sequence[TaskDistribution], goals: int, split: Split) -> tuple[Task, ...]:
+def _first(distributions: Sequence[TaskDistribution], goals: int, split: str) -> tuple[Task, ...]:
     """Takes the first tasks of each class and split, class by class."""
     taken: dict[str, dict[Task, None]] = {}
     for distribution in distributions:

@@ -28,7 +28,7 @@ SAME = 1e-5
 
 
 class Frames:
-    """Context that draws the observations of demonstrations, without marks, which would show the goal.
+    """Context that draws the observations of demonstrations, without shadows and without marks, which show the goal.
 
     Only one of a process may be in use, and no lens beside it: MuJoCo mixes up the frames of several OpenGL contexts.
 
@@ -93,7 +93,7 @@ class Frames:
             for name in self._cameras:
                 if name != VIEW:
                     check_camera(scene, name, self._distribution.name)
-            self._painter = Painter(scene, FRAME_SIZE)
+            self._painter = Painter(scene, FRAME_SIZE, shaded=False)
         return self._painter
 
     def _close_painter(self) -> None:

@@ -113,7 +113,9 @@ words = (
     )
     | st.text(max_size=8)
 )
-commands = st.sampled_from(["train", "evaluate", "report", "plot", "watch", "export", "strategies", "tasks", "presets"])
+commands = st.sampled_from(
+    ["train", "evaluate", "report", "plot", "watch", "export", "strategies", "tasks", "presets", "demos"]
+)
 lines = st.builds(
     lambda first, rest: [*first, *rest],
     st.tuples(commands) | st.tuples(commands, st.sampled_from(["demo", "run", "navigation", "bandit"])) | st.just(()),
