@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -60,17 +61,27 @@ def _warping(recognition: Recognition, seed: int) -> Answers:
     """Nearest neighbour by dynamic time warping of standardised features (Sakoe & Chiba 1978)."""
     if recognition.config.frames is not None:
         raise UserError("control warping: it compares states and actions, not frames")
+    lengths = recognition.held_out.episodes[..., -1].sum(1).long().tolist()
+    features = recognition.features(recognition.held_out).double().numpy()
+    series = [each[:length] for each, length in zip(features, lengths, strict=True)]
+    return by_distances(torch.from_numpy(warped_distances(series)))
+
+
+def warped_distances(series: Sequence[Float[np.ndarray, "_ feature"]]) -> Float[np.ndarray, "episode episode"]:
+    """Distances between series after dynamic time warping: the least over all ways to match their steps in order.
+
+    Raises:
+        UserError: If `dtaidistance` is not installed.
+    """
     try:
         warping = import_module("dtaidistance.dtw_ndim")
     except ImportError:
         raise UserError(
             "control warping: dtaidistance is not installed: pip install 'metarl-suite[recognition]'"
         ) from None
-    lengths = recognition.held_out.episodes[..., -1].sum(1).long().tolist()
-    features = recognition.features(recognition.held_out).double().numpy()
-    series = [each[:length] for each, length in zip(features, lengths, strict=True)]
-    distances = warping.distance_matrix_fast(series, parallel=False)
-    return by_distances(torch.from_numpy(distances))
+    distances: Float[np.ndarray, "episode episode"]
+    distances = warping.distance_matrix_fast([np.ascontiguousarray(each) for each in series], parallel=False)
+    return distances
 
 
 def _probe(recognition: Recognition, seed: int) -> Answers:
