@@ -101,7 +101,7 @@ def share_state(algorithm: Algorithm, ranks: Ranks) -> None:
         algorithm.load_state_dict(from_leader(ranks, algorithm.state_dict()))
 
 
-def share_progress(ranks: Ranks, *progress: float | None) -> list[float | None]:
+def share_progress(ranks: Ranks, *progress: int | float | None) -> list[float | None]:
     """Returns the numbers of the leading process, None among them."""
     own = [[float(number is not None), number or 0.0] for number in progress]
     known = from_leader(ranks, {"": torch.tensor(own, dtype=torch.float64)})[""].tolist()

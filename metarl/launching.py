@@ -63,13 +63,12 @@ def _exit_code(error: ChildFailedError) -> int:
     Raises:
         RunFailure: If none could tell, as one was killed.
     """
-    codes = [failure.exitcode for failure in error.failures.values()]
     for rank, failure in error.failures.items():
-        if failure.exitcode < 0:
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # by which the launcher ends the others
             name = signal.Signals(-failure.exitcode).name
             reason = " (as when memory runs out)" if name == "SIGKILL" else ""
             raise RunFailure(
                 f"process {rank} of the training (pid {failure.pid}) was ended by {name}{reason}, and with it the"
                 " others; the last checkpoint is as it was, and --resume goes on from it"
             )
-    return max(codes)
+    return max(1, *(failure.exitcode for failure in error.failures.values()))

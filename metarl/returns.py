@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarl.ranks import ALONE, Ranks
+
 _REGULARIZATION = 1e-5
 """Ridge penalty of the linear baseline."""
 _OBSERVATION_LIMIT = 10.0
@@ -78,30 +80,46 @@ def linear_baseline(
     observations: Float[Tensor, "task episode step obs"],
     returns: Float[Tensor, "task episode step"],
     valid: Bool[Tensor, "task episode step"],
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, "task episode step"]:
     """Linear baseline: values by least squares on `baseline_features`, fitted to each task's returns; zero in padding.
 
     Solves one system per task, in float64.
+
+    Args:
+        observations: Observation before each action.
+        returns: Discounted return from each step.
+        valid: False in padding.
+        ranks: Ranks that each have some episodes of every task.
     """
     features = baseline_features(observations.double()) * valid.unsqueeze(-1)
     design = features.flatten(1, 2)
     targets = (returns.double() * valid).flatten(1).unsqueeze(-1)
-    # (XᵀX + 1e-5 I) w = Xᵀy, V = X w
+    # (XᵀX + 1e-5 I) w = Xᵀy, V = X w;  XᵀX and Xᵀy are sums over steps
+    gram, moments = ranks.sum(design.mT @ design, design.mT @ targets)
     identity = torch.eye(design.shape[-1], dtype=design.dtype, device=design.device)
-    gram = design.mT @ design + _REGULARIZATION * identity
-    weights = torch.linalg.solve(gram, design.mT @ targets)
+    weights = torch.linalg.solve(gram + _REGULARIZATION * identity, moments)
     values: Tensor = (features @ weights.unsqueeze(1)).squeeze(-1)
     return values.to(returns.dtype)
 
 
-def standardize(values: Float[Tensor, "task *b"], valid: Bool[Tensor, "task *b"]) -> Float[Tensor, "task *b"]:
+def standardize(
+    values: Float[Tensor, "task *b"], valid: Bool[Tensor, "task *b"], ranks: Ranks = ALONE
+) -> Float[Tensor, "task *b"]:
     """Shifts and scales the valid values of each task to mean 0 and standard deviation 1; zero in padding.
 
     A task whose values do not vary gets zeros.
+
+    Args:
+        values: Values of each task.
+        valid: False in padding.
+        ranks: Ranks that each have some values of every task.
     """
     # (x - mean) / (std + 1e-8)
     flat, mask = values.flatten(1), valid.flatten(1).to(values.dtype)
-    count = mask.sum(-1, keepdim=True).clamp(min=1.0)
-    centred = (flat - (flat * mask).sum(-1, keepdim=True) / count) * mask
-    std = ((centred**2).sum(-1, keepdim=True) / count).sqrt()
+    count, total = ranks.sum(*(x.sum(-1, keepdim=True).double() for x in (mask, flat * mask)))
+    count = count.to(values.dtype).clamp(min=1.0)
+    centred = (flat - total.to(values.dtype) / count) * mask
+    (squares,) = ranks.sum((centred**2).sum(-1, keepdim=True).double())
+    std = (squares.to(values.dtype) / count).sqrt()
     return (centred / (std + 1e-8)).reshape(values.shape)

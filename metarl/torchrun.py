@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from metarl.errors import RankLostError
-from metarl.launched import is_launched
+from metarl.launched import is_launched, restarts
 from metarl.ranks import ALONE, Ranks
 from metarl_envs.errors import UserError, one_line
 from metarl_envs.parallel import end_with_parent
@@ -96,7 +96,8 @@ def join() -> Ranks:
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         try:
             store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(seconds=_MEETING_S))))
-            _joined = TorchRanks(store, rank, size)
+            # the store outlives processes that are started again, and with it where the earlier ones could be reached
+            _joined = TorchRanks(dist.PrefixStore(f"attempt {restarts()}", store), rank, size)
         except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(
                 f"the ranks did not find each other at {address} (MASTER_ADDR:MASTER_PORT): {one_line(error)}"

@@ -16,6 +16,7 @@ from metarl.algorithms.rl2.ppo import PPO
 from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.policies.config import CoreConfig, GRUConfig, LSTMConfig, TransformerConfig
 from metarl.policies.inputs import PolicyInput
+from metarl.returns import gae
 
 CPU = torch.device("cpu")
 CORES: dict[str, CoreConfig] = {
@@ -47,6 +48,14 @@ def sampler(key: tuple[int, ...] = (1, 2, 3), split: Sequence[int] = (3,)) -> Sa
 def trials_of(rl2: RL2, key: tuple[int, ...] = (1, 2, 3)) -> Trials:
     rl2.warm_up(sampler())
     return make_trials(sampler(key).collect(rl2.make_actor, 2))
+
+
+def samples_over(
+    trials: Trials, values: Tensor, discount: float, gae_lambda: float, classes: Sequence[str] | None = None
+) -> Samples:
+    """Samples with advantages over given values."""
+    advantages = gae(trials.rewards, values, trials.valid, discount, gae_lambda)
+    return make_samples(trials, advantages, discount, classes)
 
 
 def doubled(trials: Trials) -> Trials:
@@ -81,7 +90,7 @@ def exact(core: str = "gru", **settings: Any) -> tuple[RL2, Samples]:
     rng = torch.Generator().manual_seed(3)
     for parameter in rl2.network.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=rng, dtype=torch.float64)
-    return rl2, make_samples(trials, linear_values(trials, 0.9, per_task=False), 0.9, 0.8)
+    return rl2, samples_over(trials, linear_values(trials, 0.9, per_task=False), 0.9, 0.8)
 
 
 def gradients(module: nn.Module) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Divergence:
     dynamics: Dynamics = UNCHANGED
     """Factors of masses, friction and damping in the episode."""
 
-    def save(self, path: Path | BinaryIO) -> None:
+    def save(self, path: Path | BytesIO) -> None:
         """Writes an npz file, or to an open one, without pickled objects."""
         np.savez(
             path,
@@ -40,7 +40,7 @@ class Divergence:
         )
 
     @staticmethod
-    def load(path: Path | BinaryIO) -> Divergence:
+    def load(path: Path | BytesIO) -> Divergence:
         """Reads a file that `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             task = Task(str(file["name"]), file["parameters"])

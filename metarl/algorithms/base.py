@@ -11,7 +11,7 @@ from torch import Tensor
 from metarl.acting.agents import TrainedAgent
 from metarl.acting.sampler import Sampler
 from metarl.data.trajectories import Trajectories
-from metarl.ranks import Ranks
+from metarl.ranks import ALONE, Ranks
 from metarl.strict import Count, StrictModel
 from metarl_envs.core import TaskDistribution
 
@@ -25,10 +25,13 @@ class EpisodeMeans(NamedTuple):
     """Share of episodes in which the task was solved at any step."""
 
     @staticmethod
-    def of(trajectories: Trajectories, episodes: slice = slice(None)) -> EpisodeMeans:
-        """Returns the means over some of the episodes of each task."""
+    def of(trajectories: Trajectories, episodes: slice = slice(None), ranks: Ranks = ALONE) -> EpisodeMeans:
+        """Returns the means over some of the episodes of each task, those of all ranks together."""
         returns, solved = trajectories.returns[:, episodes], trajectories.solved[:, episodes]
-        return EpisodeMeans(returns.mean().item(), solved.float().mean().item())
+        number = torch.tensor(returns.numel(), dtype=torch.float64, device=returns.device)
+        # the ranks' sums over the ranks' numbers of episodes
+        total, successes, count = ranks.sum(returns.sum(dtype=torch.float64), solved.sum(dtype=torch.float64), number)
+        return EpisodeMeans((total / count).item(), (successes / count).item())
 
 
 class IterationResult(NamedTuple):

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from metarl.ranks import ALONE, Ranks
+
 _FLOOR, _LEAST_FLOOR = 0.1, 0.01
 """Lower bounds of the divisor: inputs that hardly vary (a resting object, a hidden goal) grow at most tenfold, and at
 most a hundredfold where all inputs of the vector hardly vary."""
@@ -73,23 +75,26 @@ class Normalizer(nn.Module):
         return (inputs - self.mean).to(dtype) / self.std.to(dtype)
 
     @torch.no_grad()
-    def update(self, inputs: Float[Tensor, "*b n"], valid: Bool[Tensor, "*b"]) -> None:
-        """Adds the valid inputs to the statistics, by the pairwise update of Chan et al. (1979).
+    def update(self, inputs: Float[Tensor, "*b n"], valid: Bool[Tensor, "*b"], ranks: Ranks = ALONE) -> None:
+        """Adds the valid inputs of all ranks to the statistics, by the pairwise update of Chan et al. (1979).
 
         Args:
             inputs: Input vectors.
             valid: False for inputs to leave out.
+            ranks: Ranks that call this together, each with inputs of its own; their statistics stay equal.
         """
-        # For the batch B with n_B inputs and delta = mean_B - mean:
+        # For the batch B of all ranks with n_B inputs and delta = mean_B - mean:
         #   n'    = n + n_B
         #   M'    = M + M_B + delta² n n_B / n'
         #   mean' = mean + delta n_B / n'
         batch = inputs[valid].to(torch.float64)
-        count = self.count + len(batch)
-        mean = batch.mean(0)
+        size, total = ranks.sum(self.count.new_tensor(len(batch)), batch.sum(0))
+        mean = total / size
+        (squares,) = ranks.sum(((batch - mean) ** 2).sum(0))
+        count = self.count + size
         delta = mean - self.mean
-        self.squares += ((batch - mean) ** 2).sum(0) + delta**2 * (self.count * len(batch) / count)
-        self.mean += delta * (len(batch) / count)
+        self.squares += squares + delta**2 * (self.count * size / count)
+        self.mean += delta * (size / count)
         self.count.copy_(count)
         _refresh(self)
 

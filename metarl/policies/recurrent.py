@@ -13,6 +13,7 @@ from metarl.policies.heads import make_head
 from metarl.policies.inputs import PolicyInput as PolicyInput
 from metarl.policies.inputs import make_encoder
 from metarl.policies.normalizer import Normalizer
+from metarl.ranks import ALONE, Ranks
 
 
 class RecurrentBody(nn.Module):
@@ -145,18 +146,19 @@ class Critic(nn.Module):
         return mean + std * values
 
     @torch.no_grad()
-    def update_statistics(self, returns: Float[Tensor, "*b"], valid: Bool[Tensor, "*b"]) -> None:
+    def update_statistics(self, returns: Float[Tensor, "*b"], valid: Bool[Tensor, "*b"], ranks: Ranks = ALONE) -> None:
         """Adds returns to the statistics and rescales the last layer.
 
         Args:
             returns: Discounted returns, in the environment's units.
             valid: False for padding.
+            ranks: Ranks whose returns are added together.
         """
         # sigma' (w' x + b') + mu' = sigma (w x + b) + mu for all x, hence
         # w' = w sigma / sigma'  and  b' = (sigma b + mu - mu') / sigma'
         dtype = self.linear.weight.dtype
         old_mean, old_std = (each.clone() for each in self._statistics(dtype))
-        self.return_normalizer.update(returns.unsqueeze(-1), valid)
+        self.return_normalizer.update(returns.unsqueeze(-1), valid, ranks)
         mean, std = self._statistics(dtype)
         self.linear.weight *= old_std / std
         self.linear.bias.copy_((old_std * self.linear.bias + old_mean - mean) / std)

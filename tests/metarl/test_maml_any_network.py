@@ -53,8 +53,8 @@ def products(objective: MetaObjective) -> dict[str, Tensor]:
     return {
         "direction": direction,
         "query": linear.outputs.query,
-        "gradient": objective.gradient(lambda new: objective.surrogate(new, old), theta)[0],
-        "gradient elsewhere": objective.gradient(loss_and_penalty, candidate, old)[0],
+        "gradient": objective.gradient(lambda new: objective.surrogate(new, old), linear)[0],
+        "gradient elsewhere": objective.gradient(loss_and_penalty, objective.linearize(candidate, old))[0],
         "curvature": curvature_product(objective, linear)(direction),
         "curvature of some samples": curvature_product(*some)(direction),
         "reptile": flatten(objective.inner.adapt(objective.adapted, theta, objective.query)),

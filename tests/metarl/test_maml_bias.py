@@ -118,9 +118,8 @@ class Outcomes:
             query=query._replace(weights=query.weights * weights.unsqueeze(-1)),
             credit=weights * returns / self.horizon if credit else None,
         )
-        old = objective.outputs(objective.theta)
-
-        gradient, _ = objective.gradient(lambda new: objective.surrogate(new, old), objective.theta)
+        linear = objective.linearize(objective.theta)
+        gradient, _ = objective.gradient(lambda new: objective.surrogate(new, linear.outputs), linear)
         return -unflatten(gradient, objective.theta)["head.linear.bias"]
 
     def _batch(self, pulls: list[Pulls]) -> Batch:

@@ -37,6 +37,7 @@ from metarl.loading import restore
 from metarl.metrics import common_metrics
 from metarl.optim.adam import AdamState, adam_start, adam_step
 from metarl.optim.vectors import unflatten
+from metarl.ranks import Ranks
 from metarl.seeding import Stream, generator
 from metarl_envs.core import StepResult, TaskDistribution
 from metarl_envs.errors import UserError
@@ -366,9 +367,9 @@ def test_value_baseline_is_used_before_it_is_fitted(monkeypatch) -> None:
         seen.append("values")
         return values(record)
 
-    def note_fit(records: Sequence[Trajectories]) -> dict[str, float]:
+    def note_fit(records: Sequence[Trajectories], ranks: Ranks) -> dict[str, float]:
         seen.append(len(records))
-        return fit(records)
+        return fit(records, ranks)
 
     monkeypatch.setattr(maml.baseline, "values", note_values)
     monkeypatch.setattr(maml.baseline, "fit", note_fit)
@@ -402,5 +403,7 @@ def test_a_standard_deviation_that_fell_below_its_floor_is_put_back_and_can_rise
     maml.outer = Falls()
     maml._update(objective)
     assert maml.parameters["head.log_std"].tolist() == [floor, floor]
-    gradient, _ = (objective := random_objective(maml)).gradient(lambda new: new.query.sum(), objective.theta)
+    gradient, _ = (objective := random_objective(maml)).gradient(
+        lambda new: new.query.sum(), objective.linearize(objective.theta)
+    )
     assert (unflatten(gradient, objective.theta)["head.log_std"] != 0).all()

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
+from thread_ranks import on_ranks
 
 from metarl.policies.normalizer import Normalizer
+from metarl.ranks import Ranks
 from metarl_envs.metaworld import TASK_NAMES, MetaWorld
 from metarl_envs.metaworld.reference import encode
 
@@ -29,6 +31,28 @@ def test_normalizer_measures_what_hardly_varies_in_units_of_what_varies() -> Non
     # standard deviations 0.06, 0.04 and 0: at least half of the largest
     small.update(torch.tensor([[-0.06, 0.04, 0], [0.06, -0.04, 0]]), torch.ones(2, dtype=torch.bool))
     torch.testing.assert_close(small.std, torch.tensor([0.06, 0.04, 0.03], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_ranks_have_the_statistics_of_all_their_inputs(size: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    inputs = 1e3 + torch.randn(2, 6, 5, 3, generator=rng, dtype=torch.float64)
+    valid = torch.rand(2, 6, 5, generator=rng) < torch.rand(6, 1, generator=rng)  # rows count unequally
+    alone = Normalizer(3)
+
+    def update(ranks: Ranks) -> Normalizer:
+        normalizer = Normalizer(3)
+        for batch in range(2):
+            rows = slice(ranks.rank, None, ranks.size)
+            normalizer.update(inputs[batch, rows], valid[batch, rows], ranks)
+        return normalizer
+
+    for batch in range(2):
+        alone.update(inputs[batch], valid[batch])
+    first, *others = on_ranks(size, update)
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(first.state_dict()[name], value, rtol=1e-12, atol=0)
+        assert all(torch.equal(first.state_dict()[name], other.state_dict()[name]) for other in others)
 
 
 @given(st.lists(st.floats(-1e30, 1e30), min_size=2, max_size=20))

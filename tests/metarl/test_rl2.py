@@ -1,5 +1,6 @@
 """RL²: the inputs and the memory of the policy, and the samples that PPO learns from."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from counting_env import Counting
-from rl2_on_counting import in_order, longer
+from rl2_on_counting import in_order, longer, samples_over
 from torch import Tensor
 
 from metarl.acting.sampler import Sampler
@@ -20,7 +21,6 @@ from metarl.algorithms.rl2.losses import (
     Trials,
     cut_into_chunks,
     linear_values,
-    make_samples,
     make_trials,
     ppo_terms,
     surrogate,
@@ -40,11 +40,13 @@ CORES: dict[str, CoreConfig] = {
 }
 
 
-def make_rl2(distribution: Counting | None = None, core: str = "gru", **settings: Any) -> RL2:
+def make_rl2(
+    distribution: Counting | None = None, core: str = "gru", tasks: Sequence[Task] = (), **settings: Any
+) -> RL2:
     torch.manual_seed(0)
     distribution = distribution or Counting()
     config = RL2Config(meta_batch=3, episodes=2, core=CORES[core], **settings)
-    return RL2(config, distribution.observation_space, distribution.action_space, CPU)
+    return RL2(config, distribution.observation_space, distribution.action_space, CPU, tasks)
 
 
 def play(rl2: RL2, distribution: Counting | None = None, episodes: int = 2) -> Trajectories:
@@ -101,7 +103,7 @@ def test_acting_does_not_depend_on_how_many_environments_act_at_once(core) -> No
 
 def samples_of(trajectories: Trajectories, discount: float = 0.9, gae_lambda: float = 0.8) -> Samples:
     trials = make_trials(trajectories)
-    return make_samples(trials, linear_values(trials, discount, per_task=False), discount, gae_lambda)
+    return samples_over(trials, linear_values(trials, discount, per_task=False), discount, gae_lambda)
 
 
 def slow_samples(
@@ -129,7 +131,7 @@ def test_advantages_of_a_trial_equal_a_slow_reference(discount, gae_lambda) -> N
     trajectories = play(make_rl2())
     trials = make_trials(trajectories)
     values = torch.randn(trials.valid.shape, generator=torch.Generator().manual_seed(2)) * 30
-    samples = make_samples(trials, values, discount, gae_lambda)
+    samples = samples_over(trials, values, discount, gae_lambda)
     advantages, returns = slow_samples(trajectories, values, discount, gae_lambda)
     for task, valid in enumerate(trials.valid):
         np.testing.assert_allclose(samples.advantages[task][valid], advantages[task], atol=1e-5)
@@ -143,33 +145,32 @@ def test_advantages_by_class_equal_those_of_each_class_alone() -> None:
     trials = make_trials(play(make_rl2()))._replace(tasks=tuple(Task(name, []) for name in ("e", "b", "e")))
     trials = trials._replace(rewards=trials.rewards * torch.tensor([[1.0], [100.0], [1.0]]))
     values = torch.randn(trials.valid.shape, generator=torch.Generator().manual_seed(2))
-    together = make_samples(trials, values, 0.9, 0.8, by_class=True).advantages
+    together = samples_over(trials, values, 0.9, 0.8, classes=("b", "e")).advantages
     for rows in ([1], [0, 2]):
         inputs = PolicyInput(*(x[rows] for x in trials.inputs))
         names = ("actions", "log_probs", "rewards", "valid")
         alone = Trials(inputs, **{name: getattr(trials, name)[rows] for name in names})
-        expected = make_samples(alone, values[rows], 0.9, 0.8).advantages
+        expected = samples_over(alone, values[rows], 0.9, 0.8).advantages
         assert torch.equal(together[rows], expected)
         valid = trials.valid[rows]
         assert together[rows][valid].mean().item() == pytest.approx(0, abs=1e-5)
         assert together[rows][valid].std(correction=0).item() == pytest.approx(1, abs=1e-5)
         assert not together[rows][~valid].any()
-    assert not torch.allclose(make_samples(trials, values, 0.9, 0.8).advantages, together, atol=0.1)
+    assert not torch.allclose(samples_over(trials, values, 0.9, 0.8).advantages, together, atol=0.1)
 
 
 def test_trials_know_the_classes_of_their_tasks() -> None:
-    trajectories = play(make_rl2())
-    assert make_trials(trajectories).classes.tolist() == [0, 0, 0]  # all of one name
     tasks = tuple(Task(name, [1.0]) for name in ("push", "door", "push"))
-    assert make_trials(replace(trajectories, tasks=tasks)).classes.tolist() == [1, 0, 1]
-    assert make_trials(replace(trajectories, tasks=())).classes.tolist() == [0, 0, 0]
+    trials = make_trials(replace(play(make_rl2()), tasks=tasks))
+    assert trials.classes(["door", "pull", "push"]).tolist() == [2, 0, 2]
 
 
 @pytest.mark.parametrize("advantage_scale", ["meta_batch", "class"])
 def test_the_setting_decides_what_advantages_are_standardised_over(advantage_scale: str) -> None:
-    rl2 = make_rl2(advantage_scale=advantage_scale)
+    tasks = tuple(Task(name, []) for name in ("a", "b", "b"))
+    rl2 = make_rl2(advantage_scale=advantage_scale, tasks=tasks)
     seen = []
-    trials = make_trials(play(rl2))._replace(tasks=tuple(Task(name, []) for name in ("a", "b", "b")))
+    trials = make_trials(play(rl2))._replace(tasks=tasks)
     rl2.outer.update = lambda samples, *_: seen.append(samples) or {}  # type: ignore[method-assign, func-returns-value]
     rl2.learn(trials, torch.Generator())
     first = seen[0].advantages[0][trials.valid[0]]

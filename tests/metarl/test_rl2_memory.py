@@ -13,7 +13,8 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from metarl.acting.sampler import Sampler
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
+from metarl.algorithms.rl2.actor import RecurrentActor
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config, RL2LinearBaselineConfig, RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import make_trials
 from metarl.data.trajectories import TENSORS, Trajectories

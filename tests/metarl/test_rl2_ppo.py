@@ -17,14 +17,16 @@ from rl2_on_counting import (
     make_rl2,
     ppo,
     sampler,
+    samples_over,
     trials_of,
 )
 from torch import Tensor
 
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor, chunk_states
+from metarl.algorithms.rl2.actor import RecurrentActor, chunk_states
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.chunk_states import input_chunks, values_and_chunk_states
 from metarl.algorithms.rl2.config import RL2PPOConfig, RL2ValueBaselineConfig
-from metarl.algorithms.rl2.losses import Samples, Trials, cut_into_chunks, make_samples, make_trials, ppo_terms
+from metarl.algorithms.rl2.losses import Samples, Trials, cut_into_chunks, make_trials, ppo_terms
 from metarl.optim.vectors import flatten
 from metarl_envs.divergence import Divergence
 
@@ -102,7 +104,7 @@ def test_states_at_chunk_starts_are_those_of_acting(core, split) -> None:
     rl2 = make_rl2(core, chunk=3)
     trials, acted = play_trials(rl2, split)
     _, states = values_and_chunk_states(rl2.network, trials.inputs, 3)
-    played = cut_into_chunks(make_samples(trials, torch.zeros_like(trials.rewards), 1.0, 1.0), 3).valid.any(1)
+    played = cut_into_chunks(samples_over(trials, torch.zeros_like(trials.rewards), 1.0, 1.0), 3).valid.any(1)
     assert played.tolist() == [True, True, False, True, True, False, True, True, True]  # of 4, 6 and 8 steps
     torch.testing.assert_close(acted[played], states[played], atol=1e-6, rtol=0)
     starts = states.reshape(3, 3, -1)
@@ -213,7 +215,7 @@ def test_states_are_recomputed_each_epoch_if_wanted(recompute, monkeypatch) -> N
     def same(one: Tensor, other: Tensor) -> bool:
         return torch.allclose(one.sort(0).values, other.sort(0).values, atol=1e-6)
 
-    played = cut_into_chunks(make_samples(trials, torch.zeros_like(trials.rewards), 0.9, 0.8), 4).valid.any(1)
+    played = cut_into_chunks(samples_over(trials, torch.zeros_like(trials.rewards), 0.9, 0.8), 4).valid.any(1)
     assert same(used[0], expected[0][played])
     assert same(used[2], expected[2][played]) == recompute
     assert same(used[2], used[0]) != recompute

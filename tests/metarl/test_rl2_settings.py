@@ -15,6 +15,7 @@ from rl2_on_counting import (
     make_rl2,
     ppo,
     sampler,
+    samples_over,
     trials_of,
 )
 from torch import Tensor
@@ -24,7 +25,7 @@ from metarl.algorithms.base import IterationResult
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig, RL2ValueBaselineConfig
-from metarl.algorithms.rl2.losses import Samples, make_samples
+from metarl.algorithms.rl2.losses import Samples
 from metarl.cli import main
 from metarl.errors import RunFailure
 from metarl.optim.config import TrustRegionConfig
@@ -50,7 +51,7 @@ def test_a_critic_learns_the_returns_and_policy_gradients_pass_it_by(outer) -> N
     assert critic.return_normalizer.mean.item() > 30  # trials' returns are in the hundreds, not in standard units
     values, _ = values_and_chunk_states(rl2.network, trials.inputs, 8)
     assert values is not None
-    samples = make_samples(trials, torch.where(trials.valid, critic.to_returns(values), 0.0), 0.99, 1.0)
+    samples = samples_over(trials, torch.where(trials.valid, critic.to_returns(values), 0.0), 0.99, 1.0)
     mean = samples.returns[trials.valid]
     assert (critic.to_returns(values)[trials.valid] - mean).std() < 0.5 * mean.std()
 

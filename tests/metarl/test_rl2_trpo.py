@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from rl2_on_counting import CORES, exact, make_rl2, trials_of
+from rl2_on_counting import CORES, exact, make_rl2, samples_over, trials_of
 from torch import Tensor
 from torch.func import functional_call
 
 from metarl.algorithms.rl2.chunk_states import input_chunks
-from metarl.algorithms.rl2.losses import linear_values, make_samples, surrogate
+from metarl.algorithms.rl2.losses import linear_values, surrogate
 from metarl.algorithms.rl2.trpo import TRPO
 from metarl.optim.config import TrustRegionConfig
 from metarl.optim.vectors import flatten, unflatten
@@ -75,7 +75,7 @@ def test_a_trust_region_step_lowers_the_loss_within_its_bound(core, chunk) -> No
     old, _ = rl2.policy.sequence(trials.inputs, rl2.policy.initial_state(3))
     metrics = rl2.learn(trials, torch.Generator().manual_seed(0))
     new, _ = rl2.policy.sequence(trials.inputs, rl2.policy.initial_state(3))
-    samples = make_samples(trials, linear_values(trials, 0.99, per_task=False), 0.99, 0.95)
+    samples = samples_over(trials, linear_values(trials, 0.99, per_task=False), 0.99, 0.95)
     kl = samples.mean(rl2.distribution.kl(old, new)).item()
     assert metrics["train/line_search_failed"] == 0.0
     assert 1e-6 < kl <= 0.005

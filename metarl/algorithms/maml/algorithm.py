@@ -30,6 +30,7 @@ from metarl.policies.distributions import action_distribution
 from metarl.policies.feedforward import FeedForwardPolicy
 from metarl.policies.inputs import PolicyInput
 from metarl.policies.mlp import MLPPolicy
+from metarl.ranks import ALONE, Ranks
 
 _LARGEST_KEPT = 2**23
 """Argument of `keep_freed_memory`, in bytes; a larger one leaves holes: training on ML1 took 1.5 GB instead of 1.1."""
@@ -82,6 +83,11 @@ class MAML:
         self.outer = make_outer_rule(config.outer, self.meta_parameters)
         self.baseline = make_baseline(config.baseline, observation_space.shape[0], config.discount, device)
         self.guard = UpdateGuard("algorithm.inner.lr")
+        self.ranks = ALONE
+
+    def join(self, ranks: Ranks) -> None:
+        """See `DataParallel`; the number of ranks divides the meta-batch."""
+        self.ranks = ranks
 
     @property
     def parameters(self) -> Parameters:
@@ -99,21 +105,21 @@ class MAML:
             trajectories = sampler.collect(
                 lambda _, noise: RandomActor(self.action_space, noise), self.config.parallel_episodes
             )
-            self.policy.normalizer.update(trajectories.observations, trajectories.valid)
+            self.policy.normalizer.update(trajectories.observations, trajectories.valid, self.ranks)
 
     def meta_iteration(self, sampler: Sampler, generator: torch.Generator) -> IterationResult:
         """Collects, adapts, collects again and takes the outer step (Finn et al. 2017, algorithm 3).
 
         Args:
-            sampler: Sampler of a meta-batch.
+            sampler: Sampler of a meta-batch, or of this rank's share of one.
             generator: Not drawn from.
 
         Raises:
             RunFailure: If five outer steps in a row are not finite.
         """
         keep_freed_memory(_LARGEST_KEPT)
-        # phi_i = theta for each task i of the meta-batch
-        adapted = self.replicate(self.parameters, self.config.meta_batch)
+        # phi_i = theta for each task i of the meta-batch, or of this rank's share of it
+        adapted = self.replicate(self.parameters, len(sampler.tasks))
         records: list[Trajectories] = []
         supports: list[Batch] = []
         for _ in range(self.config.inner.steps):
@@ -123,13 +129,13 @@ class MAML:
             adapted = self.adapt(adapted, supports[-1])
         # Query trajectories D'_i ~ pi(phi_i), then the outer step on 1/N sum_i L(phi_i(theta); D'_i)
         records.append(self._collect(sampler, adapted))
-        metrics = _signal_metrics(supports) | self._input_metrics(records)
+        metrics = self._signal_metrics(supports) | self._input_metrics(records)
         metrics |= self._update(self._meta_objective(adapted, supports, records[-1]))
-        metrics |= self.baseline.fit(records)
+        metrics |= self.baseline.fit(records, self.ranks)
         std = self.policy.head.std
         if std is not None:
             metrics["train/action_std"] = std.mean().item()
-        before, after = EpisodeMeans.of(records[0]), EpisodeMeans.of(records[-1])
+        before, after = (EpisodeMeans.of(record, ranks=self.ranks) for record in (records[0], records[-1]))
         return IterationResult(before, after, self.guard.skipped, metrics)
 
     def make_batch(self, trajectories: Trajectories) -> Batch:
@@ -200,14 +206,14 @@ class MAML:
         def make_actor(tasks: slice, noise: Sequence[np.random.Generator]) -> AdaptedActor:
             return AdaptedActor(self, {name: value[tasks] for name, value in adapted.items()}, noise)
 
-        return trim(sampler.collect(make_actor, self.config.episodes))
+        return trim(sampler.collect(make_actor, self.config.episodes), self.ranks)
 
     def _meta_objective(self, adapted: Parameters, supports: list[Batch], query: Trajectories) -> MetaObjective:
         config = self.config
         values = self.baseline.values(query)
         credit = None
         if config.exploration_credit:
-            unbiased = exploration_credit(query, values, config.discount, config.gae_lambda)
+            unbiased = exploration_credit(query, values, config.discount, config.gae_lambda, self.ranks)
             credit = config.exploration_credit * unbiased
         return MetaObjective(
             distribution=self.distribution,
@@ -217,12 +223,22 @@ class MAML:
             supports=supports,
             query=make_batch(query, values, config.discount, config.gae_lambda),
             credit=credit,
+            ranks=self.ranks,
         )
+
+    def _signal_metrics(self, supports: list[Batch]) -> dict[str, float]:
+        """Counts tasks without a learning signal: all support advantages are zero, as with a constant reward."""
+        flat = torch.stack([(batch.advantages == 0).all(1) for batch in supports]).all(0)
+        without, tasks = self.ranks.sum(flat.sum(), torch.tensor(len(flat), device=flat.device))
+        if without == tasks and self.ranks.leads:
+            _log.warning("no task's support episodes differ in reward: nothing to adapt to in this iteration")
+        return {"meta/tasks_without_signal": float(without)}
 
     def _input_metrics(self, records: list[Trajectories]) -> dict[str, float]:
         """Returns the share of steps whose observation is so far out that the normaliser compresses it."""
         compressed = torch.cat([self.policy.normalizer.compressed(x.observations)[x.valid] for x in records])
-        return {"train/compressed_inputs": compressed.float().mean().item()}
+        number, steps = self.ranks.sum(compressed.sum(), torch.tensor(len(compressed), device=compressed.device))
+        return {"train/compressed_inputs": (number / steps).item()}
 
     def _update(self, objective: MetaObjective) -> dict[str, float]:
         """Takes the outer step, or skips it if it is not finite; returns its metrics, none if skipped."""
@@ -260,11 +276,3 @@ class AdaptedActor(PolicyActor):
         observations = inputs.observations.reshape(self._tasks, -1, inputs.observations.shape[-1])
         outputs = self._maml.outputs(self._adapted, observations).flatten(0, 1)
         return self.sample(outputs), outputs
-
-
-def _signal_metrics(supports: list[Batch]) -> dict[str, float]:
-    """Counts tasks without a learning signal: all support advantages are zero, as with a constant reward."""
-    flat = torch.stack([(batch.advantages == 0).all(1) for batch in supports]).all(0)
-    if flat.all():
-        _log.warning("no task's support episodes differ in reward: nothing to adapt to in this iteration")
-    return {"meta/tasks_without_signal": float(flat.sum())}

@@ -16,6 +16,7 @@ from metarl.data.trajectories import Trajectories
 from metarl.optim.adam import AdamState, adam_start, adam_step
 from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.normalizer import Normalizer
+from metarl.ranks import ALONE, Ranks
 from metarl.returns import discounted_returns, linear_baseline
 
 _TIME_SCALE = 100.0
@@ -28,8 +29,13 @@ class Baseline(ABC):
     def values(self, trajectories: Trajectories) -> Float[Tensor, "task episode step"]:
         """Estimates the return from each step; zero in padding."""
 
-    def fit(self, records: Sequence[Trajectories]) -> dict[str, float]:
-        """Learns from an iteration's trajectories, after their advantages were computed; returns metrics."""
+    def fit(self, records: Sequence[Trajectories], ranks: Ranks = ALONE) -> dict[str, float]:
+        """Learns from an iteration's trajectories, after their advantages were computed; returns metrics.
+
+        Args:
+            records: Trajectories of this rank's tasks.
+            ranks: Ranks that the tasks are divided among, which learn the same together.
+        """
         return {}
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -103,25 +109,27 @@ class ValueBaseline(Baseline):
         standardised = self._network(_with_time(trajectories.observations))
         return self._network.returns.restore(standardised).squeeze(-1) * trajectories.valid
 
-    def fit(self, records: Sequence[Trajectories]) -> dict[str, float]:
+    def fit(self, records: Sequence[Trajectories], ranks: Ranks = ALONE) -> dict[str, float]:
         """Takes Adam steps on the mean squared error of standardised returns, up to the first that is not finite."""
         inputs = torch.cat([_with_time(record.observations)[record.valid] for record in records])
         returns = [discounted_returns(record.rewards, record.valid, self._discount) for record in records]
         targets = torch.cat([values[record.valid] for values, record in zip(returns, records, strict=True)])
         targets = targets.unsqueeze(-1)
-        self._network.inputs.update(inputs, torch.ones_like(inputs[:, 0], dtype=torch.bool))
-        self._network.returns.update(targets, torch.ones_like(targets[:, 0], dtype=torch.bool))
+        valid = torch.ones_like(targets[:, 0], dtype=torch.bool)
+        self._network.inputs.update(inputs, valid, ranks)
+        self._network.returns.update(targets, valid, ranks)
+        (samples,) = ranks.sum(valid.sum())
         standardised = self._network.returns(targets)
         like = self._parameters()
 
         def loss_at(vector: Float[Tensor, "n"]) -> Float[Tensor, ""]:
-            # mean of (V(s, t) - G)², both standardised
+            # 1/n sum of (V(s, t) - G)², both standardised: this rank's part of the mean over the samples of all ranks
             values: Tensor = functional_call(self._network, unflatten(vector, like), (inputs,))
-            return torch.nn.functional.mse_loss(values, standardised)
+            return torch.nn.functional.mse_loss(values, standardised, reduction="sum") / samples
 
         vector = flatten(like)
         for _ in range(self._config.epochs):
-            gradient, loss = torch.func.grad_and_value(loss_at)(vector)
+            gradient, loss = ranks.sum(*torch.func.grad_and_value(loss_at)(vector))
             if not torch.isfinite(gradient.norm()):
                 break
             vector, self._adam = adam_step(vector, gradient, self._adam, self._config.lr)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metarl.data.trajectories import TENSORS, Trajectories
 from metarl.policies.distributions import ActionDistribution
+from metarl.ranks import ALONE, Ranks
 from metarl.returns import discounted_returns, gae, standardize
 
 _SAMPLES_AT_ONCE = {"cpu": 2**12, "cuda": 2**19}
@@ -62,12 +63,13 @@ def subsample_indices(samples: int, every: int, device: torch.device) -> Int[Ten
     return (first + (drawn * width).long()).to(device)
 
 
-def trim(trajectories: Trajectories) -> Trajectories:
-    """Cuts off the padding behind the longest episode.
+def trim(trajectories: Trajectories, ranks: Ranks = ALONE) -> Trajectories:
+    """Cuts off the padding behind the longest episode of all ranks.
 
-    Sums over more padding add zeros in another order and so differ in the last bits.
+    Sums over more padding add zeros in another order and so differ in the last bits, and `subsample_indices` depends on
+    the length.
     """
-    length = max(1, int(trajectories.valid.any(0).any(0).sum()))
+    length = max(1, int(ranks.largest(float(trajectories.valid.any(0).any(0).sum()))))
     by_step = [name for name in TENSORS if name != "final_observations"]
     return replace(trajectories, **{name: getattr(trajectories, name)[:, :, :length] for name in by_step})
 
@@ -116,7 +118,11 @@ def shrink(batch: Batch, valid: Bool[Tensor, "task episode step"], prior_episode
 
 
 def exploration_credit(
-    trajectories: Trajectories, values: Float[Tensor, "task episode step"], discount: float, gae_lambda: float
+    trajectories: Trajectories,
+    values: Float[Tensor, "task episode step"],
+    discount: float,
+    gae_lambda: float,
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, "task"]:
     """Credit of a task's support episodes for the query episodes that adaptation to them led to (E-MAML).
 
@@ -137,17 +143,21 @@ def exploration_credit(
         values: Baseline of their steps.
         discount: Discount factor per step.
         gae_lambda: Lambda of generalised advantage estimation.
+        ranks: Ranks that the tasks are divided among; the other tasks, and all steps, are those of all ranks.
     """
     valid = trajectories.valid
-    tasks, episodes, _ = valid.shape
+    episodes = valid.shape[1]
     # V of each task: mean over its query episodes of the return from the first step
     returns = discounted_returns(trajectories.rewards, valid, discount)[..., 0].mean(-1)
-    others = (returns.sum() - returns) / max(1, tasks - 1)
     # scale of the advantages: sigma² = mean over all steps of (A - the task's mean A)²
     advantages = gae(trajectories.rewards, values, valid, discount, gae_lambda).flatten(1)
     steps = valid.sum((1, 2)).clamp(min=1)
     means = advantages.sum(1, keepdim=True) / steps.unsqueeze(1)
-    variance = ((advantages - means) ** 2 * valid.flatten(1)).sum() / steps.sum()
+    squares = ((advantages - means) ** 2 * valid.flatten(1)).sum()
+    sums = returns.sum(), squares, steps.sum(), torch.tensor(len(returns), device=returns.device)
+    total, square, count, tasks = ranks.sum(*(x.to(returns.dtype) for x in sums))
+    others = (total - returns) / (tasks - 1).clamp(min=1)
+    variance = square / count
     # credit = (V - mean V of the other tasks) / (mean episode length * sigma); 0 where no advantage differs
     credit = (returns - others) / ((steps / episodes) * (variance.sqrt() + 1e-8))
     return torch.where(variance > 0, credit, 0.0)

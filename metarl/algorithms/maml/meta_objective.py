@@ -14,11 +14,16 @@ from metarl.algorithms.maml.linearization import AdaptedChunk, Linearization, Po
 from metarl.algorithms.maml.losses import Batch, mean_kl, surrogate
 from metarl.optim.vectors import Parameters, flatten
 from metarl.policies.distributions import ActionDistribution
+from metarl.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
 class MetaObjective:
-    """Samples of a meta-batch, and losses, divergences and derivatives of the policies that meta-parameters lead to."""
+    """Samples of a meta-batch, and losses, divergences and derivatives of the policies that meta-parameters lead to.
+
+    With several ranks the samples, and all that is computed of them, are those of this rank's tasks; `mean` and
+    `gradient` lead from there to the whole meta-batch.
+    """
 
     distribution: ActionDistribution
     """The action distribution."""
@@ -34,6 +39,13 @@ class MetaObjective:
     """The samples of the adapted policies."""
     credit: Float[Tensor, "task"] | None = None
     """See `metarl.algorithms.maml.losses.exploration_credit`; None leaves it out."""
+    ranks: Ranks = ALONE
+    """Ranks among which the tasks are divided, equally many for each."""
+
+    def mean(self, *means: Tensor) -> tuple[Tensor, ...]:
+        """Means over all tasks, without a gradient, of means over this rank's tasks; in one message."""
+        # 1/N sum_i x_i = 1/R sum_r (1/(N/R) sum of x_i over the tasks i of rank r), for N tasks and R ranks
+        return tuple(total / self.ranks.size for total in self.ranks.sum(*means))
 
     def outputs(self, theta: Parameters, old: PolicyOutputs | None = None) -> PolicyOutputs:
         """Outputs of the policies that `theta` leads to by adaptation on the support samples.
@@ -49,12 +61,18 @@ class MetaObjective:
         return Linearization(self.inner, theta, list(self._adapt(theta, old)))
 
     def gradient(
-        self, loss: Callable[[PolicyOutputs], Tensor], theta: Parameters, old: PolicyOutputs | None = None
+        self, loss: Callable[[PolicyOutputs], Tensor], linear: Linearization
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, ""]]:
-        """Gradient with respect to `theta`, flattened, and value of a loss of the outputs; see `outputs`."""
-        linear = self.linearize(theta, old)
+        """Gradient with respect to the meta-parameters, flattened, and value of a loss, both over all tasks.
+
+        Args:
+            loss: Mean over this rank's tasks of a loss of their outputs.
+            linear: The outputs at the meta-parameters; see `linearize`.
+        """
+        # dL/dtheta = Jᵀ dL/d outputs
         output_gradient, value = torch.func.grad_and_value(loss)(linear.outputs)
-        return flatten(linear.vjp(output_gradient)), value
+        gradient, value = self.mean(flatten(linear.vjp(output_gradient)), value)
+        return gradient, value
 
     def surrogate(self, new: PolicyOutputs, old: PolicyOutputs, clip: float | None = None) -> Float[Tensor, ""]:
         """Surrogate loss of the query samples and, with E-MAML's credit c, minus the mean over tasks of c sum r.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import gymnasium as gym
@@ -11,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl.acting.actors import PolicyActor, RandomActor
+from metarl.acting.actors import RandomActor
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.base import EpisodeMeans, IterationResult
+from metarl.algorithms.rl2.actor import RecurrentActor, chunk_states
 from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
 from metarl.algorithms.rl2.config import (
@@ -31,15 +31,13 @@ from metarl.data.trajectories import Trajectories
 from metarl.devices import keep_freed_memory
 from metarl.errors import RunFailure
 from metarl.optim.guard import UpdateGuard
-from metarl.policies.config import TransformerConfig
 from metarl.policies.distributions import action_distribution
-from metarl.policies.inputs import PolicyInput
 from metarl.policies.recurrent import ActorCritic, Critic, RecurrentBody, RecurrentPolicy
+from metarl.ranks import ALONE, Ranks
 from metarl.returns import gae
 from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 
-_logger = logging.getLogger(__name__)
 _LARGEST_KEPT = 2**25
 """Argument of `keep_freed_memory`, in bytes; tensors of the same sizes recur with each part of a minibatch."""
 
@@ -52,7 +50,8 @@ class RL2:
         observation_space: Observation space of a single environment.
         action_space: Action space of a single environment.
         device: Device to learn and act on.
-        tasks: Training tasks, which a privileged baseline is told apart; other settings do not need them.
+        tasks: Training tasks, whose classes a privileged baseline and an advantage scale by class need; other settings
+            do not need them.
 
     Raises:
         UserError: If there are more minibatches than trials and trials are not cut into chunks.
@@ -71,6 +70,9 @@ class RL2:
         _check_minibatches(config)
         self.config = config
         self.device = device
+        self.ranks = ALONE
+        """Ranks that learn together; see `join`."""
+        self._classes = sorted({task.name for task in tasks})
         self.meta_batch = self.num_envs = config.meta_batch
         self.action_space = action_space
         self.distribution = action_distribution(action_space)
@@ -92,6 +94,10 @@ class RL2:
             self.outer = PPO(self.network, self.distribution, config.outer, baseline, self.guard)
         else:
             self.outer = TRPO(self.network, self.distribution, config.outer, baseline, self.guard)
+
+    def join(self, ranks: Ranks) -> None:
+        """See `DataParallel`."""
+        self.ranks = ranks
 
     def warm_up(self, sampler: Sampler) -> None:
         """Collects random episodes for the normalisers' first statistics; called once, before training."""
@@ -120,13 +126,13 @@ class RL2:
             return actors[-1]
 
         trajectories = sampler.collect(make_actor, self.config.episodes)
-        states = None if sampler.divergences else chunk_states(actors)  # trials leave out diverged steps
+        # trials leave out diverged steps
+        diverged = self.ranks.largest(float(len(sampler.divergences) > 0))
+        states = None if diverged else chunk_states(actors)
         metrics = self._learn_or_advise(trajectories, generator, states) | self._input_metrics(trajectories)
         self._update_normalizers(trajectories)
-        # Trial return: sum of a trial's episode returns, averaged over tasks
-        metrics["meta/trial_return"] = trajectories.returns.mean(0).sum().item()
-        first, last = (EpisodeMeans.of(trajectories, which) for which in (slice(0, 1), slice(-1, None)))
-        return IterationResult(first, last, self.guard.skipped, metrics)
+        first, last = (EpisodeMeans.of(trajectories, which, self.ranks) for which in (slice(0, 1), slice(-1, None)))
+        return IterationResult(first, last, self.guard.skipped, metrics | self._trial_return(trajectories))
 
     def _learn_or_advise(
         self, trajectories: Trajectories, generator: torch.Generator, states: Float[Tensor, "row state"] | None
@@ -161,24 +167,26 @@ class RL2:
         Raises:
             RunFailure: If five updates in a row are not finite.
         """
-        config, time = self.config, trials.valid.shape[1]
-        chunk = min(config.chunk or time, time)
+        config = self.config
+        longest = int(self.ranks.largest(float(trials.valid.shape[1])))  # so that all ranks count the same chunks
+        chunk = min(config.chunk or longest, longest)
         standard_values = None
         if states is None or self.network.critic is not None:
             standard_values, states = values_and_chunk_states(self.network, trials.inputs, chunk)
         values = self._values(trials, standard_values)
-        by_class = config.advantage_scale == "class"
-        samples = make_samples(trials, values, config.discount, config.gae_lambda, by_class)
+        # delta_t = r_t + discount V_{t+1} - V_t,  A_t = Σ_k (discount lambda)^k delta_{t+k},  V after the last step = 0
+        advantages = gae(trials.rewards, values, trials.valid, config.discount, config.gae_lambda)
+        classes = self._classes if config.advantage_scale == "class" else None
+        samples = make_samples(trials, advantages, config.discount, classes, self.ranks)
         if isinstance(config.baseline, RL2ValueBaselineConfig) and config.baseline.normalize_returns:
             assert self.network.critic is not None
-            self.network.critic.update_statistics(samples.returns, samples.valid)
+            self.network.critic.update_statistics(samples.returns, samples.valid, self.ranks)
         self.guard.start_iteration()
-        metrics = self.outer.update(samples, states, chunk, generator)
+        metrics = self.outer.update(samples, states, chunk, generator, self.ranks)
         self.policy.head.keep_floor()
         if self.privileged is not None:
             # R^lambda_t = A_t + V_t (Sutton & Barto 2018, equation 12.9, with generalised advantages)
-            targets = values + gae(trials.rewards, values, trials.valid, config.discount, config.gae_lambda)
-            metrics["train/value_loss"] = self.privileged.fit(trials, targets, generator)
+            metrics["train/value_loss"] = self.privileged.fit(trials, values + advantages, generator, self.ranks)
         return metrics
 
     def make_actor(self, tasks: slice, noise: Sequence[np.random.Generator]) -> RecurrentActor:
@@ -240,7 +248,7 @@ class RL2:
     def _values(self, trials: Trials, standard: Float[Tensor, "task time"] | None) -> Float[Tensor, "task time"]:
         """Returns the baseline V_t along trials in the environment's units; `standard` are a critic's own values."""
         if isinstance(self.config.baseline, RL2LinearBaselineConfig):
-            return linear_values(trials, self.config.discount, self.config.baseline.per_task)
+            return linear_values(trials, self.config.discount, self.config.baseline.per_task, self.ranks)
         if self.privileged is not None:
             return self.privileged.values(trials)
         assert self.network.critic is not None
@@ -249,16 +257,23 @@ class RL2:
 
     def _update_normalizers(self, trajectories: Trajectories) -> None:
         if self.config.normalize_observations:
-            self.policy.observation_normalizer.update(trajectories.observations, trajectories.valid)
+            self.policy.observation_normalizer.update(trajectories.observations, trajectories.valid, self.ranks)
         if self.config.normalize_reward_input:
-            self.policy.reward_normalizer.update(trajectories.rewards.unsqueeze(-1), trajectories.valid)
+            self.policy.reward_normalizer.update(trajectories.rewards.unsqueeze(-1), trajectories.valid, self.ranks)
 
     def _input_metrics(self, trajectories: Trajectories) -> dict[str, float]:
         """Returns the share of steps with an observation or reward so far out that a normaliser compresses it."""
         observations = self.policy.observation_normalizer.compressed(trajectories.observations)
         rewards = self.policy.reward_normalizer.compressed(trajectories.rewards.unsqueeze(-1))
-        compressed = (observations | rewards)[trajectories.valid]
-        return {"train/compressed_inputs": compressed.float().mean().item()}
+        compressed = (observations | rewards)[trajectories.valid].double()
+        total, steps = self.ranks.sum(compressed.sum(), torch.ones_like(compressed).sum())
+        return {"train/compressed_inputs": (total / steps).item()}
+
+    def _trial_return(self, trajectories: Trajectories) -> dict[str, float]:
+        """Returns the mean over tasks of a trial's return, the sum of its episodes' returns."""
+        returns = trajectories.returns.sum(1).double()
+        total, trials = self.ranks.sum(returns.sum(), torch.ones_like(returns).sum())
+        return {"meta/trial_return": (total / trials).item()}
 
     def _steps_at_once(self, trajectories: Trajectories) -> tuple[int, int]:
         """Returns the steps per pass through the network and a setting for at most half of them, 0 if there is none."""
@@ -266,78 +281,10 @@ class RL2:
             return 0, 0
         trial = trajectories.valid[0].numel()
         time = min(self.config.chunk or trial, trial)
-        # rows of a minibatch = ceil(meta_batch * ceil(trial / chunk) / minibatches)
-        minibatch = -(-self.config.meta_batch * -(-trial // time) // self.config.outer.minibatches)
+        # rows of a minibatch = ceil(trials * ceil(trial / chunk) / minibatches)
+        minibatch = -(-len(trajectories.valid) * -(-trial // time) // self.config.outer.minibatches)
         rows = min(rows_at_once(self.config.outer, time, self.device), minibatch)
         return rows * time, rows // 2 * time
-
-
-class RecurrentActor(PolicyActor):
-    """Actor of one trial of each task, from the policy's initial state.
-
-    Args:
-        rl2: Algorithm of the policy.
-        num_envs: Number of environments, one per task.
-        noise: Generator of each environment, for the noise of its actions.
-    """
-
-    def __init__(self, rl2: RL2, num_envs: int, noise: Sequence[np.random.Generator]) -> None:
-        super().__init__(rl2.action_space, rl2.device, noise)
-        self._rl2 = rl2
-        self._state = rl2.policy.initial_state(num_envs)
-        self._steps = 0
-        self._chunk_states: list[Tensor] = []
-
-    @property
-    def chunk_states(self) -> Float[Tensor, "env chunk state"]:
-        """States that the chunks played so far start from."""
-        return torch.stack(self._chunk_states, dim=1)
-
-    def choose(self, inputs: PolicyInput) -> tuple[Float[Tensor, "env action"], Float[Tensor, "env p"]]:
-        """See `PolicyActor`."""
-        chunk = self._rl2.config.chunk
-        if self._steps == 0 or (chunk is not None and self._steps % chunk == 0):
-            self._chunk_states.append(self._state)
-        self._steps += 1
-        outputs, self._state = self._rl2.policy.step(inputs, self._state)
-        return self.sample(outputs), outputs
-
-
-def chunk_states(actors: Sequence[RecurrentActor]) -> Float[Tensor, "row state"]:
-    """Returns the states that chunks start from, in the row order of `losses.cut_into_chunks`.
-
-    Args:
-        actors: Actor of each vector of environments.
-    """
-    played = [actor.chunk_states for actor in actors]
-    # Vectors whose episodes end early have fewer chunks: their states are padded with zeros.
-    most = max(states.shape[1] for states in played)
-    padded = [torch.nn.functional.pad(states, (0, 0, 0, most - states.shape[1])) for states in played]
-    return torch.cat(padded).flatten(0, 1)
-
-
-def check_trial(config: RL2Config, horizon: int) -> None:
-    """Checks the settings against the length of a trial; warns if a transformer's memory is shorter.
-
-    Args:
-        config: Settings.
-        horizon: Number of steps per episode.
-
-    Raises:
-        UserError: If chunks are longer than a trial.
-    """
-    trial = config.episodes * horizon
-    length = f"the {trial} steps of a trial ({config.episodes} episodes of {horizon})"
-    if config.chunk is not None and config.chunk > trial:
-        raise UserError(f"algorithm.chunk: {config.chunk} is more than {length}; take {trial} or less, or None")
-    if isinstance(config.core, TransformerConfig) and config.core.memory < trial:
-        _logger.warning(
-            "algorithm.core.memory: a layer remembers %d steps, fewer than %s; take %d or more, or it forgets what came"
-            " before",
-            config.core.memory,
-            length,
-            trial,
-        )
 
 
 def _check_minibatches(config: RL2Config) -> None:

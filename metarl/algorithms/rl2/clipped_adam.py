@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metarl.optim.guard import UpdateGuard
+from metarl.ranks import ALONE, Ranks
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -38,18 +39,31 @@ class ClippedAdam:
         self._guard = guard
         self._adam = torch.optim.Adam(network.parameters(), lr, eps=1e-5)
 
-    def accumulate_gradient(self, losses: Iterable[Float[Tensor, ""]]) -> Float[Tensor, ""]:
-        """Computes the gradient of a sum of losses; frees each loss's graph before it asks for the next loss.
+    def accumulate_gradient(
+        self, passes: Iterable[Float[Tensor, "number"]], numbers: int = 1, ranks: Ranks = ALONE
+    ) -> Float[Tensor, "number"]:
+        """Computes the gradient of a loss that is a sum over passes and ranks; frees each graph before the next pass.
+
+        Args:
+            passes: Numbers of each pass, of which the first is its loss; none where a rank has no rows.
+            numbers: How many numbers a pass has.
+            ranks: Ranks that learn together.
 
         Returns:
-            The sum.
+            Sum of the numbers over passes and ranks.
         """
         self._adam.zero_grad()
-        values = []
-        for loss in losses:
-            loss.backward()  # type: ignore[no-untyped-call]
-            values.append(loss.detach())
-        return torch.stack(values).sum()
+        parameters = list(self._network.parameters())
+        total = parameters[0].new_zeros(numbers)
+        for each in passes:
+            each[0].backward()  # type: ignore[no-untyped-call]
+            total += each.detach()
+        # dL/dθ = Σ_ranks dL_rank/dθ; the loss and the other numbers go round with the gradient
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        *gradients, total = ranks.sum(*own, total)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return total
 
     def step(self, loss: Float[Tensor, ""]) -> None:
         """Takes one step along the accumulated gradient, unless it or its loss is not finite.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -16,12 +17,16 @@ from metarl.policies.config import (
     HeadConfig,
     JointEncoderConfig,
     LinearHeadConfig,
+    TransformerConfig,
 )
 from metarl.strict import Count, Deviation, Fraction, NonNegative, Positive, StepSize, StrictModel, Widths
+from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
     from metarl.algorithms.rl2.algorithm import RL2
     from metarl_envs.core import TaskDistribution
+
+_logger = logging.getLogger(__name__)
 
 
 class RL2PPOConfig(StrictModel):
@@ -160,7 +165,31 @@ class RL2Config(AlgorithmConfig):
         Raises:
             UserError: If chunks are longer than a trial.
         """
-        from metarl.algorithms.rl2.algorithm import RL2, check_trial
+        from metarl.algorithms.rl2.algorithm import RL2
 
-        check_trial(self, distribution.horizon)
+        _check_trial(self, distribution.horizon)
         return RL2(self, distribution.observation_space, distribution.action_space, device, distribution.train_tasks)
+
+
+def _check_trial(config: RL2Config, horizon: int) -> None:
+    """Checks the settings against the length of a trial; warns if a transformer's memory is shorter.
+
+    Args:
+        config: Settings.
+        horizon: Number of steps per episode.
+
+    Raises:
+        UserError: If chunks are longer than a trial.
+    """
+    trial = config.episodes * horizon
+    length = f"the {trial} steps of a trial ({config.episodes} episodes of {horizon})"
+    if config.chunk is not None and config.chunk > trial:
+        raise UserError(f"algorithm.chunk: {config.chunk} is more than {length}; take {trial} or less, or None")
+    if isinstance(config.core, TransformerConfig) and config.core.memory < trial:
+        _logger.warning(
+            "algorithm.core.memory: a layer remembers %d steps, fewer than %s; take %d or more, or it forgets what came"
+            " before",
+            config.core.memory,
+            length,
+            trial,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 from metarl.data.trajectories import Trajectories
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.inputs import PolicyInput
-from metarl.returns import discounted_returns, gae, linear_baseline, standardize
+from metarl.ranks import ALONE, Ranks
+from metarl.returns import discounted_returns, linear_baseline, standardize
 from metarl_envs.core import Task
 
 
@@ -30,12 +32,9 @@ class Trials(NamedTuple):
     tasks: tuple[Task, ...] = ()
     """Task of each trial; empty if unknown. The policy does not see it."""
 
-    @property
-    def classes(self) -> Int[Tensor, "task"]:
-        """Index of each task's class, that is, of its name; all 0 where the tasks are not known."""
-        names = [task.name for task in self.tasks] or [""] * len(self.valid)
-        known = {name: index for index, name in enumerate(sorted(set(names)))}
-        return torch.tensor([known[name] for name in names], device=self.valid.device)
+    def classes(self, names: Sequence[str]) -> Int[Tensor, "task"]:
+        """Index of each task's class, that is, of its name among `names`."""
+        return torch.tensor([names.index(task.name) for task in self.tasks], device=self.valid.device)
 
 
 class Samples(NamedTuple):
@@ -100,24 +99,29 @@ def make_trials(trajectories: Trajectories) -> Trials:
     return Trials(inputs, actions, log_probs, rewards, valid, trajectories.tasks)
 
 
-def linear_values(trials: Trials, discount: float, per_task: bool) -> Float[Tensor, "task time"]:
+def linear_values(trials: Trials, discount: float, per_task: bool, ranks: Ranks = ALONE) -> Float[Tensor, "task time"]:
     """Values of the linear baseline, fitted to the discounted returns of all trials together or of each by itself.
 
     Args:
         trials: Whole trials.
         discount: Discount factor per step.
         per_task: Fit to each trial by itself.
+        ranks: Ranks whose trials it is fitted to, unless to each by itself.
     """
     returns = discounted_returns(trials.rewards, trials.valid, discount)
     # `linear_baseline` fits one regression per task of [task, episode, step]: a trial is the only episode of its task
     # (axis 1), or one of the many episodes of a single task (axis 0).
     axis = 1 if per_task else 0
     observations, returns, valid = (x.unsqueeze(axis) for x in (trials.inputs.observations, returns, trials.valid))
-    return linear_baseline(observations, returns, valid).squeeze(axis)
+    return linear_baseline(observations, returns, valid, ALONE if per_task else ranks).squeeze(axis)
 
 
 def standardize_by_class(
-    advantages: Float[Tensor, "task time"], valid: Bool[Tensor, "task time"], classes: Int[Tensor, "task"]
+    advantages: Float[Tensor, "task time"],
+    valid: Bool[Tensor, "task time"],
+    classes: Int[Tensor, "task"],
+    count: int,
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, "task time"]:
     """Standardises advantages over the trials of each class; zero in padding.
 
@@ -128,36 +132,42 @@ def standardize_by_class(
         advantages: Advantage of each step.
         valid: False in padding.
         classes: Index of each trial's class.
+        count: Number of classes, of which a rank may have no trial.
+        ranks: Ranks whose trials make up a class.
     """
     result = torch.zeros_like(advantages)
-    for index in set(classes.tolist()):
+    for index in range(count):
         rows = classes == index
         # Â = (A - mean A) / std A over all steps of the class: hence the single leading entry
-        result[rows] = standardize(advantages[rows].unsqueeze(0), valid[rows].unsqueeze(0)).squeeze(0)
+        result[rows] = standardize(advantages[rows].unsqueeze(0), valid[rows].unsqueeze(0), ranks).squeeze(0)
     return result
 
 
 def make_samples(
-    trials: Trials, values: Float[Tensor, "task time"], discount: float, gae_lambda: float, by_class: bool = False
+    trials: Trials,
+    advantages: Float[Tensor, "task time"],
+    discount: float,
+    classes: Sequence[str] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Samples:
-    """Advantages over given values, standardised, and the returns that values shall predict.
+    """Standardises advantages, and computes the returns that values shall predict.
 
-    A trial counts as one long episode: returns and advantages run across its episodes, and the value after its last
-    step is zero. Values are fitted to discounted returns, not to lambda-returns: with the small lambdas of short trials
-    these would be little more than the old values.
+    A trial counts as one long episode: returns run across its episodes. Values are fitted to discounted returns, not to
+    lambda-returns: with the small lambdas of short trials these would be little more than the old values.
 
     Args:
         trials: Whole trials.
-        values: Value estimate of each step, in the environment's units.
+        advantages: Advantage of each step, across the episodes of a trial, in the environment's units.
         discount: Discount factor per step.
-        gae_lambda: Lambda of generalised advantage estimation.
-        by_class: Standardise advantages over the trials of each class, rather than over the meta-batch.
+        classes: Names of the classes over whose trials advantages are standardised; None is over the meta-batch.
+        ranks: Ranks whose trials make up the meta-batch.
     """
     valid = trials.valid
-    # delta_t = r_t + discount V_{t+1} - V_t,  A_t = Σ_k (discount lambda)^k delta_{t+k},  V after the last step = 0
-    advantages = gae(trials.rewards, values, valid, discount, gae_lambda)
-    one_class = torch.zeros(len(valid), dtype=torch.long, device=valid.device)
-    standardized = standardize_by_class(advantages, valid, trials.classes if by_class else one_class)
+    if classes is None:
+        # of all steps, hence the single leading entry
+        standardized = standardize(advantages.unsqueeze(0), valid.unsqueeze(0), ranks).squeeze(0)
+    else:
+        standardized = standardize_by_class(advantages, valid, trials.classes(classes), len(classes), ranks)
     # R_t = Σ_k discount^k r_{t+k}
     returns = discounted_returns(trials.rewards, valid, discount)
     return Samples(trials.inputs, trials.actions, trials.log_probs, standardized, returns, valid)

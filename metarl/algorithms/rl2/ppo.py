@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -12,12 +12,16 @@ from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
 from metarl.algorithms.rl2.clipped_adam import ClippedAdam
 from metarl.algorithms.rl2.config import RL2PPOConfig, RL2ValueBaselineConfig
 from metarl.algorithms.rl2.losses import Samples, cut_into_chunks, ppo_terms, value_loss
+from metarl.algorithms.rl2.minibatches import Minibatch, Minibatches
 from metarl.optim.guard import UpdateGuard
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.recurrent import ActorCritic
+from metarl.ranks import ALONE, Ranks
 
 Metrics = dict[str, Tensor]
 
+_METRICS = ("train/loss", "train/entropy", "train/approx_kl", "train/clip_fraction")
+_VALUE_LOSS = "train/value_loss"
 _STEPS_AT_ONCE = {"cpu": 3 * 2**13, "cuda": 2**18}
 """Default steps per pass. With more on the CPU, tensors are too large for their memory to be reused; fewer make more
 calls for the same work."""
@@ -51,9 +55,15 @@ class PPO:
         critic = network.critic
         clipped_apart = [network] if critic is None or critic.body is None else [network.policy, critic]
         self._optimizer = ClippedAdam(network, clipped_apart, config.lr, config.max_grad_norm, guard)
+        self._metrics = _METRICS if baseline is None else (*_METRICS, _VALUE_LOSS)
 
     def update(
-        self, samples: Samples, states: Float[Tensor, "row state"], chunk: int, generator: torch.Generator
+        self,
+        samples: Samples,
+        states: Float[Tensor, "row state"],
+        chunk: int,
+        generator: torch.Generator,
+        ranks: Ranks = ALONE,
     ) -> dict[str, float]:
         """Takes the epochs' steps; stops early at the bound on the KL divergence, if there is one.
 
@@ -61,7 +71,8 @@ class PPO:
             samples: Whole trials.
             states: State that each chunk of them starts from.
             chunk: Steps of a chunk.
-            generator: Random numbers that minibatches are drawn with.
+            generator: Random numbers that minibatches are drawn with, the same on all ranks.
+            ranks: Ranks that learn together, each from its own trials.
 
         Returns:
             Metrics, as means over minibatches.
@@ -72,11 +83,12 @@ class PPO:
         rows = cut_into_chunks(samples, chunk)
         played = rows.valid.any(1).nonzero().squeeze(1)  # leaves out chunks of nothing but padding
         rows, states = rows.select(played), states[played]
+        minibatches = Minibatches(samples.valid.sum(1), chunk, ranks)
         history: list[Metrics] = []
         for epoch in range(self._config.epochs):
             if epoch > 0 and self._config.recompute_state:
                 states = values_and_chunk_states(self._network, samples.inputs, chunk)[1][played]
-            if not self._epoch(rows, states, generator, history):
+            if not self._epoch(rows, states, minibatches.draw(self._config.minibatches, generator), history, ranks):
                 break
         means = {name: torch.stack([each[name] for each in history]).mean().item() for name in history[0]}
         return {**means, "train/minibatches": float(len(history))}
@@ -90,33 +102,36 @@ class PPO:
         self._optimizer.load_state_dict(state)
 
     def _epoch(
-        self, rows: Samples, states: Float[Tensor, "row state"], generator: torch.Generator, history: list[Metrics]
+        self,
+        rows: Samples,
+        states: Float[Tensor, "row state"],
+        minibatches: Iterable[Minibatch],
+        history: list[Metrics],
+        ranks: Ranks,
     ) -> bool:
-        """Takes a step on each of newly drawn minibatches; returns false once the KL divergence exceeds its bound."""
-        shuffled = torch.randperm(len(states), generator=generator).to(states.device)
-        for chosen in shuffled.tensor_split(min(self._config.minibatches, len(states))):
-            weighted: list[Metrics] = []
-            loss = self._optimizer.accumulate_gradient(self._losses(rows, states, chosen, weighted))
-            metrics = {name: torch.stack([each[name] for each in weighted]).sum() for name in weighted[0]}
+        """Takes a step on each minibatch; returns false once the KL divergence exceeds its bound."""
+        for minibatch in minibatches:
+            passes = self._passes(rows, states, minibatch)
+            loss, *numbers = self._optimizer.accumulate_gradient(passes, 1 + len(self._metrics), ranks)
+            metrics = dict(zip(self._metrics, numbers, strict=True))
             history.append(metrics)
             if self._config.max_kl is not None and metrics["train/approx_kl"] > self._config.max_kl:
                 return False
             self._optimizer.step(loss)
         return True
 
-    def _losses(
-        self, rows: Samples, states: Float[Tensor, "row state"], chosen: Tensor, metrics: list[Metrics]
-    ) -> Iterator[Float[Tensor, ""]]:
-        """Weighted losses of the passes that a minibatch is split into; appends each pass's weighted metrics."""
-        # The minibatch's mean over N steps is the sum over passes of (N_i / N) times the pass's mean over N_i steps.
-        steps = rows.valid[chosen].sum(dtype=rows.returns.dtype)
+    def _passes(
+        self, rows: Samples, states: Float[Tensor, "row state"], minibatch: Minibatch
+    ) -> Iterator[Float[Tensor, "number"]]:
+        """Weighted loss and metrics of each pass that this rank's rows of a minibatch are split into."""
+        # The minibatch's mean over N steps is the sum over passes and ranks of (N_i / N) times the mean over N_i steps.
         at_once = rows_at_once(self._config, rows.valid.shape[1], states.device)
-        for indices in torch.tensor_split(chosen, -(-len(chosen) // at_once)):
+        count = len(minibatch.rows)
+        for indices in minibatch.rows.tensor_split(-(-count // at_once)) if count else ():
             selected = rows.select(indices)
-            weight = selected.valid.sum() / steps
-            loss, unweighted = self.loss(selected, states[indices])
-            metrics.append({name: weight * value for name, value in unweighted.items()})
-            yield weight * loss
+            weight = selected.valid.sum(dtype=rows.returns.dtype) / minibatch.steps
+            loss, metrics = self.loss(selected, states[indices])
+            yield weight * torch.stack([loss, *(metrics[name] for name in self._metrics)])
 
     def loss(self, rows: Samples, states: Float[Tensor, "row state"]) -> tuple[Float[Tensor, ""], Metrics]:
         """Loss and metrics of rows.
@@ -129,18 +144,14 @@ class PPO:
         terms = ppo_terms(self._distribution, outputs, rows, self._config.clip)
         # L = -L^CLIP - c_entropy H + c_value L^V  (Schulman et al. 2017, equation 9, with the sign of a loss)
         loss = terms.policy_loss - self._config.entropy_coefficient * terms.entropy
-        metrics = {
-            "train/loss": terms.policy_loss.detach(),
-            "train/entropy": terms.entropy.detach(),
-            "train/approx_kl": terms.approximate_kl,
-            "train/clip_fraction": terms.clip_fraction,
-        }
+        diagnostics = (terms.policy_loss.detach(), terms.entropy.detach(), terms.approximate_kl, terms.clip_fraction)
+        metrics = dict(zip(_METRICS, diagnostics, strict=True))
         if self._baseline is not None:
             assert self._network.critic is not None
             assert values is not None
             squared_error = value_loss(values, self._network.critic.to_standard(rows.returns), rows)
             loss = loss + self._baseline.coefficient * squared_error
-            metrics["train/value_loss"] = squared_error.detach()
+            metrics[_VALUE_LOSS] = squared_error.detach()
         return loss, metrics
 
 

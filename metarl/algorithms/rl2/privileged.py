@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from metarl.algorithms.rl2.clipped_adam import ClippedAdam
 from metarl.algorithms.rl2.config import RL2PrivilegedBaselineConfig
 from metarl.algorithms.rl2.losses import Trials
+from metarl.algorithms.rl2.minibatches import Minibatches
 from metarl.optim.guard import UpdateGuard
 from metarl.policies.normalizer import Normalizer
+from metarl.ranks import ALONE, Ranks
 from metarl_envs.core import Task
 
 _TIME_SCALE = 100.0
@@ -76,13 +78,16 @@ class PrivilegedCritic(nn.Module):
         values = self.mean[classes].unsqueeze(1) + self._std()[classes].unsqueeze(1) * standard
         return torch.where(trials.valid, values, 0.0)
 
-    def fit(self, trials: Trials, targets: Float[Tensor, "task time"], generator: torch.Generator) -> float:
+    def fit(
+        self, trials: Trials, targets: Float[Tensor, "task time"], generator: torch.Generator, ranks: Ranks = ALONE
+    ) -> float:
         """Fits values to targets by epochs of gradient steps on minibatches of steps.
 
         Args:
             trials: Whole trials.
             targets: Estimate of the return from each step, in the environment's units.
-            generator: Generator that minibatches are drawn from.
+            generator: Generator that minibatches are drawn from, the same on all ranks.
+            ranks: Ranks that learn together, each from its own trials.
 
         Returns:
             Mean squared error before each gradient step, in standard units, as a mean over minibatches.
@@ -91,21 +96,25 @@ class PrivilegedCritic(nn.Module):
             RunFailure: See `UpdateGuard`.
         """
         observations = trials.inputs.observations[..., : self._observation_size]
-        self.normalizer.update(observations, trials.valid)
+        self.normalizer.update(observations, trials.valid, ranks)
         classes = self._classes(trials)
-        self._update_statistics(targets, trials, classes)
+        self._update_statistics(targets, trials, classes, ranks)
         # n* = (R - mu_c) / sigma_c
         standard = (targets - self.mean[classes].unsqueeze(1)) / self._std()[classes].unsqueeze(1)
         features, standard = self._features(trials)[trials.valid], standard[trials.valid]
         of_step = classes.unsqueeze(1).expand_as(trials.valid)[trials.valid]
+        minibatches = Minibatches(trials.valid.sum(1), 1, ranks)  # each row a step
         errors = []
         for _ in range(self._config.epochs):
-            shuffled = torch.randperm(len(features), generator=generator).to(features.device)
-            for chosen in shuffled.tensor_split(min(self._config.minibatches, len(features))):
-                # L = 1/N Σ (n_c(x) - n*)²
-                error = (self._standard_values(features[chosen], of_step[chosen]) - standard[chosen]) ** 2
-                self.optimizer.step(self.optimizer.accumulate_gradient([error.mean()]))
-                errors.append(error.detach().mean())
+            for rows, steps in minibatches.draw(self._config.minibatches, generator):
+                losses = []
+                if len(rows) > 0:
+                    # L = 1/N Σ (n_c(x) - n*)², a rank's share of it: N_rank / N times its own mean
+                    error = (self._standard_values(features[rows], of_step[rows]) - standard[rows]) ** 2
+                    losses.append(len(rows) / steps * error.mean().unsqueeze(0))
+                (loss,) = self.optimizer.accumulate_gradient(losses, ranks=ranks)
+                self.optimizer.step(loss)
+                errors.append(loss)
         return torch.stack(errors).mean().item()
 
     def _standard_values(self, features: Float[Tensor, "*b x"], classes: Int[Tensor, "*c"]) -> Float[Tensor, "*b"]:
@@ -126,8 +135,7 @@ class PrivilegedCritic(nn.Module):
         return torch.cat([observations, times, known.unsqueeze(1).expand(-1, time, -1)], dim=-1)
 
     def _classes(self, trials: Trials) -> Int[Tensor, "task"]:
-        indices = [self._task_parameters.names.index(task.name) for task in trials.tasks]
-        return torch.tensor(indices, device=self.mean.device)
+        return trials.classes(self._task_parameters.names)
 
     def _std(self) -> Float[Tensor, "class"]:
         # sigma² = nu - mu²
@@ -135,16 +143,25 @@ class PrivilegedCritic(nn.Module):
 
     @torch.no_grad()
     def _update_statistics(
-        self, returns: Float[Tensor, "task time"], trials: Trials, classes: Int[Tensor, "task"]
+        self,
+        returns: Float[Tensor, "task time"],
+        trials: Trials,
+        classes: Int[Tensor, "task"],
+        ranks: Ranks = ALONE,
     ) -> None:
         """Moves each class's statistics towards its returns and rescales its output."""
         mean, std = self.mean.clone(), self._std()
-        for index in set(classes.tolist()):
-            of_class = returns[classes == index][trials.valid[classes == index]]
+        own = [returns[classes == index][trials.valid[classes == index]] for index in range(len(mean))]
+        # n_c, Σ R and Σ R² over the steps of each class
+        sums = torch.stack([torch.stack([torch.ones_like(x).sum(), x.sum(), (x**2).sum()]) for x in own])
+        (sums,) = ranks.sum(sums.double())
+        for index, (count, total, squares) in enumerate(sums.to(returns.dtype)):
+            if count == 0:
+                continue
             rate = _RATE if self.seen[index] else 1.0
             # mu <- (1 - rate) mu + rate R,  nu <- (1 - rate) nu + rate R²
-            self.mean[index] += rate * (of_class.mean() - self.mean[index])
-            self.square[index] += rate * ((of_class**2).mean() - self.square[index])
+            self.mean[index] += rate * (total / count - self.mean[index])
+            self.square[index] += rate * (squares / count - self.square[index])
             self.seen[index] = True
         # w' = w sigma / sigma',  b' = (sigma b + mu - mu') / sigma': values stay what they were
         scale = std / self._std()

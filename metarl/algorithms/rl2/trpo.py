@@ -19,6 +19,7 @@ from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.inputs import PolicyInput
 from metarl.policies.recurrent import ActorCritic
+from metarl.ranks import ALONE, Ranks
 
 _MAX_VALUE_GRADIENT = 1.0
 """Norm that longer gradients of the critic are scaled down to."""
@@ -55,7 +56,12 @@ class TRPO:
             self._critic_optimizer = ClippedAdam(critic, [critic], baseline.lr, _MAX_VALUE_GRADIENT, guard)
 
     def update(
-        self, samples: Samples, states: Float[Tensor, "row state"], chunk: int, generator: torch.Generator
+        self,
+        samples: Samples,
+        states: Float[Tensor, "row state"],
+        chunk: int,
+        generator: torch.Generator,
+        ranks: Ranks = ALONE,
     ) -> dict[str, float]:
         """Takes the step of the policy and fits the critic.
 
@@ -64,6 +70,7 @@ class TRPO:
             states: Not used: states at chunk starts are recomputed for each candidate of the line search.
             chunk: Steps that back-propagation goes back.
             generator: Not used: the step takes the whole meta-batch.
+            ranks: Ranks that learn together, each from its own trials.
 
         Returns:
             Metrics.
@@ -73,7 +80,7 @@ class TRPO:
         """
         theta = {name: parameter.detach() for name, parameter in self._policy.named_parameters()}
         vector = flatten(theta)
-        step = self.step(vector, samples, chunk)
+        step = self.step(vector, samples, chunk, ranks)
         metrics = {"train/line_search_failed": 1.0}
         if step is not None:
             self._policy.load_state_dict(unflatten(step.vector, theta), strict=False)
@@ -83,9 +90,11 @@ class TRPO:
                 "train/line_search_steps": float(step.tried),
                 "train/line_search_failed": float(not step.accepted),
             }
-        return metrics | self._fit_critic(samples, chunk)
+        return metrics | self._fit_critic(samples, chunk, ranks)
 
-    def step(self, vector: Float[Tensor, "n"], samples: Samples, chunk: int) -> TrustRegionStep | None:
+    def step(
+        self, vector: Float[Tensor, "n"], samples: Samples, chunk: int, ranks: Ranks = ALONE
+    ) -> TrustRegionStep | None:
         """Trust-region step from a flat vector of the policy's parameters; None if the loss or gradient is not finite.
 
         The Hessian of the mean KL divergence is Jᵀ F J, J being the Jacobian of the policy's outputs along the trials
@@ -96,8 +105,14 @@ class TRPO:
             vector: Parameters θ of the policy.
             samples: Whole trials.
             chunk: Steps that back-propagation goes back.
+            ranks: Ranks that learn together.
         """
         distribution, valid = self._distribution, samples.valid
+        share = _share_of_steps(samples, ranks)
+
+        def over_ranks(*means: Tensor) -> tuple[Tensor, ...]:
+            # a mean over the N steps of all ranks = Σ_ranks N_rank / N times the rank's mean
+            return ranks.sum(*(share * mean for mean in means))
 
         def outputs(parameters: Tensor) -> Tensor:
             return self.outputs(parameters, samples.inputs, chunk)
@@ -107,20 +122,21 @@ class TRPO:
             old, jvp, vjp = jacobian_products(outputs, vector)
             # g = dL/dθ = Jᵀ dL/d(outputs)
             output_gradient, loss = grad_and_value(lambda new: surrogate(distribution, new, samples))(old)
-            gradient = vjp(output_gradient)
+            loss, gradient = over_ranks(loss, vjp(output_gradient))
             if not self._guard.passes(loss, gradient):
                 return None
 
             def curvature_product(direction: Tensor) -> Tensor:
                 # H v = Jᵀ (1/N) F (J v), zero in padding
                 fisher = distribution.fisher_product(old, jvp(direction))
-                return vjp(torch.where(valid.unsqueeze(-1), fisher, 0.0) / valid.sum())
+                return over_ranks(vjp(torch.where(valid.unsqueeze(-1), fisher, 0.0) / valid.sum()))[0]
 
             @torch.no_grad()
             def evaluate(candidate: Tensor) -> tuple[float, float]:
                 # L(θ') and mean KL(π_θ || π_θ')
                 new = outputs(candidate)
-                return surrogate(distribution, new, samples).item(), samples.mean(distribution.kl(old, new)).item()
+                loss, kl = over_ranks(surrogate(distribution, new, samples), samples.mean(distribution.kl(old, new)))
+                return loss.item(), kl.item()
 
             settings = self._config.model_dump(exclude={"kind"})
             return trust_region_step(vector, loss.item(), gradient, curvature_product, evaluate, **settings)
@@ -144,7 +160,7 @@ class TRPO:
         if self._critic_optimizer is not None:
             self._critic_optimizer.load_state_dict(state)
 
-    def _fit_critic(self, samples: Samples, chunk: int) -> dict[str, float]:
+    def _fit_critic(self, samples: Samples, chunk: int, ranks: Ranks) -> dict[str, float]:
         """Takes gradient steps of the critic, each on all trials."""
         critic, baseline = self._network.critic, self._baseline
         if self._critic_optimizer is None or critic is None or baseline is None:
@@ -152,6 +168,7 @@ class TRPO:
         assert critic.body is not None
         inputs = self._policy.standardize(samples.inputs)
         targets = critic.to_standard(samples.returns)
+        share = _share_of_steps(samples, ranks)
         losses = []
         for _ in range(baseline.epochs):
             state = critic.body.core.initial_state(len(samples.valid))
@@ -159,7 +176,14 @@ class TRPO:
             for steps in input_chunks(inputs, chunk):
                 hidden, state = critic.body.sequence(steps, state.detach())
                 values.append(critic(hidden, steps.observations))
-            loss = self._critic_optimizer.accumulate_gradient([value_loss(torch.cat(values, dim=1), targets, samples)])
+            error = share * value_loss(torch.cat(values, dim=1), targets, samples)
+            (loss,) = self._critic_optimizer.accumulate_gradient([error.unsqueeze(0)], ranks=ranks)
             self._critic_optimizer.step(loss)
             losses.append(loss)
         return {"train/value_loss": torch.stack(losses).mean().item()}
+
+
+def _share_of_steps(samples: Samples, ranks: Ranks) -> float:
+    """Returns this rank's share N_rank / N of the steps of all ranks."""
+    own = samples.valid.sum()
+    return int(own) / int(ranks.sum(own)[0])

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl.algorithms.rl2.algorithm import RL2, RecurrentActor
+from metarl.algorithms.rl2.actor import RecurrentActor
+from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.losses import Trials, make_trials
 from metarl.algorithms.skills.agent import SkillAgent
 from metarl.algorithms.skills.config import SkillSearchConfig

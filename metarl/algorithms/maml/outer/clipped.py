@@ -39,14 +39,17 @@ class Clipped(AdamRule):
         norms = []
         for _ in range(config.epochs):
             candidate = unflatten(vector, theta)
-            gradient, loss = objective.gradient(lambda new: self._loss(objective, new, old), candidate, old)
+            gradient, loss = objective.gradient(
+                lambda new: self._loss(objective, new, old), objective.linearize(candidate, old)
+            )
             # theta <- Adam(theta, grad loss(theta))
             norms.append(check_finite(loss, gradient))
             vector, adam = adam_step(vector, gradient, adam, config.lr)
         new = objective.outputs(unflatten(vector, theta), old)
-        check_finite(self._loss(objective, new, old), vector)
+        metrics = self._metrics(objective, new, old)
+        check_finite(vector.new_tensor(metrics["train/loss"]), vector)
         self._adam = adam
-        return OuterStep(unflatten(vector, theta), self._metrics(objective, new, old) | {"train/grad_norm": norms[0]})
+        return OuterStep(unflatten(vector, theta), metrics | {"train/grad_norm": norms[0]})
 
     def _loss(self, objective: MetaObjective, new: PolicyOutputs, old: PolicyOutputs) -> Float[Tensor, ""]:
         # -J^CLIP(theta') + eta KL(pi_old, pi_theta)
@@ -56,9 +59,10 @@ class Clipped(AdamRule):
     def _metrics(self, objective: MetaObjective, new: PolicyOutputs, old: PolicyOutputs) -> dict[str, float]:
         ratios = importance_ratios(objective.distribution, new.query, old.query, objective.query)
         clipped = (ratios - 1).abs() > self._config.clip
-        return {
-            "train/loss": self._loss(objective, new, old).item(),
-            "train/kl": objective.query_kl(new, old).item(),
-            "train/inner_kl": objective.support_kl(new, old).item(),
-            "train/clip_fraction": (objective.query.weights * clipped).sum(-1).mean().item(),
+        means = {
+            "train/loss": self._loss(objective, new, old),
+            "train/kl": objective.query_kl(new, old),
+            "train/inner_kl": objective.support_kl(new, old),
+            "train/clip_fraction": (objective.query.weights * clipped).sum(-1).mean(),
         }
+        return {name: mean.item() for name, mean in zip(means, objective.mean(*means.values()), strict=True)}

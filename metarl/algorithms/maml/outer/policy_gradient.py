@@ -29,9 +29,9 @@ class PolicyGradient(AdamRule):
         theta = objective.theta
         vector, old = flatten(theta), objective.outputs(theta)
         # grad of -mean r A at r = 1 is -mean of grad log pi A
-        gradient, loss = objective.gradient(lambda new: objective.surrogate(new, old), theta)
+        gradient, loss = objective.gradient(lambda new: objective.surrogate(new, old), objective.linearize(theta))
         norm = check_finite(loss, gradient)
         vector, self._adam = adam_step(vector, gradient, self._adam, self._config.lr)
         moved = unflatten(vector, theta)
-        kl = objective.query_kl(objective.outputs(moved, old), old).item()
-        return OuterStep(moved, {"train/loss": loss.item(), "train/kl": kl, "train/grad_norm": norm})
+        (kl,) = objective.mean(objective.query_kl(objective.outputs(moved, old), old))
+        return OuterStep(moved, {"train/loss": loss.item(), "train/kl": kl.item(), "train/grad_norm": norm})

@@ -25,7 +25,7 @@ class Reptile(OuterRule):
         """See `OuterRule`."""
         theta = flatten(objective.theta)
         phi = objective.inner.adapt(objective.adapted, objective.theta, objective.query)
-        mean = flatten({name: value.mean(0) for name, value in phi.items()})
+        (mean,) = objective.mean(flatten({name: value.mean(0) for name, value in phi.items()}))
         norm = check_finite(mean.sum(), mean - theta)
         # theta + lr * (mean phi - theta)
         moved = theta + self._config.lr * (mean - theta)

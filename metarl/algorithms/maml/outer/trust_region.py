@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -39,16 +38,15 @@ class TrustRegion(OuterRule):
         vector = flatten(theta)
         linear = objective.linearize(theta)
         old = linear.outputs
-        # dL/dtheta = Jᵀ dL/d outputs
-        output_gradient, loss = torch.func.grad_and_value(lambda new: objective.surrogate(new, old))(old)
-        gradient = flatten(linear.vjp(output_gradient))
+        gradient, loss = objective.gradient(lambda new: objective.surrogate(new, old), linear)
         norm = check_finite(loss, gradient)
 
         linear = linear.subsampled(self._every)  # frees what was kept of all samples
 
         def evaluate(candidate: Float[Tensor, "n"]) -> tuple[float, float]:
             new = objective.outputs(unflatten(candidate, theta), old)
-            return objective.surrogate(new, old).item(), objective.divergence(new, old).item()
+            loss, kl = objective.mean(objective.surrogate(new, old), objective.divergence(new, old))
+            return loss.item(), kl.item()
 
         step = trust_region_step(
             vector,
@@ -83,8 +81,9 @@ def curvature_product(
     """
 
     def product(direction: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-        # J v, then F J v, then Jᵀ F J v
+        # J v, then F J v, then Jᵀ F J v, and the mean of that over the ranks
         moved = linear.jvp(unflatten(direction, objective.theta), to_supports=objective.credit is not None)
-        return flatten(linear.vjp(objective.fisher_product(linear.outputs, moved)))
+        (mean,) = objective.mean(flatten(linear.vjp(objective.fisher_product(linear.outputs, moved))))
+        return mean
 
     return product
