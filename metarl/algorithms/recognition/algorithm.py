@@ -61,7 +61,8 @@ class Recognition:
         """Demonstrations of the training classes."""
         self.held_out = Library(distribution.test, config, device)
         """Demonstrations of the held-out classes."""
-        self.training.check(config.ways, max(config.shots) + config.queries, "training")
+        for library, which in ((self.training, "training"), (self.held_out, "held-out")):
+            library.check(config.ways, max(config.shots) + config.queries, which)
         self._mean, self._scale = _standardisation(self.training, pictures=config.frames is not None)
         self.learner = _make_learner(config, self.training.episodes).to(device)
         self._adam = adam_start(flatten(self._parameters()).detach())

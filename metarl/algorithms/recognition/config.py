@@ -80,7 +80,7 @@ class RecognitionConfig(AlgorithmConfig):
     shots: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 5)
     """Numbers K of demonstrations of each class; a meta-iteration draws one of them, an evaluation measures all."""
     queries: Count = 5
-    """Queries of each class in a training problem."""
+    """Queries of each class in a problem."""
     steps: Count | None = None
     """First steps of an episode that are looked at; None is all of them."""
     every: Count = 5
