@@ -15,7 +15,9 @@ from metarl_envs.perturbed import PerturbedVectorEnv
 
 
 class TrainingEnvs:
-    """Environments of a training, as many as its configuration asks for and no more: none to sample from if it plays nothing.
+    """Environments of a training, as many as its configuration asks for and no more.
+
+    An algorithm that plays nothing has none to sample from.
 
     Args:
         distribution: Makes the environments.
