@@ -105,6 +105,23 @@ def _layout(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
+def load_algorithm(checkpoint: Path, config: RunConfig, distribution: TaskDistribution) -> tuple[Algorithm, Manifest]:
+    """Makes an algorithm with the parameters of a checkpoint, on the CPU.
+
+    Args:
+        checkpoint: Directory of the checkpoint.
+        config: Configuration of the run that the checkpoint belongs to.
+        distribution: Tasks that it was trained on.
+
+    Raises:
+        UserError: If the checkpoint is damaged, of another task distribution or of another configuration.
+    """
+    algorithm = config.algorithm.build(distribution, torch.device("cpu"))
+    manifest = restore(algorithm, distribution, checkpoint, to_act=True)
+    check_settings(manifest, config, checkpoint)
+    return algorithm, manifest
+
+
 def load_agent(
     checkpoint: Path, config: RunConfig, distribution: TaskDistribution, seed: int = 0
 ) -> tuple[TrainedAgent, Manifest]:
@@ -119,9 +136,7 @@ def load_agent(
     Raises:
         UserError: If the checkpoint is damaged, of another task distribution or of another configuration.
     """
-    algorithm = config.algorithm.build(distribution, torch.device("cpu"))
-    manifest = restore(algorithm, distribution, checkpoint, to_act=True)
-    check_settings(manifest, config, checkpoint)
+    algorithm, manifest = load_algorithm(checkpoint, config, distribution)
     agent = algorithm.make_agent(seed)
     agent.origin = Origin(
         distribution.name,

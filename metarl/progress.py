@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from metarl.evaluation.result import Evaluation
+from metarl.evaluation.recognition import HeldOutResult, RecognitionResult
 from metarl.shell import command
 
 STOP_SIGNALS = (
@@ -136,7 +136,7 @@ class Reporter:
                 eta = f"{remaining / 60:.1f} min"
                 print(f"iteration {iteration}/{self._iterations}: {status}, {env_steps:,} steps, ETA {eta}", flush=True)
 
-    def show_evaluation(self, evaluation: Evaluation) -> None:
+    def show_evaluation(self, evaluation: HeldOutResult) -> None:
         """Shows an evaluation on held-out tasks in a line of its own."""
         with quiet_without_reader():
             if self._console.is_terminal:
@@ -157,15 +157,26 @@ class Reporter:
 
 
 def describe_iteration(metrics: Mapping[str, float]) -> str:
-    """Returns speed, success, return and gain of an iteration in one line."""
+    """Returns speed and what was learned of an iteration in one line: success, return and gain, or accuracy and loss."""
+    speed = f"{metrics['time/fps']:,.0f} env steps/s"
+    if "train/accuracy" in metrics:
+        return f"{speed}, train accuracy {metrics['train/accuracy']:.0%}, loss {metrics['train/loss']:.3f}"
     return (
-        f"{metrics['time/fps']:,.0f} env steps/s, train success {metrics['rollout/success_rate']:.0%},"
+        f"{speed}, train success {metrics['rollout/success_rate']:.0%},"
         f" return {metrics['rollout/ep_rew_mean']:.1f}, gain {metrics['meta/adaptation_gain']:+.1f}"
     )
 
 
-def describe(evaluation: Evaluation) -> str:
-    """Returns the success and the return for each k, and the gain of the largest k over k = 0, in one line."""
+def describe(evaluation: HeldOutResult) -> str:
+    """Returns the success and the return for each k, and the gain of the largest k over k = 0, in one line.
+
+    Of recognition it is the accuracy for each number of shots.
+    """
+    if isinstance(evaluation, RecognitionResult):
+        shown = ", ".join(
+            f"K={k} {each.mean:.1%}" for k, each in zip(evaluation.shots, evaluation.overall(), strict=True)
+        )
+        return f"held-out classes, {evaluation.ways}-way accuracy: {shown}"
     rows = evaluation.overall
     success = " -> ".join(f"k={row.k} {100 * row.success.mean:.0f} %" for row in rows)
     returns = " -> ".join(f"{row.returns.mean:.1f}" for row in rows)

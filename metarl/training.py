@@ -22,6 +22,7 @@ from metarl.data_parallel import join as join_ranks
 from metarl.devices import own_device, seconds_now
 from metarl.errors import RankLostError, RunFailure
 from metarl.evaluation.protocol import evaluate
+from metarl.evaluation.recognition import HeldOutResult, evaluate_recognition
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.schedule import count_episodes, evaluation_interval
 from metarl.evaluation.shared import evaluate_shared
@@ -50,7 +51,7 @@ class TrainedIteration(NamedTuple):
     """Number of environment steps so far."""
     metrics: dict[str, float]
     """Logged metrics by name; docs/metrics.md explains them."""
-    evaluation: Evaluation | None = None
+    evaluation: HeldOutResult | None = None
     """Evaluation on held-out tasks after this iteration, if one was due."""
 
 
@@ -177,14 +178,14 @@ class Training(Iterator[TrainedIteration]):
         metrics = self._train_one_iteration()
         evaluation = None
         if _is_due(self.iteration, self._evaluation_interval(), self.config.iterations):
-            evaluation = self.evaluate()
+            evaluation = self._measure()
             metrics |= evaluation_metrics(evaluation)
         self.run.log(metrics, self.iteration - 1, self.env_steps)
         if _is_due(self.iteration, self.config.checkpoint.every, self.config.iterations):
             self.save()
         return TrainedIteration(self.iteration, self.env_steps, metrics, evaluation)
 
-    def evaluate_untrained(self) -> Evaluation | None:
+    def evaluate_untrained(self) -> HeldOutResult | None:
         """Evaluates before the first iteration and logs it; iterating does so too, unless it is done.
 
         Returns:
@@ -195,7 +196,7 @@ class Training(Iterator[TrainedIteration]):
         """
         if self.iteration > 0 or self._first_evaluated or self.config.evaluation.every == 0:
             return None
-        evaluation = self.evaluate()
+        evaluation = self._measure()
         self.run.log(evaluation_metrics(evaluation), BEFORE_TRAINING, 0)
         self._first_evaluated = True
         return evaluation
@@ -207,8 +208,8 @@ class Training(Iterator[TrainedIteration]):
     def save(self) -> Path:
         """Writes a checkpoint and returns its directory; of several processes, the leading one writes it.
 
-        Its score, which picks the best checkpoint, is the return on *training* tasks after adaptation: held-out tasks
-        must not choose the policy that is then evaluated on them.
+        Its score, which picks the best checkpoint, is the return on *training* tasks after adaptation, or the score
+        that the algorithm gives: held-out tasks must not choose the policy that is then evaluated on them.
 
         Raises:
             CheckpointError: If it cannot be written; earlier checkpoints stay.
@@ -254,6 +255,13 @@ class Training(Iterator[TrainedIteration]):
                 env=self._envs.test,
             ),
         )
+
+    def _measure(self) -> HeldOutResult:
+        """Evaluates on held-out tasks, or on held-out classes of demonstrations where nothing can be played."""
+        if self.distribution.simulated:
+            return self.evaluate()
+        self._check_open()
+        return evaluate_recognition(self.algorithm, seed=self.config.seed)
 
     def close(self) -> None:
         """Closes the log and the environments, and unlocks the run."""
@@ -306,7 +314,7 @@ class Training(Iterator[TrainedIteration]):
         _check_simulation(divergences, steps)
         seconds = ranks.largest(time.perf_counter() - began)
         metrics |= {"time/iteration_seconds": seconds, "time/fps": steps / seconds}
-        self._score = metrics["rollout/ep_rew_mean"]
+        self._score = metrics["rollout/ep_rew_mean"] if result.score is None else result.score
         self.env_steps += steps
         self.iteration += 1
         return metrics
@@ -319,7 +327,8 @@ class Training(Iterator[TrainedIteration]):
         episodes = count_episodes(
             len(self._held_out), self._envs.num_test, settings.adaptation_episodes, settings.episodes
         )
-        cost, iterations = episodes * self.distribution.horizon, self.config.iterations
+        cost = episodes * self.distribution.horizon * self.distribution.simulated  # nothing is played of recordings
+        iterations = self.config.iterations
         per_iteration = Fraction(self.env_steps, self.iteration)
         share = 2 * cost / (iterations * per_iteration)
         if self.iteration == 1 and share > settings.share:

@@ -217,6 +217,8 @@ class TaskDistribution(ABC):
             although `held_out` is true.
     """
 
+    simulated: bool = True
+    """False if there are no environments, as the tasks are known from demonstrations only."""
     renderable: bool = True
     """True if `make_env(..., render_mode="rgb_array")` can draw this family."""
     positions: tuple[tuple[int, int, int], ...] = ()

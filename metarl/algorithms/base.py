@@ -37,14 +37,16 @@ class EpisodeMeans(NamedTuple):
 class IterationResult(NamedTuple):
     """Outcome of a meta-iteration; docs/metrics.md lists the metrics that training makes of it."""
 
-    before: EpisodeMeans
-    """Means over the episodes played before any adaptation to their task."""
-    after: EpisodeMeans
-    """Means over the last episodes, after all adaptation; their return picks the best checkpoint."""
+    before: EpisodeMeans | None
+    """Means over the episodes played before any adaptation to their task; None where none are played."""
+    after: EpisodeMeans | None
+    """Means over the last episodes, after all adaptation; None where none are played."""
     skipped_updates: int
     """Updates left out because a loss, a gradient or a parameter was not finite."""
     metrics: dict[str, float]
     """The algorithm's own, by their logged names, such as "train/loss"."""
+    score: float | None = None
+    """What picks the best checkpoint, higher is better; None is the mean return after adaptation."""
 
 
 @runtime_checkable
@@ -56,7 +58,7 @@ class Algorithm(Protocol):
     meta_batch: int
     """Tasks per meta-iteration."""
     num_envs: int
-    """Environments it samples from; a multiple of the meta-batch."""
+    """Environments it samples from; a multiple of the meta-batch, or 0 if it learns from demonstrations."""
 
     def warm_up(self, sampler: Sampler) -> None:
         """Prepares before the first iteration of a run that is not resumed."""

@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.recognition.config import GradientConfig, MatchingConfig, PrototypicalConfig, SiameseConfig
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.algorithms.skills.config import SkillSearchConfig
 from metarl_envs.errors import UserError, one_line, unknown
@@ -26,7 +27,15 @@ from metarl_envs.registry import is_same_module
 ENTRY_POINT_GROUP = "metarl.algorithms"
 """The group of entry points under which installed packages offer algorithms."""
 
-_BUILT_IN: dict[str, type[AlgorithmConfig]] = {"maml": MAMLConfig, "rl2": RL2Config, "skills": SkillSearchConfig}
+_BUILT_IN: dict[str, type[AlgorithmConfig]] = {
+    "maml": MAMLConfig,
+    "rl2": RL2Config,
+    "skills": SkillSearchConfig,
+    "prototypical": PrototypicalConfig,
+    "matching": MatchingConfig,
+    "siamese": SiameseConfig,
+    "gradient": GradientConfig,
+}
 _REGISTERED = dict(_BUILT_IN)
 """The built-in algorithms and those of `register`."""
 

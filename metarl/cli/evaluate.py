@@ -1,12 +1,18 @@
 """`metarl evaluate`: measures adaptation to held-out tasks."""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metarl.cli.arguments import Commands, at_least, path
 from metarl.cli.comparing import add_comparison_arguments, read_wanted
 from metarl.run_paths import expand_seeds
 from metarl_envs.errors import UserError
+
+if TYPE_CHECKING:
+    from metarl.runs import RunDirectory
 
 _RUN = "run directory, or name of a pretrained policy; several runs that differ in seeds, or their folder"
 
@@ -51,6 +57,17 @@ def add_parser(commands: Commands) -> None:
         nargs="*",
         help="evaluate under perturbations of growing strength, with strengths S or usual ones (all that apply)",
     )
+    parser.add_argument("--ways", metavar="N", type=at_least(2), help="recognition: classes of a problem (as trained)")
+    parser.add_argument(
+        "--shots",
+        metavar="K",
+        type=at_least(1),
+        nargs="+",
+        help="recognition: numbers of demonstrations of each class (as trained)",
+    )
+    parser.add_argument(
+        "--problems", metavar="N", type=at_least(1), help="recognition: problems for each number of shots (200)"
+    )
     add_comparison_arguments(parser)
 
 
@@ -62,6 +79,10 @@ def run(arguments: argparse.Namespace) -> None:
     from metarl.runs import RunDirectory
 
     runs = [RunDirectory.open(run) for run in expand_seeds(arguments.runs)]
+    if runs[0].config.tasks.kind == "demonstrations":
+        _recognise(arguments, runs)
+        return
+    _refuse(arguments, ("ways", "shots", "problems"), "is for runs that recognise demonstrations")
     _set_defaults(arguments)
     names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}
@@ -78,6 +99,24 @@ def run(arguments: argparse.Namespace) -> None:
         if len(runs) > 1:
             print(f"{runs[index].called}, held against:")
         comparison.play(stored[index])
+
+
+def _recognise(arguments: argparse.Namespace, runs: list[RunDirectory]) -> None:
+    """Measures how well runs recognise demonstrations of held-out classes."""
+    from metarl.evaluation.recognition_command import recognise_runs
+
+    played = ("adaptation_episodes", "episodes", "tasks_per_name", "num_envs", "workers", "stress", "from_scratch")
+    _refuse(arguments, (*played, "protocol"), "is for runs that act: this one recognises demonstrations")
+    if arguments.split != "test":
+        raise UserError("--split train: recognition is measured on held-out classes only")
+    names = ("ways", "shots", "problems", "seed", "output", "controls")
+    recognise_runs(runs, arguments.checkpoint, **{name: getattr(arguments, name) for name in names})
+
+
+def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        if getattr(arguments, name) not in (None, (), "metarl"):
+            raise UserError(f"--{name.replace('_', '-')} {why}")
 
 
 def _set_defaults(arguments: argparse.Namespace) -> None:

@@ -239,7 +239,42 @@ class ValidationTasks(StrictModel):
             raise UserError(f"tasks.count: {error}") from None
 
 
+class DemonstrationTasks(StrictModel):
+    """Tasks that are known from demonstrations: nothing is simulated."""
+
+    kind: Literal["demonstrations"] = "demonstrations"
+    """Family of tasks."""
+    dataset: str
+    """Dataset of the demonstrations: its folder, or its name in `demonstrations/` or in Minari's own folder."""
+    split: str | None = None
+    """Split of the classes: "ML10", "ML25" or "ML45", or numbers of classes to train on, to choose settings by and to
+    hold out, such as "30/10/10"; None holds out `test`."""
+    test: tuple[str, ...] = ()
+    """Names of the held-out classes, if there is no `split`; all others are trained on."""
+    hold_out: Literal["test", "validation"] = "test"
+    """Part of `split` to evaluate on: "validation" while settings are chosen."""
+    frames: bool = False
+    """True to read the demonstrations' frames too."""
+
+    def build(self) -> TaskDistribution:
+        """Makes the task distribution of these settings.
+
+        Raises:
+            UserError: If there is no such dataset, it is damaged, or it lacks classes.
+        """
+        from metarl.demonstrations.tasks import shown_tasks
+
+        return shown_tasks(**self.model_dump(exclude={"kind"}))
+
+
 TasksConfig = Annotated[
-    MetaWorldTasks | LocomotionTasks | NavigationTasks | BanditTasks | TabularTasks | RegisteredTasks | ValidationTasks,
+    MetaWorldTasks
+    | LocomotionTasks
+    | NavigationTasks
+    | BanditTasks
+    | TabularTasks
+    | RegisteredTasks
+    | DemonstrationTasks
+    | ValidationTasks,
     Field(discriminator="kind"),
 ]

@@ -33,9 +33,9 @@ def evaluation_interval(share: float, iterations: int, iteration_steps: Fraction
         share: Largest share that the steps of all evaluations may have in those of the training.
         iterations: Number of iterations of the whole training.
         iteration_steps: Environment steps of an iteration.
-        cost: Environment steps of an evaluation.
+        cost: Environment steps of an evaluation; one that costs none takes place as often as any.
     """
     # affordable evaluations: a = floor(share * iterations * steps / cost), n come at 0, i, 2 i, ..., and the end:
     # n = 1 + ceil(iterations / i) <= a  for  i = ceil(iterations / (a - 1))
-    affordable = math.floor(Fraction(str(share)) * iterations * iteration_steps / cost)
+    affordable = math.floor(Fraction(str(share)) * iterations * iteration_steps / cost) if cost else _MOST + 1
     return math.ceil(iterations / min(max(affordable - 1, 1), _MOST))

@@ -1,0 +1,1 @@
+"""Recognition of skills from a few demonstrations: N-way K-shot classification of episodes."""
