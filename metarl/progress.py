@@ -157,7 +157,7 @@ class Reporter:
 
 
 def describe_iteration(metrics: Mapping[str, float]) -> str:
-    """Returns speed and what was learned of an iteration in one line: success, return and gain, or accuracy and loss."""
+    """Returns speed, success, return and gain of an iteration in one line; of recognition, accuracy and loss."""
     speed = f"{metrics['time/fps']:,.0f} env steps/s"
     if "train/accuracy" in metrics:
         return f"{speed}, train accuracy {metrics['train/accuracy']:.0%}, loss {metrics['train/loss']:.3f}"
