@@ -207,7 +207,7 @@ def test_configurations_are_frozen() -> None:
         (
             "tasks: {kind: navgation}",
             "tasks.kind: expected 'metaworld' or 'locomotion' or 'navigation' or 'bandit' or 'tabular' or "
-            "'registered', got 'navgation'; did you mean 'navigation'?",
+            "'registered' or 'demonstrations', got 'navgation'; did you mean 'navigation'?",
         ),
         (
             "tasks: {kind: metaworld, benchmark: ML11}",

@@ -190,15 +190,6 @@ def test_maml_learns_to_fit_sinusoids() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("config", "most"),
-    [
-        (GradientRuleConfig(steps=1, lr=0.01), 1.0),
-        (MetaNetConfig(), 1.0),
-        (MetaLSTMConfig(steps=5), 1.0),
-    ],
-    ids=["maml", "metanet", "meta-lstm"],
-)
-def test_rules_fit_sinusoids_from_ten_points(config: InnerRuleConfig, most: float) -> None:
-    _, after = learn_sinusoids(config, 5000, shots=10, units=40, lr=1e-3)
-    assert after < most
+def test_maml_fits_sinusoids_from_ten_points() -> None:
+    _, after = learn_sinusoids(GradientRuleConfig(steps=1, lr=0.01), 5000, shots=10, units=40, lr=1e-3)
+    assert after < 1.0
