@@ -13,6 +13,7 @@ from metarl.config.run import CheckpointConfig as CheckpointConfig
 from metarl.config.run import EvaluationConfig as EvaluationConfig
 from metarl.config.run import RunConfig as RunConfig
 from metarl.config.tasks import BanditTasks as BanditTasks
+from metarl.config.tasks import DemonstrationTasks as DemonstrationTasks
 from metarl.config.tasks import LocomotionTasks as LocomotionTasks
 from metarl.config.tasks import MetaWorldTasks as MetaWorldTasks
 from metarl.config.tasks import NavigationTasks as NavigationTasks

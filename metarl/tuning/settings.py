@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
-from metarl.config import RunConfig, ValidationTasks, explained
+from metarl.config import DemonstrationTasks, RunConfig, ValidationTasks, explained
 from metarl.config.tasks import TasksConfig
 from metarl.runs import write_json
 from metarl.strict import Count, CountOrZero, Seed, StrictModel
@@ -73,7 +73,7 @@ class StudySettings(StrictModel):
     def tasks(self, config: RunConfig) -> ValidationTasks:
         """Returns the tasks of all trials: those of the preset's training split, some of them put aside."""
         of = config.tasks
-        assert not isinstance(of, ValidationTasks)
+        assert not isinstance(of, ValidationTasks | DemonstrationTasks)
         return ValidationTasks(of=of, by=self.hold_out, count=self.count)
 
     def search_space(self, folder: Path) -> Space:
@@ -163,10 +163,14 @@ def default_hold_out(tasks: TasksConfig, asked: str | None) -> tuple[Literal["ta
         asked: "tasks", "classes", or one of them with a number, as in "classes=3"; None leaves it open.
 
     Raises:
-        UserError: If that is not understood, or the preset puts tasks aside itself.
+        UserError: If that is not understood, or the preset puts tasks aside itself or learns from demonstrations.
     """
     if isinstance(tasks, ValidationTasks):
         raise UserError("tasks.kind: validation is what a search sets itself: give the tasks that its field `of` has")
+    if isinstance(tasks, DemonstrationTasks):
+        raise UserError(
+            "tasks.kind: demonstrations are not searched over; choose settings by hand, with tasks.hold_out validation"
+        )
     kind, equals, number = (asked or "").partition("=")
     if kind not in ("", "tasks", "classes") or (equals and not (number.isdecimal() and 0 < int(number) < 10**6)):
         raise UserError(f"--hold-out: expected tasks, classes, tasks=N or classes=N, got '{(asked or '')[:60]}'")

@@ -8,6 +8,7 @@ import time
 import optuna
 from optuna.trial import TrialState
 
+from metarl.evaluation.result import Evaluation
 from metarl.evaluation.statistics import Interval
 from metarl.training import Training
 from metarl.tuning.samplers import trial_seeds
@@ -57,7 +58,7 @@ def _train(study: TuningStudy, trial: optuna.Trial, cores: int) -> tuple[TrialSt
     check = 0
     with Training.start(config, study.run_of(trial)) as training:
         for iteration in training:
-            if iteration.evaluation is None:
+            if not isinstance(iteration.evaluation, Evaluation):
                 continue
             summary = iteration.evaluation.overall[-1]
             score = summary.success if settings.metric == "success" else summary.returns

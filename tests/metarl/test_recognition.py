@@ -56,7 +56,7 @@ from metarl_envs.errors import UserError
 CPU = torch.device("cpu")
 SMALL_ENCODER = {"encoder": {"kind": "pooled", "parts": 2, "embedding_size": 4}}
 HELD_OUT = ("turn-1", "turn-3", "turn-5")
-SMALL = {"meta_batch": 2, "ways": 3, "shots": (1, 2), "queries": 2, "every": 1, "noise": 0.1}
+SMALL: dict[str, Any] = {"meta_batch": 2, "ways": 3, "shots": (1, 2), "queries": 2, "every": 1, "noise": 0.1}
 ENCODERS: list[EncoderConfig] = [
     PooledEncoderConfig(parts=4, embedding_size=8),
     ConvolutionalEncoderConfig(channels=(8, 8), embedding_size=8),
