@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -227,7 +228,7 @@ class Training(Iterator[TrainedIteration]):
             UserError: If the training is closed.
         """
         self._check_open()
-        return evaluate(
+        evaluation = evaluate(
             self.agent(),
             self.distribution,
             self._held_out,
@@ -236,6 +237,7 @@ class Training(Iterator[TrainedIteration]):
             seed=self.config.seed,
             env=self._envs.test,
         )
+        return replace(evaluation, told_in_training=self.config.algorithm.told_in_training())
 
     def close(self) -> None:
         """Closes the log and the environments, and unlocks the run."""

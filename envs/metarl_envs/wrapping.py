@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
-from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.core import Expert, FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.dynamics import Dynamics
 from metarl_envs.errors import UserError
 
@@ -161,6 +161,11 @@ class VisibleTasks(TaskDistribution):
         env = self.family.make_env(num_envs, render_mode)
         return TaskObservation(env, lambda task: task.parameters.ravel(), -self._high, self._high)
 
+    def expert(self) -> Expert | None:
+        """See `TaskDistribution`."""
+        expert, size = self.family.expert(), self.family.observation_space.shape[0]
+        return None if expert is None else lambda tasks, observations: expert(tasks, observations[:, :size])
+
     def sample(self, count: int, rng: np.random.Generator) -> list[Task]:
         """See `TaskDistribution`."""
         return self.family.sample(count, rng)
@@ -169,3 +174,10 @@ class VisibleTasks(TaskDistribution):
 def append(space: gym.spaces.Box, low: FloatArray, high: FloatArray) -> gym.spaces.Box:
     """Makes the space of flat observations with further numbers appended."""
     return gym.spaces.Box(np.concatenate([space.low, low]), np.concatenate([space.high, high]), dtype=np.float64)
+
+
+def half_widths(space: gym.spaces.Box) -> FloatArray:
+    """Computes half of the distance between each number's bounds; 1 where it lacks one."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    bounded = np.isfinite(low) & np.isfinite(high)
+    return np.where(bounded, np.where(bounded, high, 1.0) / 2 - np.where(bounded, low, -1.0) / 2, 1.0)

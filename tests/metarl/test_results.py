@@ -31,7 +31,7 @@ from results.page import generate_page
 from results.published import read_published
 from results.summary import Facts, read_summary
 from results.tables import experiments, interval
-from results.words import duration, told_in_training
+from results.words import duration
 
 
 def stored(seed: int, split: str = "test", success: float = 0.5, **changes: Any) -> StoredEvaluation:
@@ -260,8 +260,8 @@ def test_numbers_in_words() -> None:
 
 
 def test_what_training_was_told_is_said() -> None:
-    assert told_in_training(load_config("ml10-maml")) == ""
-    told = told_in_training(load_config("ml10-skills"))
+    assert load_config("ml10-maml").algorithm.told_in_training() == ""
+    told = load_config("ml10-skills").algorithm.told_in_training()
     assert "told the class of each task" in told
     assert "Neither acting nor adapting sees that." in told
 
