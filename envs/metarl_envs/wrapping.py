@@ -174,10 +174,3 @@ class VisibleTasks(TaskDistribution):
 def append(space: gym.spaces.Box, low: FloatArray, high: FloatArray) -> gym.spaces.Box:
     """Makes the space of flat observations with further numbers appended."""
     return gym.spaces.Box(np.concatenate([space.low, low]), np.concatenate([space.high, high]), dtype=np.float64)
-
-
-def half_widths(space: gym.spaces.Box) -> FloatArray:
-    """Computes half of the distance between each number's bounds; 1 where it lacks one."""
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    bounded = np.isfinite(low) & np.isfinite(high)
-    return np.where(bounded, np.where(bounded, high, 1.0) / 2 - np.where(bounded, low, -1.0) / 2, 1.0)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from metarl_envs.core import BoolArray, FloatArray
 from metarl_envs.random_blocks import RandomBlocks
-from metarl_envs.wrapping import half_widths
 
 IntArray = npt.NDArray[np.int64]
 
@@ -69,7 +68,10 @@ class ActuatorNoise(Effect):
 
     def __init__(self, strengths: FloatArray, space: gym.spaces.Box) -> None:
         self._space = space
-        self._deviations = strengths[:, None] * half_widths(space)
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        half = np.where(bounded, np.where(bounded, high, 1.0) / 2 - np.where(bounded, low, -1.0) / 2, 1.0)
+        self._deviations = strengths[:, None] * half
         self._draws = RandomBlocks(len(strengths), np.random.Generator.standard_normal, space.shape)
 
     def begin(self, env: int, rng: np.random.Generator) -> None:

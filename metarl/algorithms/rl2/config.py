@@ -109,8 +109,8 @@ class ExpertConfig(StrictModel):
     """Scripted experts of the training classes, whose actions in the states visited are targets at first."""
 
     weight: Positive = 1.0
-    """Weight of the squared distance from the expert's action, in half widths of the action space, in the loss of the
-    first iteration; it falls linearly."""
+    """Weight in the loss, in the first iteration, of the squared distance from the expert's action, in units of the
+    action space, whose bounds are -1 and 1; it falls linearly."""
     iterations: Count = 150
     """Iterations until the weight is 0 and the expert is no longer asked."""
 

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl.acting.actions import to_vectors
 from metarl.algorithms.rl2.config import ExpertConfig
 from metarl.algorithms.rl2.losses import Samples, Trials
 from metarl.policies.distributions import ActionDistribution
 from metarl_envs.core import TaskDistribution
 from metarl_envs.errors import UserError
-from metarl_envs.wrapping import half_widths
 
 
 class ExpertGuidance:
@@ -42,7 +42,6 @@ class ExpertGuidance:
         self._training_tasks = frozenset(distribution.train_tasks)
         self._observation_size = distribution.observation_space.shape[0]
         self._space = space
-        self._half_widths = half_widths(space)
         self._iterations = 0
 
     @property
@@ -52,7 +51,7 @@ class ExpertGuidance:
         return self._config.weight * max(0.0, 1 - self._iterations / self._config.iterations)
 
     def label(self, trials: Trials) -> Float[Tensor, "task time action"]:
-        """Asks the expert about each state of trials; zero in padding.
+        """Asks the expert about each state of trials; answers in the policy's units, and zero in padding.
 
         Args:
             trials: Whole trials of training tasks, whose observations begin with those of the environment.
@@ -66,14 +65,15 @@ class ExpertGuidance:
         valid = trials.valid.cpu().numpy()
         observations = trials.inputs.observations[..., : self._observation_size].double().cpu().numpy()
         tasks = [task for task, steps in zip(trials.tasks, valid.sum(1), strict=True) for _ in range(steps)]
-        actions = np.zeros((*valid.shape, len(self._half_widths)))
-        actions[valid] = np.clip(self._expert(tasks, observations[valid]), self._space.low, self._space.high)
+        actions = np.zeros(trials.actions.shape, dtype=np.float32)
+        possible = np.clip(self._expert(tasks, observations[valid]), self._space.low, self._space.high)
+        actions[valid] = to_vectors(possible, self._space)
         return torch.from_numpy(actions).to(trials.actions)
 
     def error(
         self, distribution: ActionDistribution, outputs: Float[Tensor, "row time p"], samples: Samples
     ) -> Float[Tensor, ""]:
-        """Mean squared distance from the expert's actions to the likeliest ones, in half widths of the action space.
+        """Mean squared distance from the expert's actions to the policy's likeliest ones.
 
         The noise of the actions is left to reinforcement learning: a likelihood would shrink it with the error, and
         with it what is explored.
@@ -85,9 +85,8 @@ class ExpertGuidance:
         """
         assert samples.expert_actions is not None
         means = distribution.mode(samples.without_padding(outputs))
-        # 1/N Σ_t |(mu(h_t) - a*_t) / h|²
-        scaled = (means - samples.expert_actions) / torch.as_tensor(self._half_widths).to(means)
-        return samples.mean((scaled**2).sum(-1))
+        # 1/N Σ_t |mu(h_t) - a*_t|²
+        return samples.mean(((means - samples.expert_actions) ** 2).sum(-1))
 
     def finish_iteration(self) -> None:
         """Counts an iteration, after its outer step."""

@@ -52,7 +52,7 @@ class Samples(NamedTuple):
     valid: Bool[Tensor, "row time"]
     """False for padding."""
     expert_actions: Float[Tensor, "row time action"] | None = None
-    """Action a*_t that an expert would take where the policy was; None without one."""
+    """Action a*_t that an expert would take where the policy was, as a vector of the policy's; None without one."""
 
     def select(self, rows: Tensor) -> Samples:
         """Samples of the given rows."""
