@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -150,13 +151,15 @@ def test_the_gradient_is_that_of_the_loss() -> None:
 
 def test_labels_are_the_experts_actions_in_the_states_visited_within_the_action_space() -> None:
     family = Guided(train=[(2, 10), (3, 20), (4, 130)])
+    family.action_space = gym.spaces.Box(np.array([-1.0, 0.0]), np.array([1.0, 4.0]), dtype=np.float64)
     rl2 = guided(family, ExpertConfig())
     trials = trials_of(rl2)._replace(tasks=family.train_tasks)
     assert rl2.guidance is not None
     labels = rl2.guidance.label(trials)
-    counts = trials.inputs.observations[..., 0]  # steps made
+    counts = trials.inputs.observations[..., 0].float()  # steps made
     bases = torch.tensor([0.1, 0.2, 1.0])[:, None].expand_as(counts)  # 1.3 is beyond the action space
-    wanted = torch.where(trials.valid.unsqueeze(-1), torch.stack([bases, counts / 10], -1), 0.0)
+    # a policy's action of -1 is the lower bound, 1 the upper one: a = (a_env - 2) / 2 in [0, 4]
+    wanted = torch.where(trials.valid.unsqueeze(-1), torch.stack([bases, (counts / 10 - 2) / 2], -1), 0.0)
     torch.testing.assert_close(labels, wanted)
     # a task for each step that was made, in one call
     assert [[tasks.count(task) for task in family.train_tasks] for tasks in family.asked] == [[4, 6, 8]]
