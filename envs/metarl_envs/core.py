@@ -54,7 +54,7 @@ class Task:
         return f"Task({self.name!r}, {self.parameters.tolist()})"
 
 
-Expert = Callable[[Sequence[Task], FloatArray], FloatArray]
+Expert = Callable[[Sequence[Task], FloatArray], npt.NDArray[Any]]
 """Chooses actions `(row, action)` that solve the task of each row, from the tasks and from observations `(row, obs)` as
 the family's environments give them, even if these hide the tasks. It has no memory: rows are independent."""
 

@@ -89,7 +89,7 @@ def test_the_error_by_hand() -> None:
     error.backward()  # type: ignore[no-untyped-call]
     assert outputs.grad is not None
     # 2 (mu - a*) / 2; nothing for the noise, nor in padding
-    wanted = [[-0.5, 0, 0, 0], [1, 2, 0, 0], [0, 0, 0, 0]]
+    wanted = [[-0.5, 0.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     np.testing.assert_allclose(outputs.grad[0], wanted)
 
 

@@ -32,7 +32,7 @@ from metarl.optim.curvature import twice_differentiable
 from metarl.policies.config import CoreConfig, GRUConfig, TransformerConfig
 from metarl.ranks import ALONE, Ranks
 from metarl_envs import Task
-from metarl_envs.core import Expert
+from metarl_envs.core import Expert, FloatArray
 from metarl_envs.divergence import Divergence
 
 Result = TypeVar("Result")
@@ -77,7 +77,10 @@ class Guided(Counting):
         self.train_tasks = tuple(TASKS)
 
     def expert(self) -> Expert:
-        return lambda tasks, observations: np.tanh(observations + [[task.parameters[0]] for task in tasks])
+        def act(tasks: Sequence[Task], observations: FloatArray) -> FloatArray:
+            return np.asarray(np.tanh(observations + [[task.parameters[0]] for task in tasks]))
+
+        return act
 
 
 def make_rl2(space: str = "continuous", core: CoreConfig = GRU, **settings: Any) -> RL2:

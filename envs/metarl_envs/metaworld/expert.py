@@ -54,7 +54,7 @@ class GoalTold:
         self._class_models: dict[str, ClassModel] = {}
         self._goals: dict[str, FloatArray] = {}
 
-    def __call__(self, tasks: Sequence[Task], observations: FloatArray) -> FloatArray:
+    def __call__(self, tasks: Sequence[Task], observations: FloatArray) -> npt.NDArray[Any]:
         """Chooses the actions `(row, 4)` for the tasks of rows and their observations `(row, obs)`.
 
         A task's goal is read once, which takes 8 ms.
