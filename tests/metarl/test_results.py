@@ -25,6 +25,7 @@ from metarl.evaluation.stored import Origin, StoredEvaluation, write_evaluation
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
 from results import __main__ as results
+from results.card import summary
 from results.commands import evaluation_command, training_command
 from results.curve import Curve
 from results.page import generate_page
@@ -264,6 +265,15 @@ def test_what_training_was_told_is_said() -> None:
     told = load_config("ml10-skills").algorithm.told_in_training()
     assert "told the class of each task" in told
     assert "Neither acting nor adapting sees that." in told
+    assert "experts" not in told
+
+
+def test_cards_and_their_first_line_say_that_experts_helped() -> None:
+    config = load_config("ml10-skills-experts")
+    assert config.algorithm.told_in_training().startswith("Trained with experts of the training classes")
+    first = summary(config, Experiment.of([stored(1)]))
+    assert first.startswith("Skill search with experts of the training classes on ML10, 4 held-out tasks")
+    assert "experts" not in summary(load_config("ml10-skills"), Experiment.of([stored(1)]))
 
 
 def test_published_numbers_have_their_source() -> None:
