@@ -144,6 +144,7 @@ def load_agent(
         manifest.env_steps,
         distribution.observation_space,
         distribution.shown,
+        config.algorithm.told_in_training(),
     )
     return agent, manifest
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -242,7 +243,7 @@ class Training(Iterator[TrainedIteration]):
         """
         self._check_open()
         settings = self.config.evaluation
-        return evaluate_shared(
+        evaluation = evaluate_shared(
             self.ranks,
             self._held_out,
             lambda tasks: evaluate(
@@ -255,6 +256,7 @@ class Training(Iterator[TrainedIteration]):
                 env=self._envs.test,
             ),
         )
+        return replace(evaluation, told_in_training=self.config.algorithm.told_in_training())
 
     def _measure(self) -> HeldOutResult:
         """Evaluates on held-out tasks, or on held-out classes of demonstrations where nothing can be played."""

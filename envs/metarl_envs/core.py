@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +52,11 @@ class Task:
 
     def __repr__(self) -> str:
         return f"Task({self.name!r}, {self.parameters.tolist()})"
+
+
+Expert = Callable[[Sequence[Task], FloatArray], npt.NDArray[Any]]
+"""Chooses actions `(row, action)` that solve the task of each row, from the tasks and from observations `(row, obs)` as
+the family's environments give them, even if these hide the tasks. It has no memory: rows are independent."""
 
 
 class TaskVectorEnv(VectorEnv[Any, Any, Any], ABC):
@@ -263,6 +268,10 @@ class TaskDistribution(ABC):
 
         When rendering, they are in this process.
         """
+
+    def expert(self) -> Expert | None:
+        """Makes the scripted expert of the family's training tasks, which is told the task; None without one."""
+        return None
 
     def sample(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws training tasks without replacement, the same number of each name up to one.

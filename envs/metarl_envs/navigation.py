@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 from PIL import Image, ImageDraw
 
-from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.core import Expert, FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.counts import Count, Seed, check_counts, check_seed
 from metarl_envs.errors import UserError
 
@@ -63,6 +63,10 @@ class Navigation(TaskDistribution):
     def make_env(self, num_envs: int, render_mode: str | None = None) -> "NavigationVectorEnv":
         """Makes a vector of environments, which step in this process as one array operation."""
         return NavigationVectorEnv(num_envs, self.horizon, render_mode)
+
+    def expert(self) -> Expert:
+        """See `TaskDistribution`; the expert earns the `optimal_return`."""
+        return _go_straight
 
 
 class NavigationVectorEnv(TaskVectorEnv):
@@ -147,6 +151,12 @@ def optimal_return(task: Task, horizon: int) -> float:
     # return = -sum_t |max(|goal| - 0.1 t, 0)|, the maximum along each axis
     left = np.maximum(np.abs(task.parameters) - MAX_STEP * steps, 0.0)
     return -float(np.linalg.norm(left, axis=-1).sum())
+
+
+def _go_straight(tasks: Sequence[Task], observations: FloatArray) -> FloatArray:
+    """Moves each point towards its goal, along each axis as far as a step allows."""
+    # a = clip(goal - x, -0.1, 0.1)
+    return np.clip(np.stack([task.parameters for task in tasks]) - observations, -MAX_STEP, MAX_STEP)
 
 
 def _draw(rng: np.random.Generator, count: int) -> list[Task]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
-from metarl_envs.core import FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.core import Expert, FloatArray, StepResult, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.dynamics import Dynamics
 from metarl_envs.errors import UserError
 
@@ -160,6 +160,11 @@ class VisibleTasks(TaskDistribution):
         self.family.workers = self.workers
         env = self.family.make_env(num_envs, render_mode)
         return TaskObservation(env, lambda task: task.parameters.ravel(), -self._high, self._high)
+
+    def expert(self) -> Expert | None:
+        """See `TaskDistribution`."""
+        expert, size = self.family.expert(), self.family.observation_space.shape[0]
+        return None if expert is None else lambda tasks, observations: expert(tasks, observations[:, :size])
 
     def sample(self, count: int, rng: np.random.Generator) -> list[Task]:
         """See `TaskDistribution`."""

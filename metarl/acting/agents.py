@@ -118,6 +118,8 @@ class Origin(NamedTuple):
     """Space of a single environment."""
     shown: str = ""
     """`TaskDistribution.shown`"""
+    told_in_training: str = ""
+    """`AlgorithmConfig.told_in_training`"""
 
 
 class AdaptationTrace(NamedTuple):

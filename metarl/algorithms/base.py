@@ -122,6 +122,15 @@ class AlgorithmConfig(StrictModel, ABC):
     meta_batch: Count
     """Tasks per meta-iteration."""
 
+    def told(self) -> tuple[str, ...]:
+        """Says, a sentence each, what training is told of its tasks that acting and adapting are not."""
+        return ()
+
+    def told_in_training(self) -> str:
+        """Says what `told` does, for everything that shows results of such a training; empty if nothing is told."""
+        told = self.told()
+        return " ".join([*told, "Neither acting nor adapting sees that."]) if told else ""
+
     @abstractmethod
     def build(self, distribution: TaskDistribution, device: torch.device) -> Algorithm:
         """Makes the algorithm.

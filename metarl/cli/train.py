@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -227,6 +228,7 @@ def train_in_terminal(start: Callable[[], Training]) -> None:
     with StopSignal(quiet=not join().leads) as stop, start() as training:
         stop.calls(training.stop)
         if not training.ranks.leads:
+            logging.disable(logging.WARNING)  # the leading process warns of what concerns all of them
             training.evaluate_untrained()
             for _ in training:
                 pass

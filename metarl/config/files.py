@@ -162,6 +162,8 @@ def _assign(fields: dict[str, Any], name: str, values: list[Any]) -> None:
     """
     *sections, last = name.split(".")
     for section in sections:
+        if fields.get(section, "") is None:  # an optional section, or validation tells that it is none
+            fields[section] = {}
         if not isinstance(fields.get(section), dict):
             raise unknown(
                 f"section in --{name}:", section, [key for key, value in fields.items() if isinstance(value, dict)]

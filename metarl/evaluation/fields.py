@@ -54,6 +54,7 @@ class EvaluationFields(StoredFields):
     protocol: ProtocolFields
     distribution: str
     held_out: bool
+    told_in_training: str = ""
     tasks: Annotated[list[TaskFields], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from rich.progress import Progress, TaskID
 
 from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing
-from metarl.acting.agents import Agent, Named, TrainedAgent
+from metarl.acting.agents import Agent, Named, Origin, TrainedAgent
 from metarl.acting.play import Actor, VectorPlay, play
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
@@ -65,7 +65,8 @@ def evaluate(
         RunFailure: If a return is not a finite number.
     """
     ks = _check_settings(tasks, adaptation_episodes, episodes, seed, num_envs)
-    _check_what_is_shown(agent, distribution)
+    origin = agent.origin if isinstance(agent, TrainedAgent) else None
+    _check_what_is_shown(origin, distribution)
     pairs = _Pairs.of(tasks, tasks if adapt_on is None else adapt_on)
     if env is None:
         batches = math.ceil(len(tasks) / num_envs)
@@ -92,6 +93,7 @@ def evaluate(
         success_last=outcome.success_last,
         returns=outcome.returns,
         acted_as=tuple(map(tuple, protocol.acted_as)) if isinstance(agent, Named) else None,
+        told_in_training="" if origin is None else origin.told_in_training,
     )
 
 
@@ -133,8 +135,7 @@ class _Pairs(NamedTuple):
         )
 
 
-def _check_what_is_shown(agent: Agent, distribution: TaskDistribution) -> None:
-    origin = agent.origin if isinstance(agent, TrainedAgent) else None
+def _check_what_is_shown(origin: Origin | None, distribution: TaskDistribution) -> None:
     if origin is not None and origin.shown != distribution.shown:
         trained, played = (f"the {shown}" if shown else "no goal" for shown in (origin.shown, distribution.shown))
         raise UserError(

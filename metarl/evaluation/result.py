@@ -58,6 +58,8 @@ class Evaluation:
     """Name `[k][task]` of what the adapted agent played the task as, such as a training class; None if it has none."""
     env_steps: int = 0
     """Environment steps played, adaptation episodes and what filled up the last batch of tasks included."""
+    told_in_training: str = ""
+    """What training was told and the agent is not, such as the actions of experts, in sentences; empty if nothing."""
 
     @property
     def episodes(self) -> int:
@@ -117,6 +119,7 @@ class Evaluation:
             },
             "distribution": self.distribution,
             "held_out": self.held_out,
+            "told_in_training": self.told_in_training,
             "overall": [summary.to_dict() for summary in self.overall],
             "iqm": [interval.to_dict() for interval in self.iqm],
             "per_name": {name: [summary.to_dict() for summary in rows] for name, rows in self.per_name.items()},
@@ -162,6 +165,7 @@ class Evaluation:
             divergences=protocol.divergences,
             acted_as=tuple(zip(*acted_as, strict=True)) if acted_as else None,
             env_steps=protocol.env_steps,
+            told_in_training=fields.told_in_training,
         )
 
 

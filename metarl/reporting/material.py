@@ -50,6 +50,11 @@ class Policy:
         return self.stored[0].evaluation
 
     @property
+    def told_in_training(self) -> str:
+        """What training was told and the policy is not, such as the actions of experts; empty if nothing."""
+        return self.runs[0].config.algorithm.told_in_training()
+
+    @property
     def checkpoint(self) -> Path:
         """Directory of the first run's checkpoint that was evaluated.
 

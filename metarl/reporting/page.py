@@ -76,6 +76,7 @@ def _context(content: Content) -> dict[str, Any]:
         "tasks": policies[0].evaluation.distribution,
         "answers": [answer(policy, quantity) for policy in policies],
         "asides": [aside(policy) for policy in policies if quantity == "success"],
+        "told": [f"{policy.label}: {policy.told_in_training}" for policy in policies if policy.told_in_training],
         "seeds": any(len(policy.runs) > 1 for policy in policies),
         "worths": worth_sentences(policies, curves_of(policies), "return"),
         "warnings": content.warnings,
@@ -99,12 +100,13 @@ def _context(content: Content) -> dict[str, Any]:
 def _results(policies: Sequence[Policy]) -> list[dict[str, Any]]:
     """Returns the rows of the table of adaptation, by policy and control."""
     curves = adaptation_curves(policies)
+    told = {policy.label: policy.told_in_training for policy in policies}
     gains = [summary.return_gain for curve in curves for summary in curve.summaries]
     return [
         {
             "label": curve.label,
             "control": curve.control,
-            "note": CONTROL_NOTES.get(curve.label.split(",")[0], "") if curve.control else "",
+            "note": CONTROL_NOTES.get(curve.label.split(",")[0], "") if curve.control else told[curve.label],
             "rows": [
                 {
                     "k": summary.k,

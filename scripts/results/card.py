@@ -20,7 +20,7 @@ from results.tables import (
     return_decimals,
     what_was_played,
 )
-from results.words import duration, packages, plural, told_in_training
+from results.words import duration, packages, plural
 
 _ALGORITHMS = {"maml": "MAML", "rl2": "RL²", "skills": "Skill search"}
 
@@ -49,7 +49,7 @@ def generate_card(folder: Path) -> str:
         f"`{facts.command}`: seed {config.seed}, {played[0].origins[0].env_steps:,} environment steps in"
         f" {duration(facts.training_seconds)} on {facts.machine}, with whatever else ran there.",
         f"{packages(versions)}; commit {versions.get('commit', 'unknown')}.",
-        told_in_training(config),
+        config.algorithm.told_in_training(),
         "The checkpoint lacks what only training needs, so a training cannot go on from it.",
         "## Use it",
         f'    metarl evaluate {name}\n    metarl watch {name}\n\n    agent = metarl.load("{name}")  # in Python',
@@ -69,7 +69,9 @@ def summary(config: RunConfig, held_out: Experiment) -> str:
         decimals = return_decimals(held_out.overall)
         before, after = (f"return {interval(row.returns, decimals)}" for row in (first, last))
     method = _ALGORITHMS.get(config.algorithm.kind, config.algorithm.kind)
+    # in the list of policies too, where nothing else is said of how they learned
+    experts = " with experts of the training classes" if getattr(config.algorithm, "expert", None) else ""
     return (
-        f"{method} on {evaluation.distribution}, {len(evaluation.task_names)} held-out tasks: {after} after"
+        f"{method}{experts} on {evaluation.distribution}, {len(evaluation.task_names)} held-out tasks: {after} after"
         f" {plural(last.k, 'episode')} of adaptation, {before} {'before' if first.k == 0 else f'after {first.k}'}."
     )

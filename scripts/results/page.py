@@ -16,7 +16,7 @@ from results.figures import learning_curves
 from results.published import Published, published_table, read_published
 from results.summary import FACTS, RunSummary, read_summary
 from results.tables import INTERVALS, class_table, evaluation_table, experiments, table, what_was_played
-from results.words import duration, packages, told_in_training
+from results.words import duration, packages
 
 ABOUT, PUBLISHED = "experiment.yaml", "published.yaml"
 _HEAD = """\
@@ -92,7 +92,7 @@ def generate_page(folder: Path) -> dict[str, bytes]:
 
 def _section(experiment: ExperimentSummary, figure: str, published: dict[str, list[Published]]) -> str:
     runs = experiment.runs
-    parts = [f"## {experiment.about.title}", told_in_training(runs[0].config), experiment.about.text.strip()]
+    parts = [f"## {experiment.about.title}", runs[0].config.algorithm.told_in_training(), experiment.about.text.strip()]
     parts += [_runs_table(runs), _versions(runs)]
     parts.append(f"![Learning curves of {experiment.name}]({figure})")
     played = experiments(stored for run in runs for stored in run.evaluations)

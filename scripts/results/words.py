@@ -4,20 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metarl.config import RunConfig
-
 _PACKAGES = ("torch", "mujoco", "metaworld", "gymnasium", "numpy")
-
-
-def told_in_training(config: RunConfig) -> str:
-    """Returns in a sentence what training was told of the tasks and the policy is not; empty if nothing."""
-    algorithm = config.algorithm.model_dump()
-    told = []
-    if algorithm["kind"] == "skills":
-        told.append("Training was told the class of each task.")
-    if algorithm.get("baseline", {}).get("kind") == "privileged":
-        told.append("In training, the critic saw class and parameters of each task.")
-    return " ".join([*told, "Neither acting nor adapting sees that."] if told else [])
 
 
 def duration(seconds: float) -> str:

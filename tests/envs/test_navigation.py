@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from metarl_envs.core import Task
 from metarl_envs.errors import UserError
-from metarl_envs.navigation import Navigation, NavigationVectorEnv, optimal_return
+from metarl_envs.navigation import MAX_STEP, Navigation, NavigationVectorEnv, optimal_return
 from metarl_envs.testing import check_distribution
+from metarl_envs.wrapping import VisibleTasks
 
 coordinates = st.floats(-0.5, 0.5)
 
@@ -126,3 +127,20 @@ def test_other_render_modes_are_refused() -> None:
         Navigation().make_env(1, render_mode="human")
     with pytest.raises(UserError, match="does not render"):
         env_for([0.1, 0.1]).render()
+
+
+@pytest.mark.parametrize("visible", [False, True])
+def test_the_expert_reaches_the_optimal_return(visible: bool) -> None:
+    family = VisibleTasks(Navigation(horizon=12)) if visible else Navigation(horizon=12)
+    tasks, expert = family.train_tasks[:5], family.expert()
+    assert expert is not None
+    env = family.make_env(5)
+    env.set_tasks(tasks)
+    observations, _ = env.reset(seed=0)
+    returns = np.zeros(5)
+    for _ in range(12):
+        actions = expert(tasks, observations)
+        assert np.abs(actions).max() <= MAX_STEP
+        observations, rewards, *_ = env.step(actions)
+        returns += rewards
+    np.testing.assert_allclose(returns, [optimal_return(task, 12) for task in tasks])

@@ -53,6 +53,10 @@ ALGORITHMS: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"kind": "rl2", **GRU, "baseline": {"kind": "privileged"}},
         OF_RL2_PPO | OF_RL2 | {"train/value_loss"},
     ),
+    "rl2 ppo expert": (
+        {"kind": "rl2", **GRU, "expert": {}},
+        OF_RL2_PPO | OF_RL2 | {"train/expert_error", "train/expert_weight"},
+    ),
     "skills": (
         {"kind": "skills", "meta_batch": 2, "core": {"kind": "gru", "hidden_size": 4}},
         OF_RL2_PPO | OF_RL2 | {"train/value_loss"},

@@ -25,13 +25,14 @@ from metarl.evaluation.stored import Origin, StoredEvaluation, write_evaluation
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
 from results import __main__ as results
+from results.card import summary
 from results.commands import evaluation_command, training_command
 from results.curve import Curve
 from results.page import generate_page
 from results.published import read_published
 from results.summary import Facts, read_summary
 from results.tables import experiments, interval
-from results.words import duration, told_in_training
+from results.words import duration
 
 
 def stored(seed: int, split: str = "test", success: float = 0.5, **changes: Any) -> StoredEvaluation:
@@ -260,10 +261,19 @@ def test_numbers_in_words() -> None:
 
 
 def test_what_training_was_told_is_said() -> None:
-    assert told_in_training(load_config("ml10-maml")) == ""
-    told = told_in_training(load_config("ml10-skills"))
+    assert load_config("ml10-maml").algorithm.told_in_training() == ""
+    told = load_config("ml10-skills").algorithm.told_in_training()
     assert "told the class of each task" in told
     assert "Neither acting nor adapting sees that." in told
+    assert "experts" not in told
+
+
+def test_cards_and_their_first_line_say_that_experts_helped() -> None:
+    config = load_config("ml10-skills-experts")
+    assert config.algorithm.told_in_training().startswith("Trained with experts of the training classes")
+    first = summary(config, Experiment.of([stored(1)]))
+    assert first.startswith("Skill search with experts of the training classes on ML10, 4 held-out tasks")
+    assert "experts" not in summary(load_config("ml10-skills"), Experiment.of([stored(1)]))
 
 
 def test_published_numbers_have_their_source() -> None:

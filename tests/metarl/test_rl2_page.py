@@ -55,7 +55,7 @@ def test_every_command_is_one() -> None:
 
 def test_what_the_page_calls_refused_is_refused(parse) -> None:
     refused = PAGE.rows("What does not combine")
-    assert len(refused) == 4
+    assert len(refused) == 5
     for cell, _ in refused:
         first, second = (yaml.safe_load(setting) for setting in re.findall("`(.*?)`", cell))
         together = {**first, **second}
@@ -69,8 +69,9 @@ def test_what_the_page_calls_refused_is_refused(parse) -> None:
 def test_every_logged_metric_is_explained_and_no_other(tmp_path) -> None:
     documented = {name for cell, _ in PAGE.rows("Reading the metrics") for name in re.findall("`(.*?)`", cell)}
     value = ["--algorithm.baseline.kind", "value"]
+    experts = ["--algorithm.expert", "{weight: 1.0}"]
     small_trpo = [*SMALL[:2], *SMALL[4:], "--algorithm.outer", "{kind: trpo}"]
-    trainings = [("navigation-rl2", [*SMALL, *value]), ("navigation-rl2", [*small_trpo, *value])]
+    trainings = [("navigation-rl2", [*SMALL, *value, *experts]), ("navigation-rl2", [*small_trpo, *value])]
     assert not documented & COMMON_METRICS
     assert logged_metrics(trainings, tmp_path) == documented | COMMON_METRICS
 

@@ -16,6 +16,7 @@ from metarl.acting.sampler import MakeActor, Sampler
 from metarl.algorithms.base import DataParallel, IterationResult
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import (
+    ExpertConfig,
     RL2Config,
     RL2LinearBaselineConfig,
     RL2PPOConfig,
@@ -31,6 +32,7 @@ from metarl.optim.curvature import twice_differentiable
 from metarl.policies.config import CoreConfig, GRUConfig, TransformerConfig
 from metarl.ranks import ALONE, Ranks
 from metarl_envs import Task
+from metarl_envs.core import Expert, FloatArray
 from metarl_envs.divergence import Divergence
 
 Result = TypeVar("Result")
@@ -67,11 +69,26 @@ COMBINED = [
 ]
 
 
+class Guided(Counting):
+    """The tasks above with an expert."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.train_tasks = tuple(TASKS)
+
+    def expert(self) -> Expert:
+        def act(tasks: Sequence[Task], observations: FloatArray) -> FloatArray:
+            return np.asarray(np.tanh(observations + [[task.parameters[0]] for task in tasks]))
+
+        return act
+
+
 def make_rl2(space: str = "continuous", core: CoreConfig = GRU, **settings: Any) -> RL2:
     """An algorithm in float64, its networks away from initial zeros."""
     torch.manual_seed(0)
     config = RL2Config(**settings, meta_batch=len(TASKS), episodes=EPISODES, core=core)
-    rl2 = RL2(config, gym.spaces.Box(-np.inf, np.inf, (2,), np.float64), SPACES[space], CPU, TASKS)
+    guidance = config.build_guidance(Guided())
+    rl2 = RL2(config, gym.spaces.Box(-np.inf, np.inf, (2,), np.float64), SPACES[space], CPU, TASKS, guidance)
     modules = [rl2.network] if rl2.privileged is None else [rl2.network, rl2.privileged]
     rng = torch.Generator().manual_seed(3)
     for module in modules:
@@ -187,6 +204,16 @@ def test_ranks_learn_what_one_process_learns(outer: str, baseline: str, space: s
 def test_ranks_learn_what_one_process_learns_with_a_transformer(outer: str) -> None:
     core = TransformerConfig(memory=4, model_size=4, layers=1, heads=1)
     equal_on_ranks(lambda: make_rl2(core=core, outer=OUTER[outer], chunk=4), [made_up(0)])
+
+
+def test_ranks_learn_what_one_process_learns_from_experts() -> None:
+    settings = {"outer": OUTER["minibatches"], "chunk": 3, "expert": ExpertConfig(weight=2.0, iterations=3)}
+    iterations = [made_up(0), made_up(1)]
+    state, results = equal_on_ranks(lambda: make_rl2(**settings), iterations)
+    assert [each.metrics["train/expert_weight"] for each in results] == pytest.approx([2.0, 4 / 3])
+    assert all(each.metrics["train/expert_error"] > 0 for each in results)
+    alone, _ = learn(ALONE, make_rl2(**settings | {"expert": None}), iterations)
+    assert any(not torch.equal(state[name], tensor) for name, tensor in alone.items() if name.startswith("policy."))
 
 
 def test_minibatches_of_ranks_are_those_of_one_process() -> None:

@@ -10,7 +10,7 @@ import metaworld
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML25_V3, ML45_V3
 
-from metarl_envs.core import FloatArray, Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.core import Expert, FloatArray, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.errors import UserError, unknown
 from metarl_envs.metaworld.engine import MetaWorldEngine
 from metarl_envs.metaworld.goals import benchmark_tasks
@@ -142,6 +142,12 @@ class MetaWorld(TaskDistribution):
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
         """Makes environments on all cores; with a `render_mode`, one of Meta-World's own (`num_envs` must be 1)."""
         return self._with_one_hot(self._make_plain_env(num_envs, render_mode))
+
+    def expert(self) -> Expert | None:
+        """See `TaskDistribution`: Meta-World's scripted policies, which are told the goal."""
+        from metarl_envs.metaworld.expert import GoalTold, have_experts  # imports a file for each class
+
+        return GoalTold() if have_experts(self.classes) else None
 
     def make_multi_task_env(self, num_envs: int, seed: int) -> TaskVectorEnv:
         """Makes environments that play another goal of their class in every episode, see `MultiTaskVectorEnv`.

@@ -23,6 +23,7 @@ from metarl.algorithms.rl2.config import (
     RL2PrivilegedBaselineConfig,
     RL2ValueBaselineConfig,
 )
+from metarl.algorithms.rl2.expert import ExpertGuidance
 from metarl.algorithms.rl2.losses import Trials, linear_values, make_samples, make_trials
 from metarl.algorithms.rl2.ppo import PPO, rows_at_once
 from metarl.algorithms.rl2.privileged import PrivilegedCritic
@@ -52,12 +53,13 @@ class RL2:
         device: Device to learn and act on.
         tasks: Training tasks, whose classes a privileged baseline and an advantage scale by class need; other settings
             do not need them.
+        guidance: Guidance by experts; None is learning by reward alone.
 
     Raises:
         UserError: If there are more minibatches than trials and trials are not cut into chunks.
     """
 
-    training_state = ("critic.", "optimizer.", "privileged.", "privileged_optimizer.")
+    training_state = ("critic.", "optimizer.", "privileged.", "privileged_optimizer.", "guidance.")
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class RL2:
         action_space: gym.spaces.Box | gym.spaces.Discrete,
         device: torch.device,
         tasks: Sequence[Task] = (),
+        guidance: ExpertGuidance | None = None,
     ) -> None:
         _check_minibatches(config)
         self.config = config
@@ -89,9 +92,10 @@ class RL2:
         self.privileged: PrivilegedCritic | None = None
         if isinstance(config.baseline, RL2PrivilegedBaselineConfig):
             self.privileged = PrivilegedCritic(observation_size, tasks, config.baseline, self.guard).to(device)
+        self.guidance = guidance
         self.outer: PPO | TRPO
         if isinstance(config.outer, RL2PPOConfig):
-            self.outer = PPO(self.network, self.distribution, config.outer, baseline, self.guard)
+            self.outer = PPO(self.network, self.distribution, config.outer, baseline, self.guard, guidance)
         else:
             self.outer = TRPO(self.network, self.distribution, config.outer, baseline, self.guard)
 
@@ -181,12 +185,17 @@ class RL2:
         if isinstance(config.baseline, RL2ValueBaselineConfig) and config.baseline.normalize_returns:
             assert self.network.critic is not None
             self.network.critic.update_statistics(samples.returns, samples.valid, self.ranks)
+        if self.guidance is not None and self.guidance.weight > 0:
+            samples = samples._replace(expert_actions=self.guidance.label(trials))
         self.guard.start_iteration()
         metrics = self.outer.update(samples, states, chunk, generator, self.ranks)
         self.policy.head.keep_floor()
         if self.privileged is not None:
             # R^lambda_t = A_t + V_t (Sutton & Barto 2018, equation 12.9, with generalised advantages)
             metrics["train/value_loss"] = self.privileged.fit(trials, values + advantages, generator, self.ranks)
+        if self.guidance is not None:
+            metrics["train/expert_weight"] = self.guidance.weight
+            self.guidance.finish_iteration()
         return metrics
 
     def make_actor(self, tasks: slice, noise: Sequence[np.random.Generator]) -> RecurrentActor:
@@ -219,19 +228,23 @@ class RL2:
         return RL2Agent(self.policy, self.distribution, self.action_space, seed)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Returns the state of network with normalisers and optimiser, and the number of updates skipped in a row."""
+        """Returns the state of network with normalisers and optimiser, and the numbers that training counts."""
         state = dict(self.network.state_dict())
         state |= {f"optimizer.{name}": tensor for name, tensor in self.outer.state_dict().items()}
         if self.privileged is not None:
             state |= {f"privileged.{name}": tensor for name, tensor in self.privileged.state_dict().items()}
             moments = self.privileged.optimizer.state_dict()
             state |= {f"privileged_optimizer.{name}": tensor for name, tensor in moments.items()}
+        if self.guidance is not None:
+            state |= {f"guidance.{name}": tensor for name, tensor in self.guidance.state_dict().items()}
         return state | self.guard.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restores a state that `state_dict` returned."""
         guard = self.guard.state_dict().keys()
-        parts: dict[str, dict[str, Tensor]] = {"": {}, "optimizer": {}, "privileged": {}, "privileged_optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {
+            name: {} for name in ("", "optimizer", "privileged", "privileged_optimizer", "guidance")
+        }
         for name, tensor in state.items():
             part, _, rest = name.partition(".")
             if part in parts:
@@ -244,6 +257,8 @@ class RL2:
         if self.privileged is not None:
             self.privileged.load_state_dict(parts["privileged"])
             self.privileged.optimizer.load_state_dict(parts["privileged_optimizer"])
+        if self.guidance is not None:
+            self.guidance.load_state_dict(parts["guidance"])
 
     def _values(self, trials: Trials, standard: Float[Tensor, "task time"] | None) -> Float[Tensor, "task time"]:
         """Returns the baseline V_t along trials in the environment's units; `standard` are a critic's own values."""

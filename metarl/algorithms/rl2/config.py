@@ -24,6 +24,7 @@ from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
     from metarl.algorithms.rl2.algorithm import RL2
+    from metarl.algorithms.rl2.expert import ExpertGuidance
     from metarl_envs.core import TaskDistribution
 
 _logger = logging.getLogger(__name__)
@@ -104,6 +105,16 @@ class RL2PrivilegedBaselineConfig(StrictModel):
     """Norm that longer gradients are scaled down to."""
 
 
+class ExpertConfig(StrictModel):
+    """Scripted experts of the training classes, whose actions in the states visited are targets at first."""
+
+    weight: Positive = 1.0
+    """Weight in the loss, in the first iteration, of the squared distance from the expert's action, in units of the
+    action space, whose bounds are -1 and 1; it falls linearly."""
+    iterations: Count = 150
+    """Iterations until the weight is 0 and the expert is no longer asked."""
+
+
 class RL2Config(AlgorithmConfig):
     """RL² (Duan et al. 2016): a recurrent policy whose state learns the task across the episodes of a trial."""
 
@@ -146,6 +157,8 @@ class RL2Config(AlgorithmConfig):
     state that the chunk before ended in. None goes back to the start of the trial."""
     outer: Annotated[RL2PPOConfig | TrustRegionConfig, Field(discriminator="kind")] = RL2PPOConfig()
     """Outer step."""
+    expert: ExpertConfig | None = None
+    """Experts to learn from besides the reward, in training only, with PPO; None is reward alone."""
 
     @model_validator(mode="after")
     def _check_combination(self) -> "RL2Config":
@@ -157,18 +170,46 @@ class RL2Config(AlgorithmConfig):
                 "baseline.shares_core: fitting a shared core would leave TRPO's trust region; set it to false, or"
                 " outer.kind to ppo"
             )
+        if self.expert is not None and isinstance(self.outer, TrustRegionConfig):
+            raise ValueError(
+                "expert: the distance from an expert is a term of PPO's loss, not of TRPO's; set outer.kind to ppo, or"
+                " expert to None"
+            )
         return self
+
+    def told(self) -> tuple[str, ...]:
+        """See `AlgorithmConfig`."""
+        told = []
+        if self.expert is not None:
+            told.append(
+                "Trained with experts of the training classes, not by reward alone: their actions were targets for the"
+                f" first {self.expert.iterations} iterations."
+            )
+        if isinstance(self.baseline, RL2PrivilegedBaselineConfig):
+            told.append("In training, the critic saw class and parameters of each task.")
+        return tuple(told)
 
     def build(self, distribution: TaskDistribution, device: torch.device) -> RL2:
         """See `AlgorithmConfig`.
 
         Raises:
-            UserError: If chunks are longer than a trial.
+            UserError: If chunks are longer than a trial, or the family has no expert although one is wanted.
         """
         from metarl.algorithms.rl2.algorithm import RL2
 
         _check_trial(self, distribution.horizon)
-        return RL2(self, distribution.observation_space, distribution.action_space, device, distribution.train_tasks)
+        spaces = distribution.observation_space, distribution.action_space
+        return RL2(self, *spaces, device, distribution.train_tasks, self.build_guidance(distribution))
+
+    def build_guidance(self, distribution: TaskDistribution) -> ExpertGuidance | None:
+        """Makes the guidance by experts, if there is any.
+
+        Raises:
+            UserError: See `ExpertGuidance`.
+        """
+        from metarl.algorithms.rl2.expert import ExpertGuidance
+
+        return None if self.expert is None else ExpertGuidance(self.expert, distribution)
 
 
 def _check_trial(config: RL2Config, horizon: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -51,10 +51,17 @@ class Samples(NamedTuple):
     """Discounted return from each step to the end of the trial, in the environment's units; zero in padding."""
     valid: Bool[Tensor, "row time"]
     """False for padding."""
+    expert_actions: Float[Tensor, "row time action"] | None = None
+    """Action a*_t that an expert would take where the policy was, as a vector of the policy's; None without one."""
 
     def select(self, rows: Tensor) -> Samples:
         """Samples of the given rows."""
-        return Samples(PolicyInput(*(x[rows] for x in self.inputs)), *(x[rows] for x in self[1:]))
+        return self.map(lambda values: values[rows])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Samples:
+        """Samples with every tensor changed in the same way."""
+        changed = {name: change(values) for name, values in self._asdict().items() if isinstance(values, Tensor)}
+        return self._replace(inputs=PolicyInput(*map(change, self.inputs)), **changed)
 
     def mean(self, values: Float[Tensor, "row time"]) -> Float[Tensor, ""]:
         """Mean over valid steps, 1/N Σ_t x_t."""
@@ -186,7 +193,7 @@ def cut_into_chunks(samples: Samples, chunk: int) -> Samples:
         padding = values.new_zeros(rows, -time % chunk, *rest)
         return torch.cat([values, padding], dim=1).reshape(-1, chunk, *rest)
 
-    return Samples(PolicyInput(*map(cut, samples.inputs)), *map(cut, samples[1:]))
+    return samples.map(cut)
 
 
 class PPOTerms(NamedTuple):

@@ -11,6 +11,7 @@ from torch import Tensor
 from metarl.algorithms.rl2.chunk_states import values_and_chunk_states
 from metarl.algorithms.rl2.clipped_adam import ClippedAdam
 from metarl.algorithms.rl2.config import RL2PPOConfig, RL2ValueBaselineConfig
+from metarl.algorithms.rl2.expert import ExpertGuidance
 from metarl.algorithms.rl2.losses import Samples, cut_into_chunks, ppo_terms, value_loss
 from metarl.algorithms.rl2.minibatches import Minibatch, Minibatches
 from metarl.optim.guard import UpdateGuard
@@ -22,6 +23,7 @@ Metrics = dict[str, Tensor]
 
 _METRICS = ("train/loss", "train/entropy", "train/approx_kl", "train/clip_fraction")
 _VALUE_LOSS = "train/value_loss"
+_EXPERT_ERROR = "train/expert_error"
 _STEPS_AT_ONCE = {"cpu": 3 * 2**13, "cuda": 2**18}
 """Default steps per pass. With more on the CPU, tensors are too large for their memory to be reused; fewer make more
 calls for the same work."""
@@ -38,6 +40,7 @@ class PPO:
         config: Settings.
         baseline: Settings of the critic; None without one.
         guard: Skips steps whose loss or gradient is not finite.
+        guidance: Guidance by an expert, for samples that have its actions; None without one.
     """
 
     def __init__(
@@ -47,15 +50,16 @@ class PPO:
         config: RL2PPOConfig,
         baseline: RL2ValueBaselineConfig | None,
         guard: UpdateGuard,
+        guidance: ExpertGuidance | None = None,
     ) -> None:
         self._network = network
         self._distribution = distribution
         self._config = config
         self._baseline = baseline
+        self._guidance = guidance
         critic = network.critic
         clipped_apart = [network] if critic is None or critic.body is None else [network.policy, critic]
         self._optimizer = ClippedAdam(network, clipped_apart, config.lr, config.max_grad_norm, guard)
-        self._metrics = _METRICS if baseline is None else (*_METRICS, _VALUE_LOSS)
 
     def update(
         self,
@@ -112,8 +116,9 @@ class PPO:
         """Takes a step on each minibatch; returns false once the KL divergence exceeds its bound."""
         for minibatch in minibatches:
             passes = self._passes(rows, states, minibatch)
-            loss, *numbers = self._optimizer.accumulate_gradient(passes, 1 + len(self._metrics), ranks)
-            metrics = dict(zip(self._metrics, numbers, strict=True))
+            names = self._metrics(rows)
+            loss, *numbers = self._optimizer.accumulate_gradient(passes, 1 + len(names), ranks)
+            metrics = dict(zip(names, numbers, strict=True))
             history.append(metrics)
             if self._config.max_kl is not None and metrics["train/approx_kl"] > self._config.max_kl:
                 return False
@@ -131,7 +136,12 @@ class PPO:
             selected = rows.select(indices)
             weight = selected.valid.sum(dtype=rows.returns.dtype) / minibatch.steps
             loss, metrics = self.loss(selected, states[indices])
-            yield weight * torch.stack([loss, *(metrics[name] for name in self._metrics)])
+            yield weight * torch.stack([loss, *(metrics[name] for name in self._metrics(rows))])
+
+    def _metrics(self, rows: Samples) -> tuple[str, ...]:
+        """Names of the metrics of the loss, which a rank without rows needs too."""
+        of_critic = () if self._baseline is None else (_VALUE_LOSS,)
+        return (*_METRICS, *of_critic, *(() if rows.expert_actions is None else (_EXPERT_ERROR,)))
 
     def loss(self, rows: Samples, states: Float[Tensor, "row state"]) -> tuple[Float[Tensor, ""], Metrics]:
         """Loss and metrics of rows.
@@ -152,6 +162,12 @@ class PPO:
             squared_error = value_loss(values, self._network.critic.to_standard(rows.returns), rows)
             loss = loss + self._baseline.coefficient * squared_error
             metrics[_VALUE_LOSS] = squared_error.detach()
+        if rows.expert_actions is not None:
+            assert self._guidance is not None
+            error = self._guidance.error(self._distribution, outputs, rows)
+            # ... + c_t 1/N Σ |mu(h_t) - a*_t|²  (Schmitt et al. 2018, section 3, with a distance for the divergence)
+            loss = loss + self._guidance.weight * error
+            metrics[_EXPERT_ERROR] = error.detach()
         return loss, metrics
 
 

@@ -51,7 +51,7 @@ class SkillSearch(RL2):
         self._played: list[Tensor] = []
         """Weights and shift of each vector's tasks, between playing and learning."""
         spaces = (distribution.observation_space, distribution.action_space)
-        super().__init__(config, *spaces, device, distribution.train_tasks)
+        super().__init__(config, *spaces, device, distribution.train_tasks, config.build_guidance(distribution))
 
     def make_agent(self, seed: int) -> SkillAgent:
         """Makes an agent that tries skills and keeps the best; `seed` seeds the order and its actions."""

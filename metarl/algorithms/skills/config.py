@@ -44,11 +44,16 @@ class SkillSearchConfig(RL2Config):
     act_greedily: bool = True
     """True to try skills by their likeliest actions, false to sample actions as in training."""
 
+    def told(self) -> tuple[str, ...]:
+        """See `AlgorithmConfig`."""
+        return (*super().told(), "Training was told the class of each task.")
+
     def build(self, distribution: TaskDistribution, device: torch.device) -> SkillSearch:
         """See `AlgorithmConfig`.
 
         Raises:
-            UserError: If `frame_shift` is not 0 and the family does not tell which elements are positions.
+            UserError: If `frame_shift` is not 0 and the family does not tell which elements are positions, or the
+                family has no expert although one is wanted.
         """
         from metarl.algorithms.skills.algorithm import SkillSearch
 
