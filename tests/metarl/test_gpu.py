@@ -93,6 +93,8 @@ class Replay(Sampler):
 
     def __init__(self, records: Sequence[Trajectories], device: torch.device) -> None:
         self._left, self._device = iter(records), device
+        self.tasks = records[0].tasks
+        self.indices = tuple(range(len(self.tasks)))
         self.divergences = [None]  # type: ignore[list-item]  # then no states of acting are asked for, of which there are none
 
     def collect(self, make_actor: MakeActor, episodes: int) -> Trajectories:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from metarl.cli import main
 from metarl.config import dump_config, load_config
 from metarl.preset_files import preset_names, preset_path
+from metarl.ranks import ALONE
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
 
@@ -127,6 +128,7 @@ class Nothing:
     """Training that has nothing to do."""
 
     iteration = 0
+    ranks = ALONE
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.config = load_config("demo")
