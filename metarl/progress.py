@@ -133,7 +133,8 @@ class Reporter:
                 f" return {metrics['rollout/ep_rew_mean']:.1f}, gain {metrics['meta/adaptation_gain']:+.1f}"
             )
         else:
-            learned = f"train accuracy {metrics['train/accuracy']:.0%}, loss {metrics['train/loss']:.3f}"
+            accuracy = f"train accuracy {metrics['train/accuracy']:.0%}, " if "train/accuracy" in metrics else "train "
+            learned = f"{accuracy}loss {metrics['train/loss']:.4f}"
         status = f"{metrics['time/fps']:,.0f} env steps/s, {learned}"
         with _output():
             self._bar.update(self._task, completed=iteration, status=status)
