@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     from metarl.runs import RunDirectory
 
     runs = [RunDirectory.open(run) for run in arguments.runs]
-    if any(run.config.tasks.kind == "demonstrations" for run in runs):
+    if runs[0].config.tasks.kind == "demonstrations":
         _recognise(arguments, runs)
         return
     _refuse(arguments, ("ways", "shots", "problems"), "is for runs that recognise demonstrations")

@@ -24,8 +24,6 @@ from metarl_envs.errors import UserError
 
 PROBLEMS = 200
 """Default number of problems for each number of shots."""
-QUERIES = 5
-"""Queries of each class in a problem."""
 LEARNER = "policy"
 """Name of what was trained, among the classifiers."""
 
@@ -161,16 +159,16 @@ def evaluate_recognition(
     """
     if not isinstance(algorithm, Recognition):
         raise UserError("tasks.kind: demonstrations are for algorithms that recognise skills, such as prototypical")
-    library, ways = algorithm.held_out, ways or algorithm.config.ways
+    library, ways, queries = algorithm.held_out, ways or algorithm.config.ways, algorithm.config.queries
     shots = tuple(sorted(shots or algorithm.config.shots))
-    library.check(ways, max(shots) + QUERIES, "held-out")
+    library.check(ways, max(shots) + queries, "held-out")
     algorithm.check_ways(ways)
     classifiers: dict[str, Answers] = {LEARNER: algorithm.answers, **(controls or {})}
     columns: dict[str, list[Float[np.ndarray, "goal"]]] = {name: [] for name in classifiers}
     for k in shots:
         (key,) = derive_seeds(seed, Stream.EVALUATION, k, count=1)
-        drawn = library.draw(problems, ways, k, QUERIES, torch.Generator().manual_seed(key))
-        labels = query_labels(problems, ways, QUERIES)
+        drawn = library.draw(problems, ways, k, queries, torch.Generator().manual_seed(key))
+        labels = query_labels(problems, ways, queries)
         for name, answer in classifiers.items():
             right = (answer(library, drawn) == labels).double()
             columns[name].append(_of_goals(library, drawn, right))

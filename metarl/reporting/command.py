@@ -19,6 +19,7 @@ from metarl.reporting.inside import kept_skills, scatter, trace_tasks
 from metarl.reporting.material import Policy, curves_of, gather
 from metarl.reporting.page import Content, Missing, render_page
 from metarl.reporting.plots import Plot, inside_plot, make_plots
+from metarl.reporting.recognition import recognising, report_recognition
 from metarl.reporting.style import save_figure
 from metarl.runs import RunDirectory
 from metarl.shell import command
@@ -53,6 +54,9 @@ def report_runs(
         RunFailure: If the report cannot be written after all.
     """
     path = output or _folder(paths) / "report.html"
+    runs = [RunDirectory.open(each) for each in paths]
+    if recognising(runs):
+        return report_recognition(runs, path)
     make_room_for(path)
     policies = gather(paths, _evaluate)
     messages = Console(stderr=True)
@@ -89,6 +93,8 @@ def plot_runs(paths: Sequence[Path], *, form: str = "png", output: Path | None =
     """
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
+    if recognising([RunDirectory.open(each) for each in paths]):
+        raise UserError(f"runs that recognise demonstrations have a report only: {command('report', *paths)}")
     folder = output or _folder(paths) / "figures"
     make_room_for(folder / "figure")
     written = []

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from shown_skills import save_skills
 from training_runs import train
 
 from metarl.algorithms.maml.config import MAMLConfig
+from metarl.algorithms.recognition.config import RecognitionConfig
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
 from metarl.config import LocomotionTasks, MetaWorldTasks, NavigationTasks, RunConfig, dump_config, load_config
 from metarl.runs import RunDirectory
@@ -13,8 +15,13 @@ from metarl.runs import RunDirectory
 PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
-def shorten(config: RunConfig) -> RunConfig:
+def shorten(config: RunConfig, folder: Path) -> RunConfig:
     tasks = config.tasks.model_dump()
+    if isinstance(config.algorithm, RecognitionConfig):
+        tasks |= {"dataset": str(save_skills(folder)), "split": None, "test": ("turn-1", "turn-3", "turn-5")}
+        algorithm = config.algorithm.model_dump() | {"meta_batch": 1, "ways": 3, "shots": (1, 2), "queries": 1}
+        fields = config.model_dump() | {"tasks": tasks, "algorithm": algorithm, "iterations": 1, "threads": 1}
+        return RunConfig.model_validate(fields | {"evaluation": {"every": 1}})
     if isinstance(config.tasks, MetaWorldTasks | LocomotionTasks | NavigationTasks):
         tasks["horizon"] = 4
     algorithm = config.algorithm.model_dump() | {"meta_batch": 2, "episodes": 2}
@@ -36,6 +43,9 @@ def test_the_families_and_algorithms_that_users_ask_for_have_presets() -> None:
     assert names >= {f"{family}-{algorithm}" for family in families for algorithm in ("maml", "rl2")}
     members = ("promp", "maml-ppo", "fomaml", "anil", "meta-sgd", "reptile", "emaml")
     assert names >= {f"navigation-{member}" for member in members}
+    assert names >= {
+        f"skills-{member}" for member in ("prototypical", "matching", "siamese", "maml", "metanet", "meta-lstm")
+    }
     assert names >= {"halfcheetah-dir-maml", "halfcheetah-dir-promp", "halfcheetah-vel-maml", "ant-dir-maml"}
 
 
@@ -43,7 +53,7 @@ def test_the_families_and_algorithms_that_users_ask_for_have_presets() -> None:
 def test_preset_runs_a_short_iteration(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
     assert path.read_text().startswith("#")  # says where its numbers come from
-    run = RunDirectory.create(tmp_path / "run", shorten(config))
+    run = RunDirectory.create(tmp_path / "run", shorten(config, tmp_path))
     train(run)
     assert run.checkpoint("last").is_dir()
     assert (run.path / "metrics.jsonl").read_text().count("\n") == 2  # before training, and the iteration

@@ -1,17 +1,21 @@
 """Recognition where the answer is known: losses by hand, invariances, and skills that are easy to tell apart."""
 
 import math
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from page import Page
 from shown_skills import save_skills, show_skills
 from torch import Tensor
 from torch.autograd import gradcheck
 from training_runs import train
 
+from metarl.acting.sampler import Sampler
 from metarl.algorithms.recognition.algorithm import Recognition
 from metarl.algorithms.recognition.config import (
     ConvolutionalEncoderConfig,
@@ -36,14 +40,17 @@ from metarl.algorithms.recognition.losses import (
     siamese_logits,
 )
 from metarl.algorithms.recognition.problems import Library
-from metarl.cli import main
-from metarl.config import RunConfig, dump_config
+from metarl.cli import _make_parser, main
+from metarl.cli.train import split_overrides
+from metarl.config import RunConfig, dump_config, load_config
 from metarl.demonstrations.tasks import ShownTasks
 from metarl.evaluation.recognition import RecognitionResult, evaluate_recognition
 from metarl.evaluation.recognition_command import read_recognition
 from metarl.evaluation.recognition_controls import linear_answers, make_controls, warped_distances
 from metarl.policies.config import GRUConfig
+from metarl.preset_files import preset_names
 from metarl.runs import RunDirectory
+from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 
 CPU = torch.device("cpu")
@@ -166,7 +173,7 @@ def test_parts_of_an_episode_are_averaged_by_themselves() -> None:
 
 def test_queries_show_other_goals_than_the_examples_and_classes_differ() -> None:
     library = Library(show_skills(classes=5, goals=4, episodes=3), PrototypicalConfig(), CPU)
-    problems = library.draw(50, 4, 2, 2, torch.Generator().manual_seed(0))
+    problems = library.draw(400, 4, 2, 2, torch.Generator().manual_seed(0))
     labels = library.labels[torch.cat([problems.support, problems.queries], dim=-1)]
     assert (labels == labels[..., :1]).all()  # a row is of one class
     assert all(len(set(row)) == 4 for row in labels[..., 0].tolist())
@@ -217,15 +224,9 @@ def test_resumed_training_equals_an_uninterrupted_one(algorithm: dict[str, objec
     )
 
 
-class Counter:
-    """What an iteration takes of a sampler."""
-
-    steps = 0
-
-
 def learn(recognition: Recognition, iterations: int) -> float:
     """Returns the accuracy on the last training problems."""
-    sampler: Any = Counter()
+    sampler = Sampler((), [Task("none", [])], (1,), CPU)
     for iteration in range(iterations):
         result = recognition.meta_iteration(sampler, torch.Generator().manual_seed(iteration))
     assert sampler.steps > 0
@@ -362,3 +363,32 @@ def test_commands_for_runs_that_act_are_refused(tmp_path: Path, capsys: pytest.C
         told = capsys.readouterr().err
         assert words in told
         assert told.count("\n") == 1
+
+
+def test_commands_and_program_of_the_pages_are_right() -> None:
+    for page, section in (("demonstrations.md", "Recognise a skill"), ("algorithms/recognition.md", None)):
+        text = Page(page).text if section is None else Page(page).section(section)
+        lines = [shlex.split(line, comments=True) for line in re.findall("^metarl (.*)$", text, re.MULTILINE)]
+        assert [command for command, *_ in lines if command != "demos"] == ["train", "evaluate", "report"]
+        for command, *rest in lines:
+            if command == "train":
+                _, overrides = split_overrides(rest, ["--run"])
+                assert isinstance(load_config(rest[0], overrides).algorithm, MatchingConfig)
+            else:
+                _make_parser()[0].parse_args([command, *rest])
+    names: dict[str, Any] = {}
+    for block in Page("algorithms/recognition.md").blocks("python"):
+        exec(block, names)
+    assert names["predicted"].shape == (25, 5, 1)
+
+
+def test_the_page_names_every_preset_and_metric(tmp_path: Path) -> None:
+    page = Page("algorithms/recognition.md")
+    for name in preset_names():
+        if name.startswith("skills-"):
+            assert f"`{name}`" in page.text or f"`-{name.removeprefix('skills-')}`" in page.text
+    run = RunDirectory.create(tmp_path / "run", run_config(save_skills(tmp_path), {"kind": "prototypical"}, 1))
+    (iteration,) = train(run)
+    own = {name for name in iteration.metrics if name.startswith("train/")} - {"train/skipped_updates"}
+    named = set(re.findall(r"^\| `(.*?)` \|", page.section("Reading the metrics"), re.MULTILINE))
+    assert own | {"eval/accuracy/test/<k>_shots"} == named

@@ -61,7 +61,10 @@ class Recognition:
         """Demonstrations of the training classes."""
         self.held_out = Library(distribution.test, config, device)
         """Demonstrations of the held-out classes."""
-        self.training.check(config.ways, max(config.shots) + config.queries, "training")
+        self._ways = config.training_ways or config.ways
+        goals = max(config.shots) + config.queries
+        self.training.check(self._ways, goals, "training")
+        self.held_out.check(config.ways, goals, "held-out")
         self._mean, self._scale = _standardisation(self.training, pictures=config.frames is not None)
         self.learner = _make_learner(config, self.training.episodes).to(device)
         self._adam = adam_start(flatten(self._parameters()).detach())
@@ -80,7 +83,7 @@ class Recognition:
         self._guard.start_iteration()
         config, library = self.config, self.training
         shots = config.shots[int(torch.randint(len(config.shots), (), generator=generator))]
-        problems = library.draw(config.meta_batch, config.ways, shots, config.queries, generator)
+        problems = library.draw(config.meta_batch, self._ways, shots, config.queries, generator)
         loss, logits = self.learner.loss(*(self._encode(each, generator) for each in problems))
         parameters = self._parameters()
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
@@ -94,7 +97,7 @@ class Recognition:
             vector, self._adam = adam_step(flatten(parameters).detach(), gradient, self._adam, config.lr)
             self._set_parameters(vector)
         sampler.steps += sum(len(library.demonstrations[int(index)]) for each in problems for index in each.flatten())
-        correct = accuracy(logits, query_labels(config.meta_batch, config.ways, config.queries, logits.device)).item()
+        correct = accuracy(logits, query_labels(config.meta_batch, self._ways, config.queries, logits.device)).item()
         metrics = {
             "train/loss": loss.item(),
             "train/accuracy": correct,

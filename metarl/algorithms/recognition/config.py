@@ -77,10 +77,13 @@ class RecognitionConfig(AlgorithmConfig):
     """Problems per meta-iteration."""
     ways: Annotated[int, Field(ge=2, le=1000)] = 5
     """Classes N of a problem."""
+    training_ways: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Classes of a training problem; None is `ways`. More make it harder, and comparison better (Snell et al. 2017,
+    section 3.1)."""
     shots: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 5)
     """Numbers K of demonstrations of each class; a meta-iteration draws one of them, an evaluation measures all."""
     queries: Count = 5
-    """Queries of each class in a training problem."""
+    """Queries of each class in a problem."""
     steps: Count | None = None
     """First steps of an episode that are looked at; None is all of them."""
     every: Count = 5
@@ -175,6 +178,10 @@ def check_combination(config: GradientConfig) -> None:
     elif config.outer == "reptile" and (config.rule.learned_lr or config.adapted == "head"):
         field = "rule.learned_lr" if config.rule.learned_lr else "adapted = head"
         raise UserError(f"algorithm.outer: reptile cannot go with algorithm.{field}: it moves adapted parameters only")
+    if config.training_ways not in (None, config.ways):
+        raise UserError(
+            "algorithm.training_ways: the network has as many outputs as a problem has classes; leave it out"
+        )
     if isinstance(config.encoder, RecurrentEncoderConfig) and config.adapted == "all":
         raise UserError(
             "algorithm.adapted: a recurrent encoder cannot be adapted; set it to head, or take another encoder"
