@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.agents import AdaptationTrace, TrainedAgent, check_outputs
 from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
+from metarl.algorithms.imitation.config import ByGradientConfig
 from metarl.algorithms.imitation.library import Steps, look_at, to_steps
 from metarl.algorithms.imitation.ways import Memory, Way
+from metarl.algorithms.inner_rules.config import MetaNetConfig
 from metarl.data.episodes import Episode, check_episodes
 from metarl.data.steps import BoolArray, TimestepLike
 from metarl.demonstrations.data import Demonstration
@@ -121,17 +123,20 @@ class ImitationAgent(TrainedAgent):
 
     def exportable(self, env: int) -> Exportable:
         """See `TrainedAgent`."""
+        way = self._imitation.config.way
+        if isinstance(way, ByGradientConfig) and isinstance(way.rule, MetaNetConfig):
+            raise UserError("metanet makes weights anew for each observation, which an ONNX file cannot hold")
         if self._count is None:
             self._watch([[]])
         memory = {name: value[env : env + 1].cpu() for name, value in self._adapted.items()}
-        way = deepcopy(self._way).cpu()
-        initial = {name: memory.pop(name) for name in way.changing}
-        inputs = {"observation": example_observations(way.normalizer)}
+        module = deepcopy(self._way).cpu()
+        initial = {name: memory.pop(name) for name in module.changing}
+        inputs = {"observation": example_observations(module.normalizer)}
         metadata = {"algorithm": "imitation", "initial_inputs": json.dumps({n: v.tolist() for n, v in initial.items()})}
         return Exportable(
-            _Acting(way, memory, EnvironmentActions(self.action_space)),
+            _Acting(module, memory, EnvironmentActions(self.action_space)),
             inputs | {name: torch.cat([value, value]) for name, value in initial.items()},
-            ["action", *(f"next_{name}" for name in way.changing)],
+            ["action", *(f"next_{name}" for name in module.changing)],
             metadata,
         )
 

@@ -80,7 +80,7 @@ class Way(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "batch action"], Memory]:
         """As `act`, with the memory of a single task for all observations, but for what changes."""
         own = {name: memory[name] for name in self.changing}
-        shared = {name: value.expand(len(observations), *value.shape[1:]) for name, value in memory.items()}
+        shared = {name: value.expand(observations.shape[0], *value.shape[1:]) for name, value in memory.items()}
         return self.act(observations, shared | own)
 
 
