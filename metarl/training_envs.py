@@ -15,7 +15,9 @@ from metarl_envs.perturbed import PerturbedVectorEnv
 
 
 class TrainingEnvs:
-    """Environments of a training, as many as its configuration asks for and no more; none if nothing is simulated.
+    """Environments of a training, as many as its configuration asks for and no more.
+
+    An algorithm that plays nothing has none to sample from.
 
     Args:
         distribution: Makes the environments.
@@ -37,7 +39,7 @@ class TrainingEnvs:
         ranks: Ranks = ALONE,
     ) -> None:
         self._distribution = distribution
-        self.num_test = min(config.evaluation.num_envs or algorithm.num_envs, num_held_out)
+        self.num_test = min(config.evaluation.num_envs or algorithm.num_envs or algorithm.meta_batch, num_held_out)
         """Number of environments to evaluate in, those of all processes together."""
         self._num_own_test = self.num_test
         if num_held_out >= ranks.size:
@@ -46,9 +48,7 @@ class TrainingEnvs:
         self.indices = ranks.share(range(algorithm.meta_batch))
         """Index in the meta-batch of each task to sample."""
         self._envs_per_task = algorithm.num_envs // algorithm.meta_batch
-        counts = (
-            _split(len(self.indices), self._envs_per_task, config.double_buffered) if distribution.simulated else []
-        )
+        counts = _split(len(self.indices), self._envs_per_task, config.double_buffered) if algorithm.num_envs else []
         self._augmentation = config.augmentation
         with ExitStack() as resources:  # closes all of them if one cannot be made
             self.training = [resources.enter_context(closing(distribution.make_env(count))) for count in counts]
@@ -72,7 +72,7 @@ class TrainingEnvs:
         With augmentation it is always one of its own, which nothing perturbs.
         """
         if self._test is None:
-            if self.training[0].num_envs == self._num_own_test and not self._augmentation.active:
+            if self.training and self.training[0].num_envs == self._num_own_test and not self._augmentation.active:
                 self._test = self.training[0]
             else:
                 self._test = self._resources.enter_context(closing(self._distribution.make_env(self._num_own_test)))

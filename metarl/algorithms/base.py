@@ -58,7 +58,7 @@ class Algorithm(Protocol):
     meta_batch: int
     """Tasks per meta-iteration."""
     num_envs: int
-    """Environments it samples from; a multiple of the meta-batch."""
+    """Environments it samples from; a multiple of the meta-batch, or 0 if it learns from demonstrations."""
 
     def warm_up(self, sampler: Sampler) -> None:
         """Prepares before the first iteration of a run that is not resumed."""

@@ -17,9 +17,9 @@ from metarl.algorithms.recognition.losses import query_labels
 from metarl.algorithms.recognition.problems import Library, Problems
 from metarl.evaluation.fields import StoredFields, check_fields
 from metarl.evaluation.result import Evaluation
-from metarl.evaluation.shares import share_bounds, share_gain_bounds
-from metarl.evaluation.statistics import Interval, split_by_name
-from metarl.seeding import Stream, derive_seeds
+from metarl.evaluation.shares import share_bounds
+from metarl.evaluation.statistics import Interval, mean_bounds, split_by_name
+from metarl.seeding import Stream, derive_seeds, generator
 from metarl_envs.errors import UserError
 
 PROBLEMS = 200
@@ -66,8 +66,12 @@ class RecognitionResult:
         return share_bounds([self.accuracy[name][:, chosen]]).intervals()
 
     def gains(self, over: str) -> list[Interval]:
-        """Accuracy of what was trained minus that of a control for each K, paired by goal."""
-        return share_gain_bounds(self._strata(self.accuracy[LEARNER] - self.accuracy[over])).intervals()
+        """Accuracy of what was trained minus that of a control for each K, paired by goal.
+
+        The interval is Student's, as for returns: a goal's accuracy is a mean over many problems, and no coin.
+        """
+        gains = self._strata(self.accuracy[LEARNER] - self.accuracy[over])
+        return mean_bounds(gains, generator(self.seed, Stream.EVALUATION)).intervals()
 
     def _strata(self, values: Float[np.ndarray, "run goal k"]) -> list[Float[np.ndarray, "run _ k"]]:
         return list(split_by_name(values, self.classes).values())

@@ -50,6 +50,7 @@ KINDS: dict[str, list[str]] = {
     "metaworld": ["--tasks.benchmark", "ML10"],
     "locomotion": ["--tasks.family", "AntDir"],
     "registered": ["--tasks.id", "navigation"],
+    "demonstrations": ["--tasks.dataset", "ml45-v0"],
 }
 """Fields that a family of tasks requires."""
 
@@ -237,7 +238,7 @@ COMMANDS = [
     ("train maml.yaml --algorithm.inner.lrr 3", "did you mean 'lr'?"),
     ("train maml.yaml --algorithm.inner.lr.x 3", "unknown section"),
     ("train maml.yaml --algorithm maml", "algorithm: expected a mapping of fields"),
-    ("train maml.yaml --algorithm.kind rl3", "algorithm.kind: expected 'maml' or 'rl2' or 'skills', got 'rl3'"),
+    ("train maml.yaml --algorithm.kind rl3", "'rl2' or 'siamese' or 'skills', got 'rl3'"),
     ("train maml.yaml --algorithm.kind rl2 --algorithm.inner.lr 3", "unknown section in --algorithm.inner.lr: 'inner'"),
     ("train maml.yaml --algorithm.outer.kind reptile --algorithm.outer.clip 3", "unknown field 'clip'"),
     ("train maml.yaml --algorithm.outer.kind promp", "promp needs algorithm.inner.estimator"),

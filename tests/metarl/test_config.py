@@ -207,7 +207,7 @@ def test_configurations_are_frozen() -> None:
         (
             "tasks: {kind: navgation}",
             "tasks.kind: expected 'metaworld' or 'locomotion' or 'navigation' or 'bandit' or 'tabular' or "
-            "'registered', got 'navgation'; did you mean 'navigation'?",
+            "'registered' or 'demonstrations', got 'navgation'; did you mean 'navigation'?",
         ),
         (
             "tasks: {kind: metaworld, benchmark: ML11}",
@@ -229,7 +229,8 @@ def test_configurations_are_frozen() -> None:
         ("tasks: {kind: registered, id: x, options: 3}", "tasks.options: expected a mapping of fields, got 3"),
         (
             "algorithm: {kind: mamll}",
-            "algorithm.kind: expected 'maml' or 'rl2' or 'skills', got 'mamll'; did you mean 'maml'?",
+            "algorithm.kind: expected 'gradient' or 'maml' or 'matching' or 'prototypical' or 'rl2' or 'siamese' or"
+            " 'skills', got 'mamll'; did you mean 'maml'?",
         ),
         (
             "algorithm: {kind: maml, iner: {lr: 0.1}}",

@@ -104,6 +104,7 @@ def test_an_interrupted_training_is_evaluated_when_an_uninterrupted_one_would_be
 def test_a_training_killed_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
     with Training.start(RunConfig.model_validate(SETTINGS), tmp_path / "run") as training:
         first = training.evaluate_untrained()
+        assert isinstance(first, Evaluation)
         assert first is not None
         assert first.env_steps == 60
         assert training.evaluate_untrained() is None

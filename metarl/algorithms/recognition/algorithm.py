@@ -51,12 +51,14 @@ class Recognition:
     training_state = (_OPTIMIZER, "skipped_in_a_row")
 
     def __init__(self, config: RecognitionConfig, distribution: TaskDistribution, device: torch.device) -> None:
+        if isinstance(config, GradientConfig):
+            check_combination(config)
         if not isinstance(distribution, ShownTasks):
             raise UserError(
                 f"algorithm.kind: {config.kind} learns from demonstrations, so tasks.kind must be demonstrations"
             )
         self.config, self.device = config, device
-        self.meta_batch = self.num_envs = config.meta_batch
+        self.meta_batch, self.num_envs = config.meta_batch, 0
         self.training = Library(distribution.train, config, device)
         """Demonstrations of the training classes."""
         self.held_out = Library(distribution.test, config, device)
@@ -215,7 +217,6 @@ def _make_learner(config: RecognitionConfig, episodes: Tensor) -> Learner:
     if isinstance(config, SiameseConfig):
         return Siamese(encoder, config)
     assert isinstance(config, GradientConfig)
-    check_combination(config)
     return Adapted(encoder, config)
 
 
