@@ -15,9 +15,11 @@ from torch import Tensor
 from training_runs import train
 
 import metarl
+from metarl.acting.agents import TrainedAgent
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.imitation.agent import ImitationAgent
 from metarl.algorithms.imitation.algorithm import Imitation
+from metarl.algorithms.imitation.cloning import Cloning, clone_alone
 from metarl.algorithms.imitation.config import (
     ByGradientConfig,
     EmbeddingConfig,
@@ -236,6 +238,22 @@ def test_a_meta_network_is_not_exported(walks: Path, tmp_path: Path) -> None:
 def test_playing_teaches_nothing_and_says_so(walks: Path) -> None:
     with pytest.raises(UserError, match="adapts to demonstrations, not by playing"):
         agent_of(walks, EMBEDDED).adapt_action(np.zeros((2, 2)))
+
+
+def test_plain_cloning_fits_each_task_by_itself(walks: Path) -> None:
+    agent = agent_of(walks, EMBEDDED)
+    alone = clone_alone(agent, 1)
+    assert isinstance(alone, ImitationAgent)
+    assert not isinstance(agent.way, Cloning)
+    shown = Steps(*(each.float() for each in steps_of(2, 1, 4, seed=0)))
+    with torch.no_grad():
+        before = alone.way.clone(shown.observations, alone.way.watch(Steps(*(each[:, :0] for each in shown))))
+        after = alone.way.clone(shown.observations, alone.way.watch(shown))
+        second = Steps(*(each[1:] for each in shown))
+        torch.testing.assert_close(alone.way.clone(second.observations, alone.way.watch(second)), after[1:])
+    assert cloning_loss(after, shown.actions).mean() < 0.01 * cloning_loss(before, shown.actions).mean()
+    with pytest.raises(UserError, match="only those that imitate"):
+        clone_alone(TrainedAgent(), 1)
 
 
 def changed(walks: Path, **parts: Any) -> Demonstrations:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -39,9 +40,13 @@ class ImitationAgent(TrainedAgent):
     adaptation_steps = 1
 
     def __init__(self, imitation: Imitation) -> None:
-        self.action_space = imitation.action_space
+        self.action_space: gym.spaces.Box = imitation.action_space
         self.observation_size = imitation.way.normalizer.mean.shape[0]
-        self._imitation, self._way, self._device = imitation, imitation.way, imitation.device
+        self._imitation, self._device = imitation, imitation.device
+        self.way: Way = imitation.way
+        """Way from demonstrations to actions."""
+        self.looks = imitation.config.looks
+        """Steps of each demonstration that are looked at."""
         self.init()
 
     def init(self) -> None:
@@ -53,7 +58,7 @@ class ImitationAgent(TrainedAgent):
     def show(self, tasks: Sequence[Task], count: int) -> None:
         """See `Shown`."""
         shown = [self._imitation.find(task, count) for task in tasks]
-        self._watch([[to_steps(each, self._imitation.action_space) for each in task] for task in shown])
+        self._watch([[to_steps(each, self.action_space) for each in task] for task in shown])
 
     def adapt_on(self, episodes: Sequence[Demonstration | Episode | Sequence[Any]]) -> None:
         """Adapts to demonstrations of one task, whatever it was shown before.
@@ -67,7 +72,7 @@ class ImitationAgent(TrainedAgent):
         self._check_single("adapt_on")
         plain = [_without_rewards(each) if isinstance(each, Demonstration) else each for each in episodes]
         checked = check_episodes(plain, self.observation_size, self.action_space)
-        space = self._imitation.action_space
+        space = self.action_space
         steps = [(each.observations, to_vectors(each.actions, space)) for each in checked]
         self._watch([[Steps(*(torch.as_tensor(part, dtype=torch.float32) for part in each)) for each in steps]])
 
@@ -88,7 +93,7 @@ class ImitationAgent(TrainedAgent):
         if self._count is None:
             self._watch([[]] * len(env_mask))
         mask = torch.as_tensor(env_mask, device=self._device)
-        for name in self._way.changing:
+        for name in self.way.changing:
             value = self._memory[name]
             rows = mask.reshape(-1, *[1] * (value.ndim - 1))
             self._memory = self._memory | {name: torch.where(rows, self._adapted[name], value)}
@@ -99,8 +104,8 @@ class ImitationAgent(TrainedAgent):
         observations = self._check_observations(observations)
         if self._count is None:
             self._watch([[]] * len(observations))
-        seen = self._way.normalizer(torch.as_tensor(observations, device=self._device), torch.float32)
-        actions, memory = self._way.act(seen, self._memory)
+        seen = self.way.normalizer(torch.as_tensor(observations, device=self._device), torch.float32)
+        actions, memory = self.way.act(seen, self._memory)
         check_outputs(actions)
         self._memory = memory
         return to_environment(actions.cpu().numpy(), self.action_space)
@@ -129,7 +134,7 @@ class ImitationAgent(TrainedAgent):
         if self._count is None:
             self._watch([[]])
         memory = {name: value[env : env + 1].cpu() for name, value in self._adapted.items()}
-        module = deepcopy(self._way).cpu()
+        module = deepcopy(self.way).cpu()
         initial = {name: memory.pop(name) for name in module.changing}
         inputs = {"observation": example_observations(module.normalizer)}
         metadata = {"algorithm": "imitation", "initial_inputs": json.dumps({n: v.tolist() for n, v in initial.items()})}
@@ -144,13 +149,13 @@ class ImitationAgent(TrainedAgent):
     def _watch(self, shown: Sequence[Sequence[Steps]]) -> None:
         """Takes in demonstrations, as many of each environment."""
         if len(shown[0]):
-            looks = look_at(shown, self._imitation.config.looks)
+            looks = look_at(shown, self.looks)
         else:
-            sizes = self.observation_size, self._imitation.action_space.shape[0]
+            sizes = self.observation_size, self.action_space.shape[0]
             looks = Steps(*(torch.zeros(len(shown), 0, 1, size) for size in sizes))
         on_device = Steps(*(part.to(self._device) for part in looks))
         self._adapted = self._memory = {
-            name: value.detach() for name, value in self._way.watch(self._imitation.standardised(on_device)).items()
+            name: value.detach() for name, value in self.way.watch(self._imitation.standardised(on_device)).items()
         }
         self._count = len(shown)
 

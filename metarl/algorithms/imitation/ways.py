@@ -103,7 +103,7 @@ class InContext(Way):
         self._action_size = action_size
         # observation, action, and 1 while it is shown
         self.core = make_core(observation_size + action_size + 1, config.core)
-        self.head = _mlp([self.core.output_size + observation_size, *config.hidden_sizes, action_size])
+        self.head = mlp([self.core.output_size + observation_size, *config.hidden_sizes, action_size])
 
     def watch(self, shown: Steps) -> Memory:
         """See `Way`; the state of the core after all that was shown."""
@@ -225,7 +225,7 @@ class Embedded(Way):
         size = config.encoder.embedding_size
         self._size, self._margin, self._weight = size, config.margin, config.metric_weight
         self.encoder = make_encoder(observation_size + action_size, config.encoder)
-        self.policy = _mlp([observation_size + size, *config.hidden_sizes, action_size])
+        self.policy = mlp([observation_size + size, *config.hidden_sizes, action_size])
 
     def watch(self, shown: Steps) -> Memory:
         """See `Way`; the sentence s = mean of e_i / |mean of e_i|, and 0 of nothing (James et al. 2018, equation 1)."""
@@ -272,6 +272,7 @@ def make_way(observation_size: int, action_size: int, config: WayConfig) -> Way:
     return Embedded(observation_size, action_size, config)
 
 
-def _mlp(sizes: Sequence[int]) -> nn.Sequential:
+def mlp(sizes: Sequence[int]) -> nn.Sequential:
+    """Makes a network with ReLU between its layers, of the lengths of input, hidden layers and output."""
     layers = [module for n, m in pairwise(sizes) for module in (nn.Linear(n, m), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
