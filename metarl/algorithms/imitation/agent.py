@@ -18,7 +18,7 @@ from metarl.acting.agents import AdaptationTrace, TrainedAgent, check_outputs
 from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
 from metarl.algorithms.imitation.config import ByGradientConfig
 from metarl.algorithms.imitation.library import Steps, look_at, to_steps
-from metarl.algorithms.imitation.ways import Memory, Way
+from metarl.algorithms.imitation.way import Memory, Way
 from metarl.algorithms.inner_rules.config import MetaNetConfig
 from metarl.data.episodes import Episode, check_episodes
 from metarl.data.steps import BoolArray, TimestepLike

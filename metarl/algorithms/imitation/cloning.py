@@ -13,7 +13,7 @@ from metarl.acting.agents import TrainedAgent
 from metarl.algorithms.imitation.agent import ImitationAgent
 from metarl.algorithms.imitation.library import Steps
 from metarl.algorithms.imitation.losses import cloning_loss
-from metarl.algorithms.imitation.ways import Memory, Way, mlp
+from metarl.algorithms.imitation.way import Memory, Way, mlp
 from metarl.optim.adam import adam_start, adam_step
 from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.normalizer import Normalizer
