@@ -157,10 +157,11 @@ class Reporter:
 
 
 def describe_iteration(metrics: Mapping[str, float]) -> str:
-    """Returns speed, success, return and gain of an iteration in one line; of recognition, accuracy and loss."""
+    """Returns speed, success, return and gain of an iteration in one line; where nothing is played, accuracy and loss."""
     speed = f"{metrics['time/fps']:,.0f} env steps/s"
-    if "train/accuracy" in metrics:
-        return f"{speed}, train accuracy {metrics['train/accuracy']:.0%}, loss {metrics['train/loss']:.3f}"
+    if "rollout/success_rate" not in metrics:
+        accuracy = f"train accuracy {metrics['train/accuracy']:.0%}, " if "train/accuracy" in metrics else "train "
+        return f"{speed}, {accuracy}loss {metrics['train/loss']:.4f}"
     return (
         f"{speed}, train success {metrics['rollout/success_rate']:.0%},"
         f" return {metrics['rollout/ep_rew_mean']:.1f}, gain {metrics['meta/adaptation_gain']:+.1f}"

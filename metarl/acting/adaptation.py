@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from metarl.acting.agents import Agent, TrainedAgent
+from metarl.acting.agents import Agent, Shown, TrainedAgent
 from metarl.data.steps import Array, BoolArray, TimestepLike
+from metarl_envs.core import Task
 
 
 class ExploringAgent:
@@ -67,30 +68,38 @@ def _seed_exploration(agent: Agent, seeds: Sequence[int] | None) -> None:
         agent.exploration.seed(seeds)
 
 
-def adapt_by_playing(agent: Agent, episodes: int, play_episodes: Callable[[int, int], object]) -> None:
+def adapt_by_playing(
+    agent: Agent, tasks: Sequence[Task], episodes: int, play_episodes: Callable[[int, int], object]
+) -> None:
     """Adapts an agent from the start by playing episodes; see `adaptation_rounds`.
 
     Args:
         agent: Agent to adapt; forgets everything first.
+        tasks: See `adaptation_rounds`.
         episodes: Total number of episodes to play in each environment; with 0, `adapt` is called once without any.
         play_episodes: `play_episodes(step, count)` plays `count` episodes with an `ExploringAgent`; `step` is the
             index of the adaptation step, from 0. Steps without episodes are left out.
     """
-    for step, count in adaptation_rounds(agent, episodes):
+    for step, count in adaptation_rounds(agent, tasks, episodes):
         play_episodes(step, count)
 
 
-def adaptation_rounds(agent: Agent, episodes: int) -> Iterator[tuple[int, int]]:
+def adaptation_rounds(agent: Agent, tasks: Sequence[Task], episodes: int) -> Iterator[tuple[int, int]]:
     """Adapts an agent from the start, with episodes spread evenly over its adaptation steps, more to the first steps.
 
     Args:
-        agent: Agent to adapt; forgets everything first, and adapts when the caller asks for the next round.
+        agent: Agent to adapt; forgets everything first, and adapts when the caller asks for the next round. One that is
+            `Shown` demonstrations gets as many instead, and nothing is to be played.
+        tasks: Task of each environment, which only those who show demonstrations look at.
         episodes: Total number of episodes to play in each environment; with 0, `adapt` is called once without any.
 
     Yields:
         Index of the adaptation step, from 0, and number of episodes that the caller is to play now with an
         `ExploringAgent`; at least one.
     """
+    if isinstance(agent, Shown):
+        agent.show(tasks, episodes)
+        return
     agent.init()
     # With K episodes and N steps: step i plays floor(K / N) episodes, and one more if i < K mod N.
     each, extra = divmod(episodes, agent.adaptation_steps)

@@ -17,6 +17,7 @@ from metarl.acting.export import Exportable, describe_space, write_onnx
 from metarl.data.episodes import Episode, check_episodes
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl.errors import RunFailure
+from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 
 
@@ -103,6 +104,22 @@ class Named(Protocol):
     @property
     def acting_as(self) -> list[str]:
         """Name of what each environment is played as now, such as the class that the policy learned it for."""
+
+
+@runtime_checkable
+class Shown(Protocol):
+    """Agent that adapts to demonstrations instead of episodes that it plays."""
+
+    def show(self, tasks: Sequence[Task], count: int) -> None:
+        """Forgets everything, then adapts to demonstrations of the task of each environment.
+
+        Args:
+            tasks: Task of each environment.
+            count: Number of demonstrations of each.
+
+        Raises:
+            UserError: If it has fewer.
+        """
 
 
 class Origin(NamedTuple):

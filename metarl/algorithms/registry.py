@@ -17,6 +17,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from metarl.algorithms.base import AlgorithmConfig
+from metarl.algorithms.imitation.config import ImitationConfig
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.recognition.config import GradientConfig, MatchingConfig, PrototypicalConfig, SiameseConfig
 from metarl.algorithms.rl2.config import RL2Config
@@ -35,6 +36,7 @@ _BUILT_IN: dict[str, type[AlgorithmConfig]] = {
     "matching": MatchingConfig,
     "siamese": SiameseConfig,
     "gradient": GradientConfig,
+    "imitation": ImitationConfig,
 }
 _REGISTERED = dict(_BUILT_IN)
 """The built-in algorithms and those of `register`."""

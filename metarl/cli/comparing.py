@@ -20,7 +20,7 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         nargs="+",
         default=(),
-        help="random, shuffled, state-held, expert, oracle, or all that apply",
+        help="random, shuffled, state-held, cloning, expert, oracle, or all that apply",
     )
     group.add_argument("--oracle-steps", metavar="N", type=at_least(1), help="steps the oracle trains for (1,000,000)")
     group.add_argument(

@@ -16,6 +16,7 @@ _MEANINGS = {
     "random": "uniform random actions",
     "shuffled": "adapted on another task's episodes",
     "state-held": "recurrent state held at its initial value",
+    "cloning": "plain cloning of the same demonstrations, from scratch for each task",
     "expert": "Meta-World's scripted policy, which is told the goal",
     "oracle": "PPO of stable-baselines3, trained on the training tasks with the goal visible",
 }

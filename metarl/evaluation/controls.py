@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from rich.progress import Progress
 
 from metarl.acting.agents import Agent, TrainedAgent
+from metarl.algorithms.imitation.cloning import clone_alone
 from metarl.baselines.learners import check_learner, learner_settings
 from metarl.cache import Cached, relevant_versions
 from metarl.config.tasks import TasksConfig
@@ -139,6 +140,10 @@ def _play_state_held(match: Match, progress: Progress | None) -> Evaluation:
     return match.play(hold_state(match.agent), match.adaptation_episodes, progress=progress)
 
 
+def _play_cloning(match: Match, progress: Progress | None) -> Evaluation:
+    return match.play(clone_alone(match.agent, match.seed), match.adaptation_episodes, progress=progress)
+
+
 def _check_expert(match: Match) -> None:
     from metarl_envs.metaworld import MetaWorld
 
@@ -187,6 +192,7 @@ CONTROLS: dict[str, Control] = {
     "random": Control(lambda match: None, _play_random, lambda match: {"environments": match.num_envs}),
     "shuffled": Control(lambda match: partners(match.tasks), _play_shuffled, None),
     "state-held": Control(lambda match: hold_state(match.agent), _play_state_held, None),
+    "cloning": Control(lambda match: clone_alone(match.agent, match.seed), _play_cloning, None),
     "expert": Control(_check_expert, _play_expert, lambda match: {}),
     "oracle": Control(_check_oracle, _play_oracle, _oracle_key),
 }

@@ -197,7 +197,7 @@ class _Protocol:
             env_seeds, exploration_seeds = seeds(batch.adapt_keys, 1 + step)
             self._play_episodes(ExploringAgent(self.agent, exploration_seeds), count, env_seeds, bar)
 
-        adapt_by_playing(self.agent, k, play_episodes)
+        adapt_by_playing(self.agent, batch.adapt_on, k, play_episodes)
         self.env.set_tasks(batch.tasks)
         env_seeds, own_seeds = seeds(batch.keys, 0)
         actor = AdaptedAgent(self.agent, self.env.num_envs, own_seeds)

@@ -48,7 +48,7 @@ def trace_tasks(
             for _ in play([VectorPlay(env, actor, count, [env_seed for env_seed, _ in pairs])]):
                 pass
 
-        adapt_by_playing(agent, episodes, play_episodes)
+        adapt_by_playing(agent, tasks, episodes, play_episodes)
     return agent.trace()
 
 

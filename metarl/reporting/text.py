@@ -19,6 +19,7 @@ CONTROL_NOTES = {
     "random": "actions at random",
     "shuffled": "adapts on another task's episodes",
     "state-held": "recurrent state stays as at the start",
+    "cloning": "clones the same demonstrations from scratch",
     "expert": "Meta-World's scripted solution, which sees the goal",
     "oracle": "one policy for all tasks, which sees the goal",
 }

@@ -87,7 +87,7 @@ def adapt_and_play(
     (key,) = task_keys([task])
     env.set_tasks([task])
     shown = 0
-    for step, count in adaptation_rounds(agent, adaptation_episodes):
+    for step, count in adaptation_rounds(agent, [task], adaptation_episodes):
         env_seed, exploration_seed = episode_seeds(seed, adaptation_episodes, 1 + step, key)
         titles = [f"adaptation episode {shown + 1 + index} of {adaptation_episodes}" for index in range(count)]
         moments = _play(agent, env, ExploringAgent(agent, [exploration_seed]), env_seed, titles, shown)

@@ -14,7 +14,7 @@ LEVELS = {
     for level, (rooms, _) in enumerate(reversed(PAGE.rows("Rooms")))
     for room in re.findall("`(.*?)`", rooms)
 }
-BUILDS_ON = {"skills": ("rl2",), "recognition": ("inner_rules",)}
+BUILDS_ON = {"skills": ("rl2",), "recognition": ("inner_rules",), "imitation": ("inner_rules", "recognition")}
 """Algorithms that an algorithm may import; the page names them."""
 FAMILIES = {"metaworld", "locomotion", "navigation", "bandit", "tabular", "wrapped"}
 

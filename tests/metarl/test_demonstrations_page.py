@@ -25,7 +25,7 @@ def test_the_commands_are_understood_and_the_fast_ones_run() -> None:
         shlex.split(line, comments=True) for line in re.findall(r"^metarl (demos .*)$", PAGE.text, re.MULTILINE)
     ]
     fast = [command for command in commands if "navigation" in " ".join(command) or command[1] == "list"]
-    assert (len(commands), len(fast)) == (7, 4)
+    assert (len(commands), len(fast)) == (8, 4)
     for command in commands:
         _make_parser()[0].parse_args(command)
     for command in fast:
@@ -50,4 +50,6 @@ def test_the_programs_run() -> None:
     assert names["collected"].kept["navigation"] == len(names["demonstrations"])
     assert [len(part) for part in names["classes"]] == [30, 10, 10]
     assert not set(names["train"].tasks) & set(names["test"].tasks)
+    assert names["iteration"].iteration == 20
+    assert names["action"].shape == (1, 2)
     assert load("kitchen-v0").classes == ("pour", "stir")

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from shown_goals import save_noise
 from shown_skills import save_skills
 from training_runs import train
 
+from metarl.algorithms.imitation.config import ImitationConfig
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.recognition.config import RecognitionConfig
 from metarl.algorithms.rl2.config import RL2Config, RL2PPOConfig
@@ -25,7 +27,10 @@ def shorten(config: RunConfig, folder: Path) -> RunConfig:
     if isinstance(config.tasks, MetaWorldTasks | LocomotionTasks | NavigationTasks):
         tasks["horizon"] = 4
     algorithm = config.algorithm.model_dump() | {"meta_batch": 2, "episodes": 2}
-    if isinstance(config.algorithm, MAMLConfig):
+    if isinstance(config.algorithm, ImitationConfig):
+        dataset = save_noise(folder, config.tasks.build())
+        algorithm = config.algorithm.model_dump() | {"meta_batch": 2, "dataset": str(dataset)}
+    elif isinstance(config.algorithm, MAMLConfig):
         algorithm |= {"parallel_episodes": min(config.algorithm.parallel_episodes, 2)}
     else:
         assert isinstance(config.algorithm, RL2Config)
@@ -46,6 +51,7 @@ def test_the_families_and_algorithms_that_users_ask_for_have_presets() -> None:
     assert names >= {
         f"skills-{member}" for member in ("prototypical", "matching", "siamese", "maml", "metanet", "meta-lstm")
     }
+    assert names >= {f"ml1-{task}-imitation" for task in ("reach", "push", "pick-place")}
     assert names >= {"halfcheetah-dir-maml", "halfcheetah-dir-promp", "halfcheetah-vel-maml", "ant-dir-maml"}
 
 

@@ -212,7 +212,7 @@ def test_the_order_of_tasks_changes_nothing() -> None:
 
 
 def flat(samples: Samples) -> list[Tensor]:
-    return [*samples.inputs, *samples[1:]]
+    return [each for each in (*samples.inputs, *samples[1:]) if each is not None]
 
 
 def test_padding_takes_no_part_in_the_loss_nor_in_its_gradient() -> None:

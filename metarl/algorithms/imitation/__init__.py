@@ -1,0 +1,1 @@
+"""Imitation: a policy from a few demonstrations."""
