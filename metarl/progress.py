@@ -157,7 +157,7 @@ class Reporter:
 
 
 def describe_iteration(metrics: Mapping[str, float]) -> str:
-    """Returns speed, success, return and gain of an iteration in one line; where nothing is played, accuracy and loss."""
+    """Returns speed, success, return and gain of an iteration in one line; accuracy and loss if nothing is played."""
     speed = f"{metrics['time/fps']:,.0f} env steps/s"
     if "rollout/success_rate" not in metrics:
         accuracy = f"train accuracy {metrics['train/accuracy']:.0%}, " if "train/accuracy" in metrics else "train "
