@@ -14,6 +14,7 @@ from metarl_envs.errors import UserError
 from results.commands import evaluation_command
 from results.figures import learning_curves
 from results.published import Published, published_table, read_published
+from results.speed import speed_section
 from results.summary import FACTS, RunSummary, read_summary
 from results.tables import INTERVALS, class_table, evaluation_table, experiments, table, what_was_played
 from results.words import duration, packages
@@ -87,6 +88,8 @@ def generate_page(folder: Path) -> dict[str, bytes]:
         figure = f"figures/{experiment.name}.svg"
         files[figure] = learning_curves(experiment.runs, experiment.name)
         sections.append(_section(experiment, figure, published))
+    if (speed := speed_section(folder)) is not None:
+        sections.append(speed)
     return files | {"RESULTS.md": "\n".join(sections).encode()}
 
 

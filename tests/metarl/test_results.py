@@ -130,6 +130,21 @@ def test_what_is_generated_is_always_the_same(root: Path) -> None:
     assert b"seed 1, after adaptation" in first["figures/ml10-maml.svg"]
 
 
+def test_speeds_come_from_what_the_benchmark_wrote(root: Path) -> None:
+    assert "RESULTS.md" in generate_page(root / "results")
+    assert b"## Speed" not in generate_page(root / "results")["RESULTS.md"]
+    folder = root / "results" / "speed"
+    folder.mkdir()
+    facts = {"machine": "3 cores of a machine", "commit": "0123456789", "python": "3.11.7", "torch": "2.13.0"}
+    (folder / "scaling.json").write_text(json.dumps({"versions": facts}))
+    with pytest.raises(UserError, match=r"scaling\.json is damaged"):
+        generate_page(root / "results")  # the tables are missing
+    (folder / "scaling.md").write_text("| 2 x 1 | 15,000 |\n")
+    page = generate_page(root / "results")["RESULTS.md"].decode()
+    assert "on 3 cores of a machine, with nothing beside it; commit 01234567, Python 3.11.7, torch 2.13.0." in page
+    assert page.endswith("| 2 x 1 | 15,000 |\n")
+
+
 def test_a_summary_is_read_back_and_replaced(root: Path) -> None:
     run = make_run(1, evaluations=[stored(1)])
     assert add(run, "--title", "MAML") == 0
