@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.core import Expert, Task, TaskDistribution, TaskVectorEnv
 from metarl_envs.counts import check_counts
 from metarl_envs.errors import UserError
 
@@ -50,6 +50,10 @@ class Validation(TaskDistribution):
         """See `TaskDistribution`."""
         self.family.workers = self.workers
         return self.family.make_env(num_envs, render_mode)
+
+    def expert(self) -> Expert | None:
+        """See `TaskDistribution`."""
+        return self.family.expert()
 
 
 def _draw(family: TaskDistribution, by: str, count: int, rng: np.random.Generator) -> Callable[[Task], bool]:

@@ -8,7 +8,7 @@ import time
 import optuna
 from optuna.trial import TrialState
 
-from metarl.evaluation.result import Evaluation
+from metarl.evaluation.recognition import RecognitionResult
 from metarl.evaluation.statistics import Interval
 from metarl.training import Training
 from metarl.tuning.samplers import trial_seeds
@@ -58,9 +58,11 @@ def _train(study: TuningStudy, trial: optuna.Trial, cores: int) -> tuple[TrialSt
     check = 0
     with Training.start(config, study.run_of(trial)) as training:
         for iteration in training:
-            if not isinstance(iteration.evaluation, Evaluation):
+            evaluation = iteration.evaluation
+            if evaluation is None:
                 continue
-            summary = iteration.evaluation.overall[-1]
+            assert not isinstance(evaluation, RecognitionResult), "presets of demonstrations are refused"
+            summary = evaluation.overall[-1]
             score = summary.success if settings.metric == "success" else summary.returns
             check += 1
             with storage_errors(study.folder):

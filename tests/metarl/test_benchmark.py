@@ -232,7 +232,7 @@ def test_command_line(calls) -> None:
     assert main([]) == 0
     assert main(["--suite", "quick", "--seconds", "0.5", "--rounds", "2", "--output", "a.json"]) == 0
     assert main(["--algorithms", "--device", "cuda"]) == 0
-    usual = {"seconds": 3.0, "rounds": 5, "output": None, "device": "cpu"}
+    usual = {"seconds": 3.0, "rounds": 5, "output": None, "device": "cpu", "ranks": (), "threads": 1}
     assert calls == [
         ("meta-world", usual),
         ("quick", usual | {"seconds": 0.5, "rounds": 2, "output": Path("a.json")}),

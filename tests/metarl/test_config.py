@@ -229,8 +229,8 @@ def test_configurations_are_frozen() -> None:
         ("tasks: {kind: registered, id: x, options: 3}", "tasks.options: expected a mapping of fields, got 3"),
         (
             "algorithm: {kind: mamll}",
-            "algorithm.kind: expected 'gradient' or 'maml' or 'matching' or 'prototypical' or 'rl2' or 'siamese' or"
-            " 'skills', got 'mamll'; did you mean 'maml'?",
+            "algorithm.kind: expected 'gradient' or 'imitation' or 'maml' or 'matching' or 'prototypical' or"
+            " 'rl2' or 'siamese' or 'skills', got 'mamll'; did you mean 'maml'?",
         ),
         (
             "algorithm: {kind: maml, iner: {lr: 0.1}}",

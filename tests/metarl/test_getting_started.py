@@ -255,7 +255,7 @@ def test_completion_finds_what_the_package_offers() -> None:
     [
         ("demo", "--tasks.benchmark {ML1,ML10,ML25,ML45,custom,MT1,MT10,MT25,MT50}"),
         ("demo", "--tasks.kind {metaworld,locomotion,navigation,bandit,tabular,registered,"),
-        ("demo", "--algorithm.kind {gradient,maml,matching,prototypical,rl2,siamese,skills}"),
+        ("demo", "--algorithm.kind {gradient,imitation,maml,matching,prototypical,"),
         ("demo", "--algorithm.outer.kind {trpo,ppo,promp,vpg,reptile}"),
         ("demo", "--algorithm.baseline.kind {linear,value}"),
         ("ml10-rl2", "--algorithm.core.kind {gru,lstm,transformer}"),

@@ -37,6 +37,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Callable[[RL2], Shown]:
             return original(inputs, state)
 
         monkeypatch.setattr(rl2.policy, "step", step)
+        monkeypatch.setattr(rl2.policy, "prepare_step", lambda: step)
         return shown
 
     return spy
