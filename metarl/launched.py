@@ -8,6 +8,11 @@ def is_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def is_first() -> bool:
+    """Returns true in a process that nobody has started beside others, and in the first of those that torchrun has."""
+    return not is_launched() or os.environ.get("RANK", "0") == "0"
+
+
 def restarts() -> int:
     """Returns how often torchrun has started the processes again, because one had failed."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if is_launched() else 0

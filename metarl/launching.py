@@ -69,6 +69,6 @@ def _exit_code(error: ChildFailedError) -> int:
             reason = " (as when memory runs out)" if name == "SIGKILL" else ""
             raise RunFailure(
                 f"process {rank} of the training (pid {failure.pid}) was ended by {name}{reason}, and with it the"
-                " others; the last checkpoint is as it was, and --resume goes on from it"
+                " others; --resume goes on from the last checkpoint, which is as it was, or anew if there is none"
             )
     return max(1, *(failure.exitcode for failure in error.failures.values()))

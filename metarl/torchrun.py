@@ -12,7 +12,7 @@ from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from metarl.errors import RankLostError
-from metarl.launched import is_launched, restarts
+from metarl.launched import is_first, is_launched, restarts
 from metarl.ranks import ALONE, Ranks
 from metarl_envs.errors import UserError, one_line
 from metarl_envs.parallel import end_with_parent
@@ -106,4 +106,4 @@ def speaks() -> bool:
     """Returns true in the process that reports a failure: the first of the ranks to fail, or rank 0 before they met."""
     if isinstance(_joined, TorchRanks):
         return _joined.is_first("failed")
-    return os.environ.get("RANK", "0") == "0"
+    return is_first()

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from metarl.cli import demos, evaluate, export, plot, presets, report, strategies, tasks, train, tune, watch, zoo
 from metarl.cli.arguments import Parser, innermost, options, refuse_repeated
 from metarl.errors import RankLostError, RunFailure
-from metarl.launched import is_launched
+from metarl.launched import is_first, is_launched
 from metarl.versions import package_version
 from metarl_envs.errors import UserError, WorkerFailure, one_line, unknown
 
+_INTERRUPTED = 130
 _COMMANDS = (train, tune, evaluate, report, plot, watch, export, demos, zoo, strategies, tasks, presets)
 
 
@@ -55,17 +56,24 @@ def _try(argv: list[str]) -> int:
     except MemoryError as error:
         return _complain(f"failed: not enough memory: {one_line(error)}", code=1)
     except KeyboardInterrupt:
-        return _complain("interrupted", code=130)
+        return _complain("interrupted", code=_INTERRUPTED)
 
 
 def _complain(message: str, code: int) -> int:
-    if is_launched():
-        from metarl.torchrun import speaks
-
-        if not speaks():
-            return code
-    print(f"metarl: {' '.join(message.split())}", file=sys.stderr)
+    if _speaks(code):
+        print(f"metarl: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _speaks(code: int) -> bool:
+    """Returns true if this process is the one of several that tells why they end."""
+    if code == _INTERRUPTED:  # perhaps while PyTorch loads, which then cannot be asked
+        return is_first()
+    if not is_launched():
+        return True
+    from metarl.torchrun import speaks
+
+    return speaks()
 
 
 def _run(argv: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluates a checkpoint of each run, and holds it against what else is wanted."""
-    from metarl.evaluation.command import evaluate_runs
+    from metarl.evaluation.command import evaluate_runs, usual_adaptation_episodes
     from metarl.evaluation.comparison import Comparison
     from metarl.evaluation.stress_command import stress_run
     from metarl.runs import RunDirectory
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         _recognise(arguments, runs)
         return
     _refuse(arguments, ("ways", "shots", "problems"), "is for runs that recognise demonstrations")
-    _set_defaults(arguments)
+    _set_defaults(arguments, usual_adaptation_episodes(runs[0]))
     names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}
     wanted, which = read_wanted(arguments), arguments.checkpoint
@@ -119,10 +120,10 @@ def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], why: str) -> 
             raise UserError(f"--{name.replace('_', '-')} {why}")
 
 
-def _set_defaults(arguments: argparse.Namespace) -> None:
+def _set_defaults(arguments: argparse.Namespace, adaptation_episodes: Sequence[int]) -> None:
     """Sets what was not given; a stress test, which evaluates many times, plays less."""
     plain, stressed = (
-        {"adaptation_episodes": (0, 1, 3, 10), "episodes": 3},
+        {"adaptation_episodes": adaptation_episodes, "episodes": 3},
         {"adaptation_episodes": (0, 10), "episodes": 1},
     )
     for name, value in (plain if arguments.stress is None else stressed).items():

@@ -152,7 +152,11 @@ def _look_inside(
         except (UserError, CheckpointError) as error:
             missing.append(Missing(f"What adaptation leaves in {policy.label}: {error}."))
             continue
-        trace = trace_tasks(agent, distribution, tasks, k, evaluation.seed, progress) if k else None
+        try:
+            trace = trace_tasks(agent, distribution, tasks, k, evaluation.seed, progress) if k else None
+        except UserError as error:
+            missing.append(Missing(f"What adaptation leaves in {policy.label}: {error}."))
+            continue
         if trace is None or len(tasks) < 3:
             missing.append(Missing(f"What adaptation leaves in {policy.label}: such policies do not tell."))
             continue

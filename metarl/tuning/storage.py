@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from metarl.errors import RunFailure
@@ -42,7 +43,7 @@ def open_study(folder: Path, url: str | None, *, new: bool, **parts: Any) -> opt
             f"{folder / JOURNAL} is lost, and the trials with it: restore it, give the study's database by --storage,"
             " or search anew by --folder"
         )
-    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL))) if url is None else _database(url, new)
+    storage = _journal(folder / JOURNAL) if url is None else _database(url, new)
     name = "study" if url is None else folder.name  # a folder with a journal may be renamed
     if new:
         return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True, **parts)
@@ -53,6 +54,21 @@ def open_study(folder: Path, url: str | None, *, new: bool, **parts: Any) -> opt
             f"storage: it has no study '{folder.name}', so the trials of {folder} are lost: give the right one by"
             " --storage, or search anew by --folder"
         ) from None
+
+
+def _journal(path: Path) -> JournalStorage:
+    """Opens the journal, without a last line that a killed process or a full disk left unfinished.
+
+    Optuna would append to that line, after which nobody could read the journal.
+    """
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        lock = JournalFileSymlinkLock(str(path))
+        lock.acquire()
+        try:
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        finally:
+            lock.release()
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
 def _database(url: str, new: bool) -> BaseStorage:

@@ -419,6 +419,19 @@ def test_interruption(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     assert fails(capsys, 130, "tasks") == "interrupted"
 
 
+@pytest.mark.parametrize(("rank", "said"), [("0", "metarl: interrupted\n"), ("1", "")])
+def test_the_first_of_several_processes_tells_of_an_interruption(rank: str, said: str, capsys, monkeypatch) -> None:
+    def interrupt(argv: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(metarl.cli, "_run", interrupt)
+    monkeypatch.setitem(sys.modules, "metarl.torchrun", None)  # as while PyTorch is half loaded
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": rank}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["tasks"]) == 130
+    assert capsys.readouterr().err == said
+
+
 def test_faults_of_the_program_keep_their_traceback(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(run: RunDirectory, resume: bool) -> None:
         raise ZeroDivisionError

@@ -318,6 +318,18 @@ def test_a_lost_storage_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "it has no study 'preset-space', so the trials of" in complaint(capsys)
 
 
+def test_a_journal_whose_last_line_is_torn_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a process leaves it that is killed while it writes."""
+    assert tune(trials=2) == 0
+    journal = FOLDER / "journal.log"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 5, "worker_i')
+    assert tune(trials=3) == 0
+    assert journal.read_bytes().startswith(whole)
+    assert all(json.loads(line) for line in journal.read_bytes().splitlines())
+    assert "3 trials complete" in capsys.readouterr().out
+
+
 def test_a_damaged_journal_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert tune(trials=1) == 0
     lines = (FOLDER / "journal.log").read_bytes().splitlines(keepends=True)

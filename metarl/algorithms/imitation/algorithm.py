@@ -137,7 +137,8 @@ class Imitation:
         if len(found) < count:
             raise UserError(
                 f"{self.demonstrations.name} has {len(found)} demonstrations of a goal of {task.name}"
-                f" ({task.parameters.round(3).tolist()}): {count} are needed; collect more episodes of each goal"
+                f" ({task.parameters.round(3).tolist()}): {count} are needed; collect more goals, or more"
+                " episodes of each"
             )
         return found[:count]
 
