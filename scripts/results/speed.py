@@ -12,7 +12,8 @@ _FILE = Path("speed", "scaling.json")
 _HEAD = """\
 ## Speed on several processes
 
-`make bench-scaling` on {machine}, with nothing beside it; commit {commit}, {versions}.
+`python scripts/benchmark --suite {suite} --rounds {rounds}` on {machine}, with nothing beside it; commit
+{commit}, {versions}.
 [Scaling](scaling.md#measured) explains the columns and the model. Predictions are of the model, not measured.
 
 """
@@ -31,8 +32,10 @@ def speed_section(folder: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        versions = json.loads(path.read_bytes())["versions"]
+        found = json.loads(path.read_bytes())
+        versions = found["versions"]
         facts = {"machine": versions["machine"], "commit": versions["commit"][:8], "versions": packages(versions)}
+        facts |= {name: found[name] for name in ("suite", "rounds")}
         return _HEAD.format(**facts) + path.with_suffix(".md").read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None

@@ -136,12 +136,13 @@ def test_speeds_come_from_what_the_benchmark_wrote(root: Path) -> None:
     folder = root / "results" / "speed"
     folder.mkdir()
     facts = {"machine": "3 cores of a machine", "commit": "0123456789", "python": "3.11.7", "torch": "2.13.0"}
-    (folder / "scaling.json").write_text(json.dumps({"versions": facts}))
+    (folder / "scaling.json").write_text(json.dumps({"suite": "scaling", "rounds": 3, "versions": facts}))
     with pytest.raises(UserError, match=r"scaling\.json is damaged"):
         generate_page(root / "results")  # the tables are missing
     (folder / "scaling.md").write_text("| 2 x 1 | 15,000 |\n")
     page = generate_page(root / "results")["RESULTS.md"].decode()
-    assert "on 3 cores of a machine, with nothing beside it; commit 01234567, Python 3.11.7, torch 2.13.0." in page
+    assert "`python scripts/benchmark --suite scaling --rounds 3` on 3 cores of a machine, with nothing" in page
+    assert "commit\n01234567, Python 3.11.7, torch 2.13.0." in page
     assert page.endswith("| 2 x 1 | 15,000 |\n")
 
 
