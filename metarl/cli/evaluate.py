@@ -74,8 +74,9 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluates a checkpoint of each run, and holds it against what else is wanted."""
-    from metarl.evaluation.command import evaluate_runs, usual_adaptation_episodes
+    from metarl.evaluation.command import evaluate_runs
     from metarl.evaluation.comparison import Comparison
+    from metarl.evaluation.protocol import usual_adaptation_episodes
     from metarl.evaluation.stress_command import stress_run
     from metarl.runs import RunDirectory
 
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         _recognise(arguments, runs)
         return
     _refuse(arguments, ("ways", "shots", "problems"), "is for runs that recognise demonstrations")
-    _set_defaults(arguments, usual_adaptation_episodes(runs[0]))
+    _set_defaults(arguments, usual_adaptation_episodes(runs[0].config))
     names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}
     wanted, which = read_wanted(arguments), arguments.checkpoint

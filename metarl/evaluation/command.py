@@ -7,11 +7,10 @@ from typing import Literal, TypedDict, Unpack
 from rich.console import Console
 from rich.progress import Progress
 
-from metarl.algorithms.imitation.config import ImitationConfig
 from metarl.checkpoints import Manifest
 from metarl.evaluation.experiment import Experiment, check_one_experiment
 from metarl.evaluation.hints import print_hints
-from metarl.evaluation.protocol import ADAPTATION_EPISODES, evaluate
+from metarl.evaluation.protocol import evaluate, usual_adaptation_episodes
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.stored import Origin, StoredEvaluation, file_name, read_evaluation, write_evaluation
 from metarl.evaluation.table import evaluation_table
@@ -118,7 +117,7 @@ class _Job:
     def __init__(self, run: RunDirectory, checkpoint: Path, output: Path | None, settings: Settings) -> None:
         self._run, self._settings = run, settings
         self._seed = settings.get("seed", 1)
-        self._ks = settings.get("adaptation_episodes") or usual_adaptation_episodes(run)
+        self._ks = settings.get("adaptation_episodes") or usual_adaptation_episodes(run.config)
         self._episodes = settings.get("episodes", 3)
         split, tasks_per_name = settings.get("split", "test"), settings.get("tasks_per_name")
         self._distribution = run.config.tasks.build()
@@ -206,12 +205,6 @@ def origin_of(
         versions=versions(),
         config=manifest.config,
     )
-
-
-def usual_adaptation_episodes(run: RunDirectory) -> Sequence[int]:
-    """Returns how often to adapt unless told; a policy that is shown demonstrations has as few as in training."""
-    imitates = isinstance(run.config.algorithm, ImitationConfig)
-    return run.config.evaluation.adaptation_episodes if imitates else ADAPTATION_EPISODES
 
 
 def usual_num_envs(run: RunDirectory) -> int:

@@ -14,6 +14,8 @@ from rich.progress import Progress, TaskID
 from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing
 from metarl.acting.agents import Agent, Named, Origin, TrainedAgent
 from metarl.acting.play import Actor, VectorPlay, play
+from metarl.algorithms.imitation.config import ImitationConfig
+from metarl.config import RunConfig
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
 from metarl.evaluation.result import Evaluation
@@ -24,6 +26,12 @@ from metarl_envs.errors import UserError
 
 ADAPTATION_EPISODES = (0, 1, 3, 10)
 """Default numbers k of adaptation episodes."""
+
+
+def usual_adaptation_episodes(config: RunConfig) -> Sequence[int]:
+    """Returns how often to adapt unless told; a policy that is shown demonstrations has as few as in training."""
+    imitates = isinstance(config.algorithm, ImitationConfig)
+    return config.evaluation.adaptation_episodes if imitates else ADAPTATION_EPISODES
 
 
 def evaluate(
