@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from metarl_envs.counts import MOST
@@ -21,6 +21,23 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 StepSize = Annotated[float, Field(gt=0, le=1000)]
 Deviation = Annotated[float, Field(ge=1e-9, le=1000)]
 """Standard deviation of actions, whose logarithm float32 holds."""
+
+
+def check_different(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns numbers of a field, none of which may be in it twice.
+
+    Raises:
+        ValueError: If one is.
+    """
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"a number is in it twice: {list(numbers)}")
+    return numbers
+
+
+Numbers = Annotated[tuple[Count, ...], Field(min_length=1), AfterValidator(check_different)]
+"""Numbers above 0, at least one, all different."""
+NumbersOrZero = Annotated[tuple[CountOrZero, ...], Field(min_length=1), AfterValidator(check_different)]
+"""As `Numbers`, and 0 may be one of them."""
 
 
 class StrictModel(BaseModel):

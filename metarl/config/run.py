@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator, SerializeAsAny, field_validator
+from pydantic import Field, PlainValidator, SerializeAsAny
 from pydantic_core import PydanticKnownError
 
 from metarl.algorithms import registry
@@ -12,7 +12,7 @@ from metarl.algorithms.base import AlgorithmConfig
 from metarl.config.augmentation import AugmentationConfig
 from metarl.config.tasks import TasksConfig
 from metarl.devices import DeviceName
-from metarl.strict import Count, CountOrZero, Seed, StrictModel
+from metarl.strict import Count, CountOrZero, NumbersOrZero, Seed, StrictModel
 
 
 class EvaluationConfig(StrictModel):
@@ -23,7 +23,7 @@ class EvaluationConfig(StrictModel):
     end, and in between at even distances as often as this pays for, up to 20 times."""
     every: CountOrZero | None = None
     """Iterations between evaluations, whatever they cost; 0 is never, None goes by `share`."""
-    adaptation_episodes: tuple[CountOrZero, ...] = Field(default=(0, 10), min_length=1)
+    adaptation_episodes: NumbersOrZero = (0, 10)
     """Numbers of adaptation episodes after which the policy is evaluated."""
     episodes: Count = 1
     """Evaluation episodes per task and number of adaptation episodes."""
@@ -32,13 +32,6 @@ class EvaluationConfig(StrictModel):
     num_envs: Count | None = None
     """Largest number of environments to evaluate in; None is as many as training samples from. Results do not depend on
     it, but for rounding; what fills up the last batch counts towards `share`."""
-
-    @field_validator("adaptation_episodes")
-    @classmethod
-    def _check_different(cls, episodes: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(episodes)) < len(episodes):
-            raise ValueError(f"a number is in it twice: {list(episodes)}")
-        return episodes
 
 
 class CheckpointConfig(StrictModel):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
 
 from metarl_envs import registry
-from metarl_envs.core import FloatArray, Task, TaskDistribution
+from metarl_envs.core import Expert, FloatArray, Task, TaskDistribution
 from metarl_envs.errors import UserError, unknown
 
 SPLITS = ("train", "test", "both")
@@ -35,8 +34,8 @@ class Show:
     """Distribution whose observations are recorded: they hide the goals."""
     watched: TaskDistribution
     """Distribution whose observations the expert sees."""
-    act: Callable[[Sequence[Task], FloatArray], npt.NDArray[Any]]
-    """The expert: chooses actions `(env, action)` for the tasks of environments and their observations."""
+    act: Expert
+    """The expert."""
 
     @property
     def observation_space(self) -> gym.spaces.Box:
@@ -56,7 +55,7 @@ def choose_show(names: Sequence[str], goals: int, split: str, horizon: int | Non
     Args:
         names: Classes of Meta-World, such as "reach-v3", or benchmarks of several; or "navigation" alone.
         goals: Number of goals of each class, of each split: the first ones, or all if there are fewer.
-        split: strs whose goals are shown; of a class of Meta-World they are those of ML1.
+        split: One of `SPLITS`, whose goals are shown; of a class of Meta-World they are those of ML1.
         horizon: Length of an episode in steps; None is the family's usual one.
         goal_seed: Seed that the goals are drawn from, as in the tasks of a configuration.
 
@@ -105,5 +104,6 @@ def _first(distributions: Sequence[TaskDistribution], goals: int, split: str) ->
 
 def _go_straight(tasks: Sequence[Task], observations: FloatArray) -> FloatArray:
     """Moves points towards their goals, as far along each axis as a step allows."""
-    # a = goal - x, which the environment clips to [-0.1, 0.1]: the optimal return, see `optimal_return`
+    # a = goal - x, which the environment clips to [-0.1, 0.1]: the optimal return, see `optimal_return`. Not clipped
+    # here, as the family's own expert does: far from the goal noise then leaves an action at its bound.
     return np.stack([task.parameters for task in tasks]) - observations

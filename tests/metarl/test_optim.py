@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from metarl.optim.conjugate_gradient import conjugate_gradient
+from metarl.optim.guard import UpdateGuard
+from metarl.optim.module_adam import ModuleAdam
 from metarl.optim.trust_region import trust_region_step
 from metarl.optim.vectors import flatten, unflatten
 
@@ -104,3 +107,26 @@ def test_step_is_invariant_under_a_linear_reparametrisation(seed: int) -> None:
         return change @ step.vector
 
     torch.testing.assert_close(run(matrix), run(torch.eye(size).double()), atol=1e-5, rtol=1e-4)
+
+
+def test_adam_of_a_module_equals_pytorchs_where_the_loss_reaches_and_leaves_the_rest() -> None:
+    torch.manual_seed(0)
+    used, idle = torch.nn.Linear(3, 2), torch.nn.Linear(2, 2)
+    twin, idle_before = copy.deepcopy(used), copy.deepcopy(idle.state_dict())
+    guard = UpdateGuard("lr")
+    ours = ModuleAdam(torch.nn.ModuleList([used, idle]), 0.1, guard)
+    theirs = torch.optim.Adam(twin.parameters(), 0.1)
+    for step in range(3):
+        inputs = torch.full((4, 3), 1.0 + step)
+        theirs.zero_grad()
+        twin(inputs).square().mean().backward()
+        theirs.step()
+        assert ours.step(used(inputs).square().mean())[-6:].eq(0).all()  # the idle layer's gradient
+    for name, value in twin.state_dict().items():
+        torch.testing.assert_close(used.state_dict()[name], value)
+    for name, value in idle_before.items():
+        assert torch.equal(idle.state_dict()[name], value)
+    before = used.weight.detach().clone()
+    ours.step(used(torch.full((4, 3), torch.nan)).mean())
+    assert torch.equal(used.weight, before)
+    assert guard.skipped == 1

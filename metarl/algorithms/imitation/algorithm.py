@@ -17,9 +17,8 @@ from metarl.algorithms.imitation.library import Lesson, Library, Steps
 from metarl.algorithms.imitation.ways import make_way
 from metarl.demonstrations.data import Demonstration, Demonstrations
 from metarl.demonstrations.reading import load
-from metarl.optim.adam import AdamState, adam_start, adam_step
 from metarl.optim.guard import UpdateGuard
-from metarl.optim.vectors import flatten, unflatten
+from metarl.optim.module_adam import ModuleAdam
 from metarl_envs.core import Task, TaskDistribution
 from metarl_envs.errors import UserError
 
@@ -56,8 +55,8 @@ class Imitation:
         """Way from demonstrations to a policy."""
         self._digest = torch.tensor(0)
         """Hash of the demonstrations that were learned from; 0 before."""
-        self._adam = adam_start(flatten(self._parameters()).detach())
         self._guard = UpdateGuard("algorithm.lr")
+        self._adam = ModuleAdam(self.way, config.lr, self._guard)
 
     @cached_property
     def demonstrations(self) -> Demonstrations:
@@ -108,17 +107,7 @@ class Imitation:
         shots = self.config.shots[int(torch.randint(len(self.config.shots), (), generator=generator))]
         lesson, sampled = self.library.draw(shots, self.way.window, generator)
         loss, metrics = self.way.loss(Lesson(*map(self.standardised, lesson)))
-        parameters = self._parameters()
-        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        gradient = torch.cat(
-            [
-                (torch.zeros_like(value) if each is None else each).reshape(-1)
-                for each, value in zip(gradients, parameters.values(), strict=True)
-            ]
-        )
-        if self._guard.passes(loss, gradient):
-            vector, self._adam = adam_step(flatten(parameters).detach(), gradient, self._adam, self.config.lr)
-            self._set_parameters(vector)
+        gradient = self._adam.step(loss)
         sampler.steps += sampled
         metrics |= {"train/loss": loss.item(), "train/shots": float(shots), "train/grad_norm": gradient.norm().item()}
         return IterationResult(None, None, self._guard.skipped, metrics, score=-loss.item())
@@ -149,7 +138,7 @@ class Imitation:
     def state_dict(self) -> dict[str, Tensor]:
         """See `Algorithm`."""
         state = {_WAY + name: value.detach().clone() for name, value in self.way.state_dict().items()}
-        state |= {_OPTIMIZER + name: value for name, value in self._adam._asdict().items()}
+        state |= {_OPTIMIZER + name: value for name, value in self._adam.state_dict().items()}
         return state | {_DATASET: self._digest} | self._guard.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -158,15 +147,6 @@ class Imitation:
         self.way.load_state_dict(
             {name.removeprefix(_WAY): value for name, value in on_device.items() if name.startswith(_WAY)}
         )
-        self._adam = AdamState(**{name: on_device[_OPTIMIZER + name] for name in AdamState._fields})
+        self._adam.load_state_dict({name: on_device[_OPTIMIZER + name] for name in self._adam.state_dict()})
         self._digest = state[_DATASET]
         self._guard.load_state_dict(state)
-
-    def _parameters(self) -> dict[str, Tensor]:
-        return dict(self.way.named_parameters())
-
-    @torch.no_grad()
-    def _set_parameters(self, vector: Tensor) -> None:
-        parameters = self._parameters()
-        for name, value in unflatten(vector, parameters).items():
-            parameters[name].copy_(value)

@@ -13,7 +13,7 @@ from metarl.acting.agents import TrainedAgent
 from metarl.algorithms.imitation.agent import ImitationAgent
 from metarl.algorithms.imitation.library import Steps
 from metarl.algorithms.imitation.losses import cloning_loss
-from metarl.algorithms.imitation.way import Memory, Way, mlp
+from metarl.algorithms.imitation.way import Memory, OwnNetworks, mlp
 from metarl.optim.adam import adam_start, adam_step
 from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.normalizer import Normalizer
@@ -22,7 +22,7 @@ from metarl_envs.errors import UserError
 _HIDDEN, _STEPS, _LR, _LOOKS = (64, 64), 500, 3e-3, 100
 
 
-class Cloning(Way):
+class Cloning(OwnNetworks):
     """Each task has a network of its own, which clones its demonstrations by 500 steps of Adam, from the same start.
 
     Nothing of it is meta-learned but the units of the observations.
@@ -51,26 +51,16 @@ class Cloning(Way):
         for _ in range(_STEPS):
             vector.requires_grad_()
             # the sum over tasks, whose gradients are apart, as Adam's steps are
-            loss = cloning_loss(self._outputs(observations, unflatten(vector, like)), actions).mean(1).sum()
+            loss = cloning_loss(self.outputs(observations, unflatten(vector, like)), actions).mean(1).sum()
             (gradient,) = torch.autograd.grad(loss, vector)
             vector, adam = adam_step(vector.detach(), gradient, adam, _LR)
         return unflatten(vector, like)
 
-    def act(
-        self, observations: Float[Tensor, "task obs"], memory: Memory
-    ) -> tuple[Float[Tensor, "task action"], Memory]:
-        """See `Way`."""
-        return self._outputs(observations.unsqueeze(1), memory).squeeze(1), memory
-
-    def clone(
-        self, observations: Float[Tensor, "task piece step obs"], memory: Memory
-    ) -> Float[Tensor, "task piece step action"]:
-        """See `Way`."""
-        return self._outputs(observations.flatten(1, 2), memory).reshape(*observations.shape[:3], -1)
-
-    def _outputs(
+    def outputs(
         self, observations: Float[Tensor, "task sample obs"], memory: Memory
     ) -> Float[Tensor, "task sample action"]:
+        """See `OwnNetworks`."""
+
         def of_one_task(parameters: Memory, inputs: Tensor) -> Tensor:
             outputs: Tensor = functional_call(self.network, parameters, (inputs,))
             return outputs

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.inner_rules.config import GradientRuleConfig, InnerRuleConfig
 from metarl.algorithms.recognition.config import EncoderConfig, PooledEncoderConfig
 from metarl.policies.config import CoreConfig, GRUConfig
-from metarl.strict import Count, CountOrZero, NonNegative, StepSize, StrictModel, Widths
+from metarl.strict import Count, CountOrZero, NonNegative, NumbersOrZero, StepSize, StrictModel, Widths
 
 if TYPE_CHECKING:
     from metarl.algorithms.imitation.algorithm import Imitation
@@ -74,7 +74,7 @@ class ImitationConfig(AlgorithmConfig):
     Minari's own folder."""
     meta_batch: Count = 16
     """Tasks per meta-iteration, all different."""
-    shots: Annotated[tuple[CountOrZero, ...], Field(min_length=1)] = (1,)
+    shots: NumbersOrZero = (1,)
     """Numbers of demonstrations that are shown; a meta-iteration draws one of them."""
     looks: Annotated[int, Field(ge=2, le=1000)] = 20
     """Steps of each demonstration that are looked at, evenly spaced from its first to its last one."""
@@ -86,13 +86,6 @@ class ImitationConfig(AlgorithmConfig):
     """Way from demonstrations to a policy."""
     lr: StepSize = 1e-3
     """Adam's step size."""
-
-    @field_validator("shots")
-    @classmethod
-    def _check_different(cls, shots: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(shots)) < len(shots):
-            raise ValueError(f"a number is in it twice: {list(shots)}")
-        return shots
 
     def build(self, distribution: TaskDistribution, device: torch.device) -> Imitation:
         """See `AlgorithmConfig`.

@@ -77,6 +77,28 @@ class Way(nn.Module, ABC):
         return self.act(observations, shared | own)
 
 
+class OwnNetworks(Way):
+    """Way that makes a network of each task's own."""
+
+    @abstractmethod
+    def outputs(
+        self, observations: Float[Tensor, "task sample obs"], memory: Memory
+    ) -> Float[Tensor, "task sample action"]:
+        """Actions of each task's network."""
+
+    def act(
+        self, observations: Float[Tensor, "task obs"], memory: Memory
+    ) -> tuple[Float[Tensor, "task action"], Memory]:
+        """See `Way`."""
+        return self.outputs(observations.unsqueeze(1), memory).squeeze(1), memory
+
+    def clone(
+        self, observations: Float[Tensor, "task piece step obs"], memory: Memory
+    ) -> Float[Tensor, "task piece step action"]:
+        """See `Way`."""
+        return self.outputs(observations.flatten(1, 2), memory).reshape(*observations.shape[:3], -1)
+
+
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Makes a network with ReLU between its layers, of the lengths of input, hidden layers and output."""
     layers = [module for n, m in pairwise(sizes) for module in (nn.Linear(n, m), nn.ReLU())]

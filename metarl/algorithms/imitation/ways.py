@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from metarl.algorithms.imitation.config import ByGradientConfig, EmbeddingConfig, InContextConfig, WayConfig
 from metarl.algorithms.imitation.library import Lesson, Steps
 from metarl.algorithms.imitation.losses import cloning_loss, metric_loss
-from metarl.algorithms.imitation.way import Memory, Way, mlp
+from metarl.algorithms.imitation.way import Memory, OwnNetworks, Way, mlp
 from metarl.algorithms.inner_rules.layers import FastMLP
 from metarl.algorithms.recognition.encoders import make_encoder
 from metarl.policies.cores import make_core
@@ -75,7 +75,7 @@ class InContext(Way):
         return nn.functional.pad(observations, (0, self._action_size + 1))
 
 
-class ByGradient(Way):
+class ByGradient(OwnNetworks):
     """An inner rule adapts a network to clone the demonstrations.
 
     Args:
@@ -95,19 +95,6 @@ class ByGradient(Way):
         observations, actions = (each.flatten(1, 2) for each in shown)
         return self.rule.adapt_all(observations, actions) if observations.shape[1] else {}
 
-    def act(
-        self, observations: Float[Tensor, "task obs"], memory: Memory
-    ) -> tuple[Float[Tensor, "task action"], Memory]:
-        """See `Way`."""
-        return self._outputs(observations.unsqueeze(1), memory).squeeze(1), memory
-
-    def clone(
-        self, observations: Float[Tensor, "task piece step obs"], memory: Memory
-    ) -> Float[Tensor, "task piece step action"]:
-        """See `Way`."""
-        outputs = self._outputs(observations.flatten(1, 2), memory)
-        return outputs.reshape(*observations.shape[:3], -1)
-
     def one_for_all(
         self, observations: Float[Tensor, "batch obs"], memory: Memory
     ) -> tuple[Float[Tensor, "batch action"], Memory]:
@@ -116,9 +103,10 @@ class ByGradient(Way):
             return self.rule.call({}, observations), memory
         return self.rule.outputs({name: value[0] for name, value in memory.items()}, observations), memory
 
-    def _outputs(
+    def outputs(
         self, observations: Float[Tensor, "task sample obs"], memory: Memory
     ) -> Float[Tensor, "task sample action"]:
+        """See `OwnNetworks`."""
         if not memory:
             return self.rule.call({}, observations)
         outputs: Tensor = vmap(self.rule.outputs)(memory, observations)

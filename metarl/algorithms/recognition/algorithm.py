@@ -23,9 +23,8 @@ from metarl.algorithms.recognition.learners import Adapted, Learner, Matching, P
 from metarl.algorithms.recognition.losses import accuracy, query_labels
 from metarl.algorithms.recognition.problems import Library, Problems
 from metarl.demonstrations.tasks import ShownTasks
-from metarl.optim.adam import AdamState, adam_start, adam_step
 from metarl.optim.guard import UpdateGuard
-from metarl.optim.vectors import flatten, unflatten
+from metarl.optim.module_adam import ModuleAdam
 from metarl_envs.core import TaskDistribution
 from metarl_envs.errors import UserError
 
@@ -69,8 +68,8 @@ class Recognition:
         self.held_out.check(config.ways, goals, "held-out")
         self._mean, self._scale = _standardisation(self.training, pictures=config.frames is not None)
         self.learner = _make_learner(config, self.training.episodes).to(device)
-        self._adam = adam_start(flatten(self._parameters()).detach())
         self._guard = UpdateGuard("algorithm.lr")
+        self._adam = ModuleAdam(self.learner, config.lr, self._guard)
 
     def warm_up(self, sampler: Sampler) -> None:
         """See `Algorithm`; nothing is left to prepare."""
@@ -87,17 +86,7 @@ class Recognition:
         shots = config.shots[int(torch.randint(len(config.shots), (), generator=generator))]
         problems = library.draw(config.meta_batch, self._ways, shots, config.queries, generator)
         loss, logits = self.learner.loss(*(self._encode(each, generator) for each in problems))
-        parameters = self._parameters()
-        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        gradient = torch.cat(
-            [
-                (torch.zeros_like(value) if each is None else each).reshape(-1)
-                for each, value in zip(gradients, parameters.values(), strict=True)
-            ]
-        )
-        if self._guard.passes(loss, gradient):
-            vector, self._adam = adam_step(flatten(parameters).detach(), gradient, self._adam, config.lr)
-            self._set_parameters(vector)
+        gradient = self._adam.step(loss)
         sampler.steps += sum(len(library.demonstrations[int(index)]) for each in problems for index in each.flatten())
         correct = accuracy(logits, query_labels(config.meta_batch, self._ways, config.queries, logits.device)).item()
         metrics = {
@@ -150,17 +139,19 @@ class Recognition:
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Algorithm`."""
-        state = {_LEARNER + name: value.detach().clone() for name, value in self._parameters().items()}
+        state = {_LEARNER + name: value.detach().clone() for name, value in self.learner.named_parameters()}
         state |= {_SCALE + "mean": self._mean, _SCALE + "deviation": self._scale}
-        state |= {_OPTIMIZER + name: value for name, value in self._adam._asdict().items()}
+        state |= {_OPTIMIZER + name: value for name, value in self._adam.state_dict().items()}
         return state | self._guard.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """See `Algorithm`."""
         on_device = {name: value.to(self.device) for name, value in state.items()}
-        self._set_parameters(flatten({name: on_device[_LEARNER + name] for name in self._parameters()}))
+        with torch.no_grad():
+            for name, parameter in self.learner.named_parameters():
+                parameter.copy_(on_device[_LEARNER + name])
         self._mean, self._scale = on_device[_SCALE + "mean"], on_device[_SCALE + "deviation"]
-        self._adam = AdamState(**{name: on_device[_OPTIMIZER + name] for name in AdamState._fields})
+        self._adam.load_state_dict({name: on_device[_OPTIMIZER + name] for name in self._adam.state_dict()})
         self._guard.load_state_dict(state)
 
     def _encode(self, index: Int[Tensor, "task way n"], generator: torch.Generator) -> Tensor:
@@ -190,15 +181,6 @@ class Recognition:
     def scaled(self, episodes: Tensor) -> Tensor:
         """Standardises episodes by the training classes' mean and deviation; pictures stay as they are."""
         return episodes if self.config.frames is not None else (episodes - self._mean) / self._scale
-
-    def _parameters(self) -> dict[str, Tensor]:
-        return dict(self.learner.named_parameters())
-
-    @torch.no_grad()
-    def _set_parameters(self, vector: Float[Tensor, "n"]) -> None:
-        parameters = self._parameters()
-        for name, value in unflatten(vector, parameters).items():
-            parameters[name].copy_(value)
 
 
 def make_learner_encoder(config: RecognitionConfig, episodes: Tensor) -> Encoder:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.inner_rules.config import GradientRuleConfig, InnerRuleConfig
 from metarl.policies.config import CoreConfig, GRUConfig
-from metarl.strict import Count, NonNegative, Positive, StepSize, StrictModel, Width, Widths
+from metarl.strict import Count, NonNegative, Numbers, Positive, StepSize, StrictModel, Width, Widths
 from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class RecognitionConfig(AlgorithmConfig):
     training_ways: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Classes of a training problem; None is `ways`. More make it harder, and comparison better (Snell et al. 2017,
     section 3.1)."""
-    shots: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 5)
+    shots: Numbers = (1, 5)
     """Numbers K of demonstrations of each class; a meta-iteration draws one of them, an evaluation measures all."""
     queries: Count = 5
     """Queries of each class in a problem."""
@@ -97,13 +97,6 @@ class RecognitionConfig(AlgorithmConfig):
     feature; the same in all steps of the episode. Pictures get none."""
     lr: StepSize = 1e-3
     """Adam's step size."""
-
-    @field_validator("shots")
-    @classmethod
-    def _check_different(cls, shots: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(shots)) < len(shots):
-            raise ValueError(f"a number is in it twice: {list(shots)}")
-        return shots
 
     def build(self, distribution: TaskDistribution, device: torch.device) -> Recognition:
         """See `AlgorithmConfig`.
