@@ -19,8 +19,10 @@ import metarl
 from metarl.acting.sampler import Sampler
 from metarl.algorithms.imitation.agent import ImitationAgent
 from metarl.algorithms.imitation.algorithm import Imitation
+from metarl.algorithms.imitation.attention import Attentive
 from metarl.algorithms.imitation.cloning import Cloning, clone_alone
 from metarl.algorithms.imitation.config import (
+    AttentionConfig,
     ByGradientConfig,
     EmbeddingConfig,
     ImitationConfig,
@@ -48,7 +50,13 @@ from metarl_envs.navigation import optimal_return
 IN_CONTEXT = InContextConfig(core=GRUConfig(hidden_size=32), hidden_sizes=(32,), window=5)
 BY_GRADIENT = ByGradientConfig(rule=GradientRuleConfig(steps=3), hidden_sizes=(32,), bias_size=4)
 EMBEDDED = EmbeddingConfig(encoder=PooledEncoderConfig(parts=4, embedding_size=8), hidden_sizes=(32,))
-WAYS: dict[str, WayConfig] = {"in-context": IN_CONTEXT, "gradient": BY_GRADIENT, "embedding": EMBEDDED}
+ATTENTIVE = AttentionConfig(heads=2, key_size=4, key_hidden_sizes=(8,), hidden_sizes=(32,))
+WAYS: dict[str, WayConfig] = {
+    "attention": ATTENTIVE,
+    "in-context": IN_CONTEXT,
+    "gradient": BY_GRADIENT,
+    "embedding": EMBEDDED,
+}
 RULES: dict[str, WayConfig] = {
     "metanet": ByGradientConfig(rule=MetaNetConfig(), hidden_sizes=(16,)),
     "meta-lstm": ByGradientConfig(rule=MetaLSTMConfig(steps=2), hidden_sizes=(16,)),
@@ -147,7 +155,41 @@ def test_the_core_goes_back_to_what_it_was_shown_after_each_window() -> None:
     torch.testing.assert_close(torch.stack(acted, 1), cloned.flatten(1, 2))
 
 
-@pytest.mark.parametrize("config", [BY_GRADIENT, EMBEDDED, RULES["metanet"]], ids=["gradient", "embedding", "metanet"])
+def test_attention_reads_each_moment_relative_to_its_own() -> None:
+    torch.manual_seed(0)
+    way = make_way(2, 2, ATTENTIVE).double()
+    assert isinstance(way, Attentive)
+    shown, asked = steps_of(1, 2, 3, seed=0), steps_of(1, 1, 1, seed=1).observations[0, 0, 0]
+    moments = [(*pair, time) for shot in range(2) for pair, time in zip(_pairs(shown, shot), (-1, 0, 1), strict=True)]
+    contents = [torch.cat([o, a, torch.tensor([time], dtype=torch.float64)]) for o, a, time in moments]
+    queries = way.queries(asked).reshape(2, 4)
+    own = torch.cat([asked, torch.zeros(3, dtype=torch.float64)])
+    inputs = [asked]
+    for head, query in enumerate(queries):
+        likeness = [torch.exp(query @ way.keys(each).reshape(2, 4)[head] / 2) for each in contents]
+        inputs += [sum((w * (c - own) for w, c in zip(likeness, contents, strict=True)), own * 0) / sum(likeness)]
+    expected = way.policy(torch.cat(inputs))
+    torch.testing.assert_close(way.act(asked[None], way.watch(shown))[0][0], expected)
+
+
+def _pairs(shown: Steps, shot: int) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(shown.observations[0, shot], shown.actions[0, shot], strict=True))
+
+
+def test_attention_without_demonstrations_reads_nothing() -> None:
+    way = make_way(2, 2, ATTENTIVE).double()
+    assert isinstance(way, Attentive)
+    asked = steps_of(1, 1, 3, seed=1).observations[0, 0]
+    memory = way.watch(steps_of(3, 0, 4, seed=0))
+    read = torch.zeros(3, 2 * 5, dtype=torch.float64)
+    torch.testing.assert_close(way.act(asked, memory)[0], way.policy(torch.cat([asked, read], -1)))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [ATTENTIVE, BY_GRADIENT, EMBEDDED, RULES["metanet"]],
+    ids=["attention", "gradient", "embedding", "metanet"],
+)
 def test_the_order_of_demonstrations_does_not_matter(config: WayConfig) -> None:
     way = make_way(2, 2, config).double()
     shown, asked = steps_of(2, 3, 4, seed=0), steps_of(2, 1, 5, seed=1).observations
@@ -171,7 +213,9 @@ def imitate(dataset: Path, way: WayConfig, iterations: int) -> list[float]:
 
 
 @pytest.mark.learning
-@pytest.mark.parametrize(("name", "iterations"), [("in-context", 200), ("gradient", 100), ("embedding", 300)])
+@pytest.mark.parametrize(
+    ("name", "iterations"), [("attention", 200), ("in-context", 200), ("gradient", 100), ("embedding", 300)]
+)
 def test_held_out_goals_are_reached_after_one_demonstration(name: str, iterations: int, walks: Path) -> None:
     before, after = imitate(walks, WAYS[name], iterations)
     assert after < 0.2 * before

@@ -106,7 +106,8 @@ class Imitation:
         self._guard.start_iteration()
         shots = self.config.shots[int(torch.randint(len(self.config.shots), (), generator=generator))]
         lesson, sampled = self.library.draw(shots, self.way.window, generator)
-        loss, metrics = self.way.loss(Lesson(*map(self.standardised, lesson)))
+        lesson = Lesson(*map(self.standardised, lesson))
+        loss, metrics = self.way.loss(lesson._replace(cloned=self._with_noise(lesson.cloned, generator)))
         gradient = self._adam.step(loss)
         sampler.steps += sampled
         metrics |= {"train/loss": loss.item(), "train/shots": float(shots), "train/grad_norm": gradient.norm().item()}
@@ -115,6 +116,13 @@ class Imitation:
     def standardised(self, steps: Steps) -> Steps:
         """Returns steps with standardised observations."""
         return steps._replace(observations=self.way.normalizer(steps.observations))
+
+    def _with_noise(self, steps: Steps, generator: torch.Generator) -> Steps:
+        """Returns the steps as they are seen from nearby: so that a policy finds back that has left the path."""
+        if not self.config.noise:
+            return steps
+        noise = torch.randn(steps.observations.shape, generator=generator).to(self.device)
+        return steps._replace(observations=steps.observations + self.config.noise * noise)
 
     def find(self, task: Task, count: int) -> Sequence[Demonstration]:
         """Returns the first demonstrations of a task in the dataset.

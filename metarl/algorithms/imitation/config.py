@@ -61,7 +61,24 @@ class EmbeddingConfig(StrictModel):
     """Weight of the metric loss beside that of cloning."""
 
 
-WayConfig = Annotated[InContextConfig | ByGradientConfig | EmbeddingConfig, Field(discriminator="kind")]
+class AttentionConfig(StrictModel):
+    """A policy attends to the steps of the demonstrations, relative to where it is (Duan et al. 2017b)."""
+
+    kind: Literal["attention"] = "attention"
+    """Name of the way."""
+    heads: Count = 4
+    """Heads, each of which reads from the demonstrations by itself."""
+    key_size: Count = 32
+    """Length of a head's keys and queries."""
+    key_hidden_sizes: Widths = (64,)
+    """Units of each hidden layer of the networks of keys and of queries, with ReLU."""
+    hidden_sizes: Widths = (128, 128)
+    """Units of each hidden layer of the policy, with ReLU."""
+
+
+WayConfig = Annotated[
+    InContextConfig | ByGradientConfig | EmbeddingConfig | AttentionConfig, Field(discriminator="kind")
+]
 
 
 class ImitationConfig(AlgorithmConfig):
@@ -76,13 +93,15 @@ class ImitationConfig(AlgorithmConfig):
     """Tasks per meta-iteration, all different."""
     shots: NumbersOrZero = (1,)
     """Numbers of demonstrations that are shown; a meta-iteration draws one of them."""
-    looks: Annotated[int, Field(ge=2, le=1000)] = 20
+    looks: Annotated[int, Field(ge=2, le=1000)] = 50
     """Steps of each demonstration that are looked at, evenly spaced from its first to its last one."""
     queries: Count = 100
     """Steps of another demonstration of each task that are cloned in a meta-iteration."""
     shifted_starts: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Augmentation: largest share of a demonstration that is left out at its start, in training."""
-    way: WayConfig = InContextConfig()
+    noise: NonNegative = 0.0
+    """Augmentation: standard deviation of normal noise on the standardised observations that are cloned, in training."""
+    way: WayConfig = AttentionConfig()
     """Way from demonstrations to a policy."""
     lr: StepSize = 1e-3
     """Adam's step size."""

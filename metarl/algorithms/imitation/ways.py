@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn.functional import normalize
 
-from metarl.algorithms.imitation.config import ByGradientConfig, EmbeddingConfig, InContextConfig, WayConfig
+from metarl.algorithms.imitation.attention import Attentive
+from metarl.algorithms.imitation.config import (
+    AttentionConfig,
+    ByGradientConfig,
+    EmbeddingConfig,
+    InContextConfig,
+    WayConfig,
+)
 from metarl.algorithms.imitation.library import Lesson, Steps
 from metarl.algorithms.imitation.losses import cloning_loss, metric_loss
 from metarl.algorithms.imitation.way import Memory, OwnNetworks, Way, mlp
@@ -192,4 +199,6 @@ def make_way(observation_size: int, action_size: int, config: WayConfig) -> Way:
         return InContext(observation_size, action_size, config)
     if isinstance(config, ByGradientConfig):
         return ByGradient(observation_size, action_size, config)
+    if isinstance(config, AttentionConfig):
+        return Attentive(observation_size, action_size, config)
     return Embedded(observation_size, action_size, config)
