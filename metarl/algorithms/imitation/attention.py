@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,10 +12,10 @@ from metarl.algorithms.imitation.way import Memory, Way, mlp
 
 
 class Attentive(Way):
-    """A policy attends to the steps of the demonstrations (Duan et al. 2017b, one-shot imitation learning).
+    """A policy attends to the moments of the demonstrations that are like the present one (Duan et al. 2017b).
 
-    What it reads are observations *relative to its own*, and actions: to reach where a demonstration ended is then the
-    same function for each goal, and holds for goals that were never shown.
+    All that it gets is *relative* to its own observation: where a moment was, where the demonstration went from there, and
+    the action. To go on as it was shown is then the same function at each goal and of each class.
 
     Args:
         observation_size: Length of an observation.
@@ -27,21 +25,17 @@ class Attentive(Way):
 
     def __init__(self, observation_size: int, action_size: int, config: AttentionConfig) -> None:
         super().__init__(observation_size)
-        self._heads, self._size = config.heads, config.key_size
-        keys = config.heads * config.key_size
-        # observation, action, and the time within the demonstration, from -1 to 1
-        self.keys = mlp([observation_size + action_size + 1, *config.key_hidden_sizes, keys])
-        self.queries = mlp([observation_size, *config.key_hidden_sizes, keys])
-        read = config.heads * (observation_size + action_size + 1)
-        self.policy = mlp([observation_size + read, *config.hidden_sizes, action_size])
+        self._heads, self._size = config.heads, observation_size
+        self.likeness = nn.Linear(observation_size, config.heads * config.key_size, bias=False)
+        read = config.heads * (2 * observation_size + action_size)
+        self.policy = mlp([read, *config.hidden_sizes, action_size])
 
     def watch(self, shown: Steps) -> Memory:
-        """See `Way`; keys and contents of all steps looked at."""
+        """See `Way`; keys and contents of all moments looked at: observation, next one looked at, action."""
         observations, actions = shown
-        looks = observations.shape[2]
-        time = torch.linspace(-1, 1, looks).to(observations)[:, None].expand(*observations.shape[:2], looks, 1)
-        contents = torch.cat([observations, actions, time], -1).flatten(1, 2)
-        keys = self.keys(contents).unflatten(-1, (self._heads, self._size))
+        after = torch.cat([observations[:, :, 1:], observations[:, :, -1:]], 2)
+        contents = torch.cat([observations, after, actions], -1).flatten(1, 2)
+        keys = self.likeness(observations.flatten(1, 2)).unflatten(-1, (self._heads, -1))
         return {"keys": keys, "contents": contents}
 
     def act(
@@ -57,12 +51,13 @@ class Attentive(Way):
         return self._outputs(observations.flatten(1, 2), memory).reshape(*observations.shape[:3], -1)
 
     def _outputs(self, observations: Float[Tensor, "task n obs"], memory: Memory) -> Float[Tensor, "task n action"]:
-        queries = self.queries(observations).unflatten(-1, (self._heads, self._size))
-        # w_i = softmax_i(q k_i / sqrt(d)),  read = sum_i w_i (content_i - own)
-        scores = torch.einsum("tnhd,tmhd->tnhm", queries, memory["keys"]) / math.sqrt(self._size)
+        queries, keys = self.likeness(observations).unflatten(-1, (self._heads, -1)), memory["keys"]
+        # w_i = softmax_i(-|M o_i - M o|²); |M o|² is the same for all i and is left out
+        scores = 2 * torch.einsum("tnhd,tmhd->tnhm", queries, keys) - keys.square().sum(-1).mT.unsqueeze(1)
         weights = scores.softmax(-1)
+        # read = sum_i w_i (o_i - o, o_next(i) - o, a_i); nothing is read where nothing was shown
         read = torch.einsum("tnhm,tmc->tnhc", weights, memory["contents"])
-        own = nn.functional.pad(observations, (0, read.shape[-1] - observations.shape[-1])).unsqueeze(2)
-        relative = read - own * weights.sum(-1, keepdim=True)  # nothing is read where nothing was shown
-        outputs: Tensor = self.policy(torch.cat([observations, relative.flatten(2)], -1))
+        own = nn.functional.pad(torch.cat([observations] * 2, -1), (0, read.shape[-1] - 2 * self._size))
+        relative = read - own.unsqueeze(2) * weights.sum(-1, keepdim=True)
+        outputs: Tensor = self.policy(relative.flatten(2))
         return outputs
