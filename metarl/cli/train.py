@@ -270,12 +270,18 @@ def _model_of(config: BaseModel, kinds: Sequence[str] = ()) -> type[BaseModel]:
         value: Any = getattr(config, name)
         annotation: Any = field.annotation
         if isinstance(value, BaseModel):
-            models: tuple[Any, ...] = get_args(annotation)  # of a union
-            choices = (
-                registry.names() if name == "algorithm" else [model.model_fields["kind"].default for model in models]
-            )
+            kinds_of = [model.model_fields["kind"].default for model in _of_kinds(annotation)]
+            choices = registry.names() if name == "algorithm" else kinds_of
             annotation = _model_of(value, choices)
         elif name == "kind" and kinds:
             annotation = Literal[tuple(kinds)]
         fields[name] = (annotation, Field(description=field.description))
     return create_model(type(config).__name__, __doc__=type(config).__doc__, **fields)
+
+
+def _of_kinds(annotation: Any) -> list[type[BaseModel]]:
+    """Returns the models of a union that a `kind` tells apart; none of a single model that may be left out."""
+    from pydantic import BaseModel
+
+    models = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
+    return [model for model in models if "kind" in model.model_fields]

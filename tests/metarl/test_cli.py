@@ -301,6 +301,14 @@ def test_a_family_without_a_docstring_leaves_no_colon_behind(
     assert "\n  mine\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("preset", ["ml10-skills-experts", "ml1-reach-imitation", "skills-metanet"])
+def test_help_of_sections_that_other_presets_lack(preset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", preset, "--help"])
+    assert caught.value.code == 0
+    assert "--algorithm.kind" in capsys.readouterr().out
+
+
 def test_help(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--help"], ["evaluate", "--help"], ["train", config, "--help"], ["train", "demo", "--help"]):
         with pytest.raises(SystemExit) as caught:

@@ -155,34 +155,37 @@ def test_the_core_goes_back_to_what_it_was_shown_after_each_window() -> None:
     torch.testing.assert_close(torch.stack(acted, 1), cloned.flatten(1, 2))
 
 
-def test_attention_reads_each_moment_relative_to_its_own() -> None:
+def test_attention_reads_the_moments_that_are_alike_relative_to_its_own() -> None:
     torch.manual_seed(0)
     way = make_way(2, 2, ATTENTIVE).double()
     assert isinstance(way, Attentive)
     shown, asked = steps_of(1, 2, 3, seed=0), steps_of(1, 1, 1, seed=1).observations[0, 0, 0]
-    moments = [(*pair, time) for shot in range(2) for pair, time in zip(_pairs(shown, shot), (-1, 0, 1), strict=True)]
-    contents = [torch.cat([o, a, torch.tensor([time], dtype=torch.float64)]) for o, a, time in moments]
-    queries = way.queries(asked).reshape(2, 4)
-    own = torch.cat([asked, torch.zeros(3, dtype=torch.float64)])
-    inputs = [asked]
-    for head, query in enumerate(queries):
-        likeness = [torch.exp(query @ way.keys(each).reshape(2, 4)[head] / 2) for each in contents]
-        inputs += [sum((w * (c - own) for w, c in zip(likeness, contents, strict=True)), own * 0) / sum(likeness)]
-    expected = way.policy(torch.cat(inputs))
-    torch.testing.assert_close(way.act(asked[None], way.watch(shown))[0][0], expected)
-
-
-def _pairs(shown: Steps, shot: int) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(shown.observations[0, shot], shown.actions[0, shot], strict=True))
+    maps = way.likeness.weight.reshape(2, 4, 2)
+    inputs = []
+    for head in maps:
+        weights, reads = [], []
+        for observations, actions in zip(shown.observations[0], shown.actions[0], strict=True):
+            for now, after in enumerate((1, 2, 2)):
+                weights.append(torch.exp(-(head @ (observations[now] - asked)).square().sum()))
+                reads.append(torch.cat([observations[now] - asked, observations[after] - asked, actions[now]]))
+        total = torch.stack(weights).sum()
+        inputs.append(torch.stack([w / total * r for w, r in zip(weights, reads, strict=True)]).sum(0))
+    torch.testing.assert_close(way.act(asked[None], way.watch(shown))[0][0], way.policy(torch.cat(inputs)))
 
 
 def test_attention_without_demonstrations_reads_nothing() -> None:
     way = make_way(2, 2, ATTENTIVE).double()
     assert isinstance(way, Attentive)
     asked = steps_of(1, 1, 3, seed=1).observations[0, 0]
-    memory = way.watch(steps_of(3, 0, 4, seed=0))
-    read = torch.zeros(3, 2 * 5, dtype=torch.float64)
-    torch.testing.assert_close(way.act(asked, memory)[0], way.policy(torch.cat([asked, read], -1)))
+    read = torch.zeros(3, 2 * 6, dtype=torch.float64)
+    torch.testing.assert_close(way.act(asked, way.watch(steps_of(3, 0, 4, seed=0)))[0], way.policy(read))
+
+
+def test_attention_does_the_same_wherever_the_demonstration_was() -> None:
+    way = make_way(2, 2, ATTENTIVE).double()
+    shown, asked = steps_of(2, 1, 4, seed=0), steps_of(2, 1, 5, seed=1).observations
+    moved = shown._replace(observations=shown.observations + 3.0)
+    torch.testing.assert_close(way.clone(asked + 3.0, way.watch(moved)), way.clone(asked, way.watch(shown)))
 
 
 @pytest.mark.parametrize(

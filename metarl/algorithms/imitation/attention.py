@@ -14,8 +14,8 @@ from metarl.algorithms.imitation.way import Memory, Way, mlp
 class Attentive(Way):
     """A policy attends to the moments of the demonstrations that are like the present one (Duan et al. 2017b).
 
-    All that it gets is *relative* to its own observation: where a moment was, where the demonstration went from there, and
-    the action. To go on as it was shown is then the same function at each goal and of each class.
+    All that it gets is *relative* to its own observation: where a moment was, where the demonstration went from there,
+    and the action. To go on as it was shown is then the same function at each goal and of each class.
 
     Args:
         observation_size: Length of an observation.

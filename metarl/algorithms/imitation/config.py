@@ -100,7 +100,7 @@ class ImitationConfig(AlgorithmConfig):
     shifted_starts: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Augmentation: largest share of a demonstration that is left out at its start, in training."""
     noise: NonNegative = 0.0
-    """Augmentation: standard deviation of normal noise on the standardised observations that are cloned, in training."""
+    """Augmentation: standard deviation of normal noise on the standardised observations that are cloned."""
     way: WayConfig = AttentionConfig()
     """Way from demonstrations to a policy."""
     lr: StepSize = 1e-3
