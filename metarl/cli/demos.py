@@ -53,6 +53,9 @@ def _add_collect(own: Commands) -> None:
     )
     collect.add_argument("--episodes", metavar="N", type=at_least(1), default=2, help="episodes of each goal (2)")
     collect.add_argument(
+        "--again", metavar="N", type=at_least(0), default=0, help="times that what failed is played anew (0)"
+    )
+    collect.add_argument(
         "--noise",
         metavar="SHARE",
         type=_share,
@@ -99,6 +102,7 @@ def _collect(arguments: argparse.Namespace) -> None:
             arguments.output,
             goals=arguments.goals,
             episodes=arguments.episodes,
+            again=arguments.again,
             noise=arguments.noise,
             split=arguments.split,
             horizon=arguments.horizon,

@@ -52,6 +52,7 @@ def collect(
     *,
     goals: int = 20,
     episodes: int = 2,
+    again: int = 0,
     noise: float = 0.1,
     split: str = "both",
     horizon: int | None = None,
@@ -71,6 +72,7 @@ def collect(
             made of the tasks.
         goals: Number of goals of each class, of each split.
         episodes: Number of episodes played of each goal.
+        again: How often those of a goal that failed are played anew, with other noise.
         noise: Standard deviation of normal noise on the expert's actions, as a share of half their range.
         split: "train", "test" or "both": splits whose goals are shown; of a class of Meta-World they are those of ML1.
         horizon: Length of an episode in steps; None is the family's usual one.
@@ -86,29 +88,31 @@ def collect(
         RunFailure: If no episode succeeds, or the dataset cannot be written, on a full disk for example.
     """
     check_counts(goals=goals, episodes=episodes)
+    if again < 0:
+        raise UserError(f"again must be at least 0: got {again}")
     check_seed(seed)
-    _check_noise(noise, episodes)
+    _check_noise(noise, episodes, again)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     path = default_path(tasks) if output is None else Path(output)
     check_name(path)
     cameras = _checked_cameras(cameras)
     show = choose_show(tasks, goals, split, horizon, goal_seed)
-    takes = [(task, index) for task in show.tasks for index in range(episodes)]
-    played, kept, steps = Counter(task.name for task, _ in takes), Counter[str](), 0
+    played, kept, steps = Counter[str](), Counter[str](), 0
     with ExitStack() as stack:
         frames = stack.enter_context(Frames(show.hidden, cameras)) if cameras else None
         spaces = show.observation_space, show.action_space
         writer = stack.enter_context(DatasetWriter(path, *spaces, family=show.family, cameras=cameras))
-        for done, shown in _successes(show, takes, noise, seed):
+        for takes, shown, left in _successes(show, episodes, again, noise, seed):
             writer.add(shown if frames is None else map(frames.add_to, shown))
+            played.update(task.name for task, _ in takes)
             kept.update(each.task.name for each in shown)
             steps += sum(map(len, shown))
-            tell(done, len(takes))
+            tell(played.total(), played.total() + left)
         if not kept:
-            raise RunFailure(f"none of {len(takes)} episodes succeeded: less noise or a longer horizon may help")
-        settings = {"tasks": list(tasks), "goals": goals, "episodes": episodes, "noise": noise, "split": split}
-        settings |= {"horizon": show.hidden.horizon, "seed": seed, "goal_seed": goal_seed}
+            raise RunFailure(f"none of {played.total()} episodes succeeded: less noise or a longer horizon may help")
+        settings = {"tasks": list(tasks), "goals": goals, "episodes": episodes, "again": again, "noise": noise}
+        settings |= {"split": split, "horizon": show.hidden.horizon, "seed": seed, "goal_seed": goal_seed}
         about = f"Scripted experts of {', '.join(tasks)}; episodes that failed are left out."
         facts = {"algorithm_name": "scripted experts", "description": about}
         writer.finish(facts | {"collected": settings, "played": played})
@@ -122,11 +126,12 @@ def default_path(tasks: Sequence[str]) -> Path:
     return FOLDER / "-".join([*names[:_MOST_NAMES], *more, "v0"]).lower()
 
 
-def _check_noise(noise: float, episodes: int) -> None:
+def _check_noise(noise: float, episodes: int, again: int) -> None:
     if not 0 <= noise <= 1:
         raise UserError(f"noise must be 0 to 1, a share of half the range of actions: got {noise:g}")
-    if noise == 0 and episodes > 1:
-        raise UserError(f"without noise the {episodes} episodes of a goal would be equal: ask for one, or for noise")
+    if noise == 0 and episodes + again > 1:
+        count = episodes + again
+        raise UserError(f"without noise the {count} episodes of a goal would be equal: ask for one, or for noise")
 
 
 def _checked_cameras(cameras: Sequence[str]) -> list[str]:
@@ -137,11 +142,20 @@ def _checked_cameras(cameras: Sequence[str]) -> list[str]:
     return sorted(cameras)
 
 
-def _successes(show: Show, takes: Sequence[Take], noise: float, seed: int) -> Iterator[tuple[int, list[Demonstration]]]:
-    """Plays all takes; yields, a batch at a time, how many have been played and the successful ones of the batch."""
-    for first in range(0, len(takes), _NUM_ENVS):
-        batch = takes[first : first + _NUM_ENVS]
-        yield first + len(batch), [shown for shown in _play(show, batch, noise, seed) if shown.success]
+def _successes(
+    show: Show, episodes: int, again: int, noise: float, seed: int
+) -> Iterator[tuple[Sequence[Take], list[Demonstration], int]]:
+    """Plays all goals, and those that lack successes again; yields each batch, its successes, and how many are left."""
+    tried, wanted = Counter[Task](), dict.fromkeys(show.tasks, episodes)
+    for _ in range(again + 1):
+        takes = [(task, tried[task] + index) for task, count in wanted.items() for index in range(count)]
+        tried.update(task for task, _ in takes)
+        for first in range(0, len(takes), _NUM_ENVS):
+            batch = takes[first : first + _NUM_ENVS]
+            shown = [each for each in _play(show, batch, noise, seed) if each.success]
+            for each in shown:
+                wanted[each.task] -= 1
+            yield batch, shown, len(takes) - first - len(batch)
 
 
 def _play(show: Show, takes: Sequence[Take], noise: float, seed: int) -> list[Demonstration]:

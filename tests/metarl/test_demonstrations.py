@@ -88,6 +88,21 @@ def test_noise_is_that_of_the_seed_the_goal_and_the_episode_and_only_successes_a
     assert not any(same(left, right) for left in other for right in again)
 
 
+def test_what_failed_is_played_again_with_other_noise(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"split": "train", "horizon": 12, "noise": 0.5, "goals": 6, "episodes": 3}
+    few = collect(["navigation"], tmp_path / "a-v0", **options)
+    more = collect(["navigation"], tmp_path / "b-v0", **options, again=40)
+    assert few.kept["navigation"] < 18
+    assert more.kept == {"navigation": 18}
+    assert more.played["navigation"] > 18
+    first, second = load(tmp_path / "a-v0"), load(tmp_path / "b-v0")
+    assert all(map(same, first, second))  # what is played again comes after the rest
+    assert [sum(each.task == task for each in second) for task in second.tasks] == [3] * 6
+    assert len({each.actions.tobytes() for each in second}) == 18
+    with pytest.raises(UserError, match="again must be at least 0: got -1"):
+        collect(["navigation"], tmp_path / "c-v0", **options, again=-1)
+
+
 def test_experts_of_meta_world_are_told_goals_that_observations_hide(tmp_path: Path) -> None:
     names = ["reach-v3", "drawer-close-v3"]
     collected = collect(names, tmp_path / "two-v0", goals=1, episodes=1, noise=0.0, horizon=120, split="test")
