@@ -169,7 +169,7 @@ def test_random_actions_cover_each_kind_of_space() -> None:
 def test_all_takes_those_that_apply_and_says_why_others_do_not() -> None:
     names, reasons = choose_controls(["all"], match(tasks=CONFIG.build().test_tasks[:1]))
     assert names == ["random", "oracle"]
-    assert [reason.partition(":")[0] for reason in reasons] == ["shuffled", "state-held", "cloning", "expert"]
+    assert [reason.partition(":")[0] for reason in reasons] == ["shuffled", "state-held", "cloning", "gail", "expert"]
     assert choose_controls(["random", "random"], match()) == (["random"], [])
     with pytest.raises(UserError, match="unknown control 'shufled'; did you mean 'shuffled'"):
         choose_controls(["shufled"], match())
