@@ -95,7 +95,7 @@ class DiscriminatorLearner:
         for _ in range(self._steps):
             logits = (self._discriminator(self._draw(steps)) for steps in (own, self._shown))
             self._adam.zero_grad()
-            discriminator_loss(*logits).backward()
+            torch.autograd.backward(discriminator_loss(*logits))
             self._adam.step()
 
     def _draw(self, steps: Steps) -> Steps:

@@ -21,6 +21,8 @@ from metarl.policies.normalizer import Normalizer
 from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 
+GAIL_STEPS = 100_000
+"""Environment steps on each task unless others are asked for."""
 NUM_ENVS = 16
 """Environments of a task that are played side by side."""
 PPO_CHANGES: dict[str, Any] = {"n_steps": 128, "batch_size": 256, "policy_kwargs": {"log_std_init": -1.0}}
@@ -79,7 +81,7 @@ class GailPolicy(nn.Module):
         return actions
 
 
-def check_gail(space: gym.spaces.Box) -> None:
+def check_actions(space: gym.spaces.Box) -> None:
     """Checks that GAIL can learn in an action space.
 
     Raises:

@@ -13,11 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from metarl.baselines.gail import GAIL_STEPS
 from metarl.baselines.learners import check_learner
 from metarl.evaluation.command import usual_num_envs
 from metarl.evaluation.control_table import control_table
-from metarl.evaluation.controls import ALL, GAIL_STEPS, Match, choose_controls, play_control
+from metarl.evaluation.controls import ALL, choose_controls, play_control
 from metarl.evaluation.from_scratch import FromScratch, learn_from_scratch
+from metarl.evaluation.match import Match
 from metarl.evaluation.metaworld_protocol import check_metaworld, run_metaworld_protocol, write_protocol
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.scratch import LearningCurve, worth, write_curve

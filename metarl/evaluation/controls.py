@@ -5,102 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
-from metarl.acting.agents import Agent, TrainedAgent
-from metarl.algorithms.imitation.agent import check_imitates
 from metarl.algorithms.imitation.cloning import clone_alone
-from metarl.baselines.gail import check_gail, gail_settings
 from metarl.baselines.learners import check_learner, learner_settings
-from metarl.cache import Cached, relevant_versions
-from metarl.config.tasks import TasksConfig
+from metarl.cache import Cached
 from metarl.evaluation.bars import add_bar
-from metarl.evaluation.behaviour import behaviour, random_actions
+from metarl.evaluation.behaviour import random_actions
 from metarl.evaluation.control_agents import FixedAgent, hold_state
-from metarl.evaluation.gail import GailAgent
-from metarl.evaluation.protocol import evaluate
+from metarl.evaluation.gail import check_gail, gail_key, play_gail
+from metarl.evaluation.match import Match
 from metarl.evaluation.result import Evaluation
 from metarl.seeding import Stream, generator
-from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
-from metarl_envs.cores import available_cores
+from metarl_envs.core import Task
 from metarl_envs.counts import check_counts
 from metarl_envs.errors import UserError, unknown
 
 ALL = "all"
 """Stands for all controls that apply."""
-GAIL_STEPS = 100_000
-"""Environment steps of GAIL on each task unless others are asked for."""
 _ORACLE_ENVS = 10
 """Largest number of environments that the oracle learns in."""
-
-
-@dataclass(frozen=True)
-class Match:
-    """Evaluation that controls are held against: they play the same tasks in the same way."""
-
-    agent: TrainedAgent
-    """Policy that was evaluated."""
-    config: TasksConfig
-    """Settings that the distribution was made of."""
-    distribution: TaskDistribution
-    """Family of the tasks."""
-    tasks: tuple[Task, ...]
-    """Tasks played."""
-    adaptation_episodes: tuple[int, ...]
-    """Numbers k of adaptation episodes."""
-    episodes: int
-    """Number of evaluation episodes per task and k."""
-    seed: int
-    """Seed of the evaluation."""
-    num_envs: int
-    """Largest number of tasks played at a time."""
-    oracle_steps: int = 1_000_000
-    """Environment steps that the oracle trains for."""
-    gail_steps: int = GAIL_STEPS
-    """Environment steps that GAIL plays on each task for each number of demonstrations."""
-
-    def play(self, agent: Agent, ks: Sequence[int] = (0,), **options: Any) -> Evaluation:
-        """Plays an agent; `options` are those of `evaluate`."""
-        return evaluate(
-            agent,
-            self.distribution,
-            self.tasks,
-            adaptation_episodes=ks,
-            episodes=self.episodes,
-            seed=self.seed,
-            num_envs=self.num_envs,
-            **options,
-        )
-
-    @cached_property
-    def visible(self) -> TaskDistribution:
-        """The family with its tasks visible in the observations.
-
-        Raises:
-            UserError: If they cannot be shown.
-        """
-        shown = self.config.model_copy(update={"goal_visible": True}).build()
-        shown.workers = self.distribution.workers
-        return shown
-
-    def make_visible_env(self) -> TaskVectorEnv:
-        """Makes environments with visible tasks for `play`."""
-        return self.visible.make_env(min(self.num_envs, len(self.tasks)))
-
-    def key(self) -> dict[str, Any]:
-        """Returns what decides the result of an agent that owes nothing to the policy, as JSON types."""
-        return {
-            "distribution": self.distribution.name,
-            "horizon": self.distribution.horizon,
-            "behaviour": behaviour(self.distribution, self.tasks),
-            "episodes": self.episodes,
-            "seed": self.seed,
-            "versions": relevant_versions(),
-        }
 
 
 class Control(NamedTuple):
@@ -154,37 +80,6 @@ def _play_cloning(match: Match, progress: Progress | None) -> Evaluation:
     return match.play(clone_alone(match.agent, match.seed), match.adaptation_episodes, progress=progress)
 
 
-def _check_gail(match: Match) -> None:
-    agent = check_imitates(match.agent, "gail")
-    check_counts(gail_steps=match.gail_steps)
-    if not _shots(match):
-        raise UserError("gail learns from demonstrations, so some must be shown, such as --adaptation-episodes 1")
-    check_gail(agent.action_space)
-    for task in match.tasks:
-        agent.shown(task, max(_shots(match)))
-
-
-def _shots(match: Match) -> list[int]:
-    return [k for k in match.adaptation_episodes if k]
-
-
-def _gail_agent(match: Match, tell: Callable[[int], object] = lambda count: None) -> GailAgent:
-    shown, processes = check_imitates(match.agent, "gail").shown, match.distribution.workers or available_cores()
-    return GailAgent(match.config, match.distribution, shown, match.gail_steps, match.seed, processes, tell)
-
-
-def _gail_key(match: Match) -> dict[str, Any]:
-    agent = _gail_agent(match)
-    digests = [[agent.lesson(task, k).digest() for task in match.tasks] for k in _shots(match)]
-    return {"lessons": digests, "settings": gail_settings()}
-
-
-def _play_gail(match: Match, progress: Progress | None) -> Evaluation:
-    tell = add_bar(progress, "learning by GAIL", match.gail_steps * len(match.tasks) * len(_shots(match)))
-    played = match.play(_gail_agent(match, tell), _shots(match), progress=progress)
-    return replace(played, learning_steps=match.gail_steps)
-
-
 def _check_expert(match: Match) -> None:
     from metarl_envs.metaworld import MetaWorld
 
@@ -234,7 +129,7 @@ CONTROLS: dict[str, Control] = {
     "shuffled": Control(lambda match: partners(match.tasks), _play_shuffled, None),
     "state-held": Control(lambda match: hold_state(match.agent), _play_state_held, None),
     "cloning": Control(lambda match: clone_alone(match.agent, match.seed), _play_cloning, None),
-    "gail": Control(_check_gail, _play_gail, _gail_key, "it learns each task anew, for minutes each: name it"),
+    "gail": Control(check_gail, play_gail, gail_key, "it learns each task anew, for minutes each: name it"),
     "expert": Control(_check_expert, _play_expert, lambda match: {}),
     "oracle": Control(_check_oracle, _play_oracle, _oracle_key),
 }

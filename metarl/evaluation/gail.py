@@ -3,23 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.progress import Progress
 from torch.func import functional_call, stack_module_state, vmap
 
 from metarl.acting.actions import make_to_environment
+from metarl.acting.agents import check_outputs
+from metarl.algorithms.imitation.agent import check_imitates
 from metarl.algorithms.imitation.library import Steps
-from metarl.baselines.gail import GailLesson, GailPolicy, gail_settings, learn_gail
+from metarl.baselines.gail import GailLesson, GailPolicy, check_actions, gail_settings, learn_gail
 from metarl.baselines.processes import Tell, spread
 from metarl.cache import Cached, relevant_versions
 from metarl.config.tasks import TasksConfig
+from metarl.evaluation.bars import add_bar
 from metarl.evaluation.behaviour import behaviour
 from metarl.evaluation.control_agents import FixedAgent
+from metarl.evaluation.match import Match
+from metarl.evaluation.result import Evaluation
 from metarl_envs.core import Task, TaskDistribution
+from metarl_envs.cores import available_cores
+from metarl_envs.counts import check_counts
+from metarl_envs.errors import UserError
+
+
+def check_gail(match: Match) -> None:
+    """Checks that GAIL can learn the tasks of an evaluation from what its policy is shown.
+
+    Raises:
+        UserError: If the policy does not imitate, there are too few demonstrations or none are asked for, the budget is
+            out of its range, stable-baselines3 is not installed, or actions have no bounds.
+    """
+    agent = check_imitates(match.agent, "gail")
+    check_counts(gail_steps=match.gail_steps)
+    if not _shots(match):
+        raise UserError("gail learns from demonstrations, so some must be shown, such as --adaptation-episodes 1")
+    check_actions(agent.action_space)
+    for task in match.tasks:
+        agent.shown(task, max(_shots(match)))
+
+
+def _shots(match: Match) -> list[int]:
+    return [k for k in match.adaptation_episodes if k]
+
+
+def _gail_agent(match: Match, tell: Callable[[int], object] = lambda count: None) -> GailAgent:
+    shown, processes = check_imitates(match.agent, "gail").shown, match.distribution.workers or available_cores()
+    return GailAgent(match.config, match.distribution, shown, match.gail_steps, match.seed, processes, tell)
+
+
+def gail_key(match: Match) -> dict[str, Any]:
+    """Returns what the result depends on beside `Match.key`, as JSON types."""
+    agent = _gail_agent(match)
+    digests = [[agent.lesson(task, k).digest() for task in match.tasks] for k in _shots(match)]
+    return {"lessons": digests, "settings": gail_settings()}
+
+
+def play_gail(match: Match, progress: Progress | None) -> Evaluation:
+    """Learns the tasks of an evaluation for each number of demonstrations that its policy is shown, and plays them.
+
+    Raises:
+        RunFailure: If a process dies.
+    """
+    tell = add_bar(progress, "learning by GAIL", match.gail_steps * len(match.tasks) * len(_shots(match)))
+    played = match.play(_gail_agent(match, tell), _shots(match), progress=progress)
+    return replace(played, learning_steps=match.gail_steps)
 
 
 class GailAgent(FixedAgent):
@@ -84,8 +137,8 @@ class GailAgent(FixedAgent):
 
     def _entries(self, lessons: Sequence[GailLesson]) -> list[Cached]:
         family = self._distribution
-        common = {"what": "gail", "settings": gail_settings(), "versions": relevant_versions()}
-        common |= {"distribution": family.name, "horizon": family.horizon}
+        common: dict[str, Any] = {"what": "gail", "distribution": family.name, "horizon": family.horizon}
+        common |= {"settings": gail_settings(), "versions": relevant_versions()}
         digests = behaviour(family, [lesson.task for lesson in lessons])
         return [
             Cached(common | {"lesson": lesson.digest(), "behaviour": digest})
@@ -120,6 +173,7 @@ def _act_for(
             return actions
 
         actions = vmap(of_one)(state, torch.from_numpy(observations))
+        check_outputs(actions)
         return to_environment(actions.numpy())
 
     return act

@@ -16,7 +16,8 @@ from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.evaluation import behaviour as behaviour_module
 from metarl.evaluation.behaviour import behaviour
 from metarl.evaluation.control_table import control_table, own_episodes_gain
-from metarl.evaluation.controls import Match, choose_controls, partners, play_control
+from metarl.evaluation.controls import choose_controls, partners, play_control
+from metarl.evaluation.match import Match
 from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 from metarl_envs.navigation import optimal_return
