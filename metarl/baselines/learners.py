@@ -36,15 +36,16 @@ def check_learner(name: str, action_space: gym.spaces.Space[Any]) -> None:
         raise UserError("sac learns continuous actions only, and those of these tasks are discrete: use ppo")
 
 
-def make_learner(name: str, env: Any, seed: int) -> BaseAlgorithm:
+def make_learner(name: str, env: Any, seed: int, **changes: Any) -> BaseAlgorithm:
     """Makes a learner with a multi-layer perceptron and the defaults of stable-baselines3, on the CPU.
 
     Args:
         name: One of `LEARNERS`.
         env: Environment to learn in: a `gymnasium.Env`, or a vector of stable-baselines3.
         seed: Seed of the learner.
+        changes: Settings other than the defaults, by name.
     """
-    made: BaseAlgorithm = _learner_class(name)("MlpPolicy", env, seed=seed, device="cpu")
+    made: BaseAlgorithm = _learner_class(name)("MlpPolicy", env, seed=seed, device="cpu", **changes)
     return made
 
 

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metarl.baselines.learners import make_learner
+from metarl.baselines.processes import Tell, family_of, spread
 from metarl.config.tasks import TasksConfig
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
 from metarl.seeding import Stream, derive_seeds
 from metarl_envs.core import Task, TaskDistribution
-from metarl_envs.parallel import end_with_parent
 from metarl_envs.single import SingleTaskEnv
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
-
-_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class TaskCurve:
 
 
 def learn_tasks(
-    config: TasksConfig, tasks: Sequence[Task], lesson: Lesson, processes: int, tell: Callable[[int], object]
+    config: TasksConfig, tasks: Sequence[Task], lesson: Lesson, processes: int, tell: Tell
 ) -> Iterator[tuple[int, TaskCurve]]:
     """Learns tasks from scratch, each by itself.
 
@@ -66,78 +58,22 @@ def learn_tasks(
         processes: Number of processes that learn, each a task at a time; with 1, this process learns.
         tell: Is told the number of training episodes played since it was last told.
 
-    Yields:
-        Index of a task and its curve, in the order in which they are done.
+    Returns:
+        Index of each task and its curve, in the order in which they are done.
 
     Raises:
         RunFailure: If a return is not finite, or a process dies.
     """
-    if min(processes, len(tasks)) <= 1:
-        for index, task in enumerate(tasks):
-            yield index, _learn(config, task, lesson, tell)
-        return
-    context = get_context("spawn")  # PyTorch's threads do not survive a fork
-    told, stop = context.SimpleQueue(), context.Event()
-    executor = ProcessPoolExecutor(min(processes, len(tasks)), context, initializer=_begin, initargs=(told, stop))
-    try:
-        futures = {executor.submit(_learn_and_tell, config, task, lesson): index for index, task in enumerate(tasks)}
-        yield from _collect(futures, told, tell)
-    except BrokenProcessPool:
-        raise RunFailure("a process that learns from scratch died: was it killed, for want of memory?") from None
-    finally:
-        stop.set()
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _collect(
-    futures: dict[Future[TaskCurve], int], told: Any, tell: Callable[[int], object]
-) -> Iterator[tuple[int, TaskCurve]]:
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-        while not told.empty():
-            tell(told.get())
-        for future in done:
-            yield futures[future], future.result()
-
-
-_told: Any = None
-"""Queue of a process to its parent."""
-_stop: Any = None
-"""Event that tells a process that its parent does not want more."""
-
-
-def _begin(told: Any, stop: Any) -> None:
-    global _told, _stop
-    _told, _stop = told, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is sent to all; the parent sets `stop`
-    end_with_parent(os.getppid())
-
-
-def _learn_and_tell(config: TasksConfig, task: Task, lesson: Lesson) -> TaskCurve:
-    return _learn(config, task, lesson, _tell_parent)
-
-
-def _tell_parent(episodes: int) -> None:
-    if _stop.is_set():
-        raise RunFailure("stopped by the parent process")
-    _told.put(episodes)
+    return spread(_learn, [(config, task, lesson) for task in tasks], processes, tell)
 
 
 @one_torch_thread()
-def _learn(config: TasksConfig, task: Task, lesson: Lesson, tell: Callable[[int], object]) -> TaskCurve:
-    return learn_task(_distribution(config.model_dump_json(), type(config)), task, lesson, tell)
+def _learn(job: tuple[TasksConfig, Task, Lesson], tell: Tell) -> TaskCurve:
+    config, task, lesson = job
+    return learn_task(family_of(config), task, lesson, tell)
 
 
-@cache
-def _distribution(settings: str, config_class: type[Any]) -> TaskDistribution:
-    """Makes the family of a process once; its environments step in this thread."""
-    distribution: TaskDistribution = config_class.model_validate_json(settings).build()
-    distribution.workers = 1
-    return distribution
-
-
-def learn_task(distribution: TaskDistribution, task: Task, lesson: Lesson, tell: Callable[[int], object]) -> TaskCurve:
+def learn_task(distribution: TaskDistribution, task: Task, lesson: Lesson, tell: Tell) -> TaskCurve:
     """Learns one task from scratch, and evaluates the mean action at each point.
 
     Args:

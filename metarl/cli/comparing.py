@@ -20,9 +20,10 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         nargs="+",
         default=(),
-        help="random, shuffled, state-held, cloning, expert, oracle, or all that apply",
+        help="random, shuffled, state-held, cloning, gail, expert, oracle, or all that apply but gail",
     )
     group.add_argument("--oracle-steps", metavar="N", type=at_least(1), help="steps the oracle trains for (1,000,000)")
+    group.add_argument("--gail-steps", metavar="N", type=at_least(1), help="steps GAIL plays on each task (100,000)")
     group.add_argument(
         "--from-scratch",
         metavar="LEARNER",
@@ -62,9 +63,12 @@ def read_wanted(arguments: argparse.Namespace) -> Wanted | None:
         raise UserError(f"{option} is for --from-scratch: say which learner, such as --from-scratch ppo")
     if arguments.oracle_steps is not None and not {"oracle", "all"} & set(arguments.controls):
         raise UserError("--oracle-steps is for --controls oracle")
+    if arguments.gail_steps is not None and "gail" not in arguments.controls:
+        raise UserError("--gail-steps is for --controls gail")
     if not arguments.controls and not arguments.from_scratch and arguments.protocol == "metarl":
         return None
     learners = tuple(dict.fromkeys(arguments.from_scratch))
     plan = FromScratch(learners, episodes=arguments.episodes, **given) if learners else None
-    steps = {} if arguments.oracle_steps is None else {"oracle_steps": arguments.oracle_steps}
+    budgets = {name: getattr(arguments, name) for name in ("oracle_steps", "gail_steps")}
+    steps = {name: value for name, value in budgets.items() if value is not None}
     return Wanted(tuple(arguments.controls), plan, arguments.protocol, **steps)

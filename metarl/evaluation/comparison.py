@@ -13,11 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from metarl.baselines.gail import GAIL_STEPS
 from metarl.baselines.learners import check_learner
 from metarl.evaluation.command import usual_num_envs
 from metarl.evaluation.control_table import control_table
-from metarl.evaluation.controls import ALL, Match, choose_controls, play_control
+from metarl.evaluation.controls import ALL, choose_controls, play_control
 from metarl.evaluation.from_scratch import FromScratch, learn_from_scratch
+from metarl.evaluation.match import Match
 from metarl.evaluation.metaworld_protocol import check_metaworld, run_metaworld_protocol, write_protocol
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.scratch import LearningCurve, worth, write_curve
@@ -43,6 +45,8 @@ class Wanted:
     """"meta-world" for Meta-World's own evaluation too."""
     oracle_steps: int = 1_000_000
     """Environment steps that the oracle trains for."""
+    gail_steps: int = GAIL_STEPS
+    """Environment steps that GAIL plays on each task for each number of demonstrations."""
 
 
 class Comparison:
@@ -95,6 +99,7 @@ class Comparison:
             seed=seed,
             num_envs=num_envs or usual_num_envs(run),
             oracle_steps=wanted.oracle_steps,
+            gail_steps=wanted.gail_steps,
         )
         self._controls, self._left_out = choose_controls(wanted.controls, self._match)
         if wanted.protocol == "meta-world":

@@ -17,6 +17,7 @@ _MEANINGS = {
     "shuffled": "adapted on another task's episodes",
     "state-held": "recurrent state held at its initial value",
     "cloning": "plain cloning of the same demonstrations, from scratch for each task",
+    "gail": "GAIL, which learns each task from scratch by playing it, rewarded for what looks like the demonstrations",
     "expert": "Meta-World's scripted policy, which is told the goal",
     "oracle": "PPO of stable-baselines3, trained on the training tasks with the goal visible",
 }
@@ -42,10 +43,14 @@ def control_table(evaluation: Evaluation, controls: Mapping[str, Evaluation]) ->
             )
     told = evaluation.told_in_training
     legend = [f"policy: {told}"] if told else []
-    legend += [f"{name}: {_MEANINGS[name]}." for name in controls]
+    legend += [f"{name}: {_MEANINGS[name]}{_budget(each)}." for name, each in controls.items()]
     if "shuffled" in controls and evaluation.adaptation_episodes[-1]:
         legend.append(_beyond_shuffled(evaluation, controls["shuffled"]))
     return Group(table, Text("\n".join(legend)))
+
+
+def _budget(control: Evaluation) -> str:
+    return f", in {control.learning_steps:,} environment steps for each k" if control.learning_steps else ""
 
 
 def own_episodes_gain(evaluation: Evaluation, shuffled: Evaluation) -> Summary:

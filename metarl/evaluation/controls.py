@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
-from metarl.acting.agents import Agent, TrainedAgent
 from metarl.algorithms.imitation.cloning import clone_alone
 from metarl.baselines.learners import check_learner, learner_settings
-from metarl.cache import Cached, relevant_versions
-from metarl.config.tasks import TasksConfig
+from metarl.cache import Cached
 from metarl.evaluation.bars import add_bar
-from metarl.evaluation.behaviour import behaviour, random_actions
+from metarl.evaluation.behaviour import random_actions
 from metarl.evaluation.control_agents import FixedAgent, hold_state
-from metarl.evaluation.protocol import evaluate
+from metarl.evaluation.gail import check_gail, gail_key, play_gail
+from metarl.evaluation.match import Match
 from metarl.evaluation.result import Evaluation
 from metarl.seeding import Stream, generator
-from metarl_envs.core import Task, TaskDistribution, TaskVectorEnv
+from metarl_envs.core import Task
 from metarl_envs.counts import check_counts
 from metarl_envs.errors import UserError, unknown
 
@@ -30,69 +27,6 @@ ALL = "all"
 """Stands for all controls that apply."""
 _ORACLE_ENVS = 10
 """Largest number of environments that the oracle learns in."""
-
-
-@dataclass(frozen=True)
-class Match:
-    """Evaluation that controls are held against: they play the same tasks in the same way."""
-
-    agent: TrainedAgent
-    """Policy that was evaluated."""
-    config: TasksConfig
-    """Settings that the distribution was made of."""
-    distribution: TaskDistribution
-    """Family of the tasks."""
-    tasks: tuple[Task, ...]
-    """Tasks played."""
-    adaptation_episodes: tuple[int, ...]
-    """Numbers k of adaptation episodes."""
-    episodes: int
-    """Number of evaluation episodes per task and k."""
-    seed: int
-    """Seed of the evaluation."""
-    num_envs: int
-    """Largest number of tasks played at a time."""
-    oracle_steps: int = 1_000_000
-    """Environment steps that the oracle trains for."""
-
-    def play(self, agent: Agent, ks: Sequence[int] = (0,), **options: Any) -> Evaluation:
-        """Plays an agent; `options` are those of `evaluate`."""
-        return evaluate(
-            agent,
-            self.distribution,
-            self.tasks,
-            adaptation_episodes=ks,
-            episodes=self.episodes,
-            seed=self.seed,
-            num_envs=self.num_envs,
-            **options,
-        )
-
-    @cached_property
-    def visible(self) -> TaskDistribution:
-        """The family with its tasks visible in the observations.
-
-        Raises:
-            UserError: If they cannot be shown.
-        """
-        shown = self.config.model_copy(update={"goal_visible": True}).build()
-        shown.workers = self.distribution.workers
-        return shown
-
-    def make_visible_env(self) -> TaskVectorEnv:
-        """Makes environments with visible tasks for `play`."""
-        return self.visible.make_env(min(self.num_envs, len(self.tasks)))
-
-    def key(self) -> dict[str, Any]:
-        """Returns what decides the result of an agent that owes nothing to the policy, as JSON types."""
-        return {
-            "distribution": self.distribution.name,
-            "horizon": self.distribution.horizon,
-            "behaviour": behaviour(self.distribution, self.tasks),
-            "episodes": self.episodes,
-            "seed": self.seed,
-            "versions": relevant_versions(),
-        }
 
 
 class Control(NamedTuple):
@@ -104,6 +38,8 @@ class Control(NamedTuple):
     """Plays it."""
     key: Callable[[Match], dict[str, Any]] | None
     """What its result depends on beside `Match.key`, as JSON types; None if it depends on the policy."""
+    only_named: str = ""
+    """Why `ALL` leaves it out; empty if it does not."""
 
 
 def partners(tasks: Sequence[Task]) -> list[Task]:
@@ -193,6 +129,7 @@ CONTROLS: dict[str, Control] = {
     "shuffled": Control(lambda match: partners(match.tasks), _play_shuffled, None),
     "state-held": Control(lambda match: hold_state(match.agent), _play_state_held, None),
     "cloning": Control(lambda match: clone_alone(match.agent, match.seed), _play_cloning, None),
+    "gail": Control(check_gail, play_gail, gail_key, "it learns each task anew, for minutes each: name it"),
     "expert": Control(_check_expert, _play_expert, lambda match: {}),
     "oracle": Control(_check_oracle, _play_oracle, _oracle_key),
 }
@@ -219,6 +156,8 @@ def choose_controls(names: Sequence[str], match: Match) -> tuple[list[str], list
     for name in CONTROLS if ALL in names else dict.fromkeys(names):
         try:
             CONTROLS[name].check(match)
+            if CONTROLS[name].only_named and name not in names:
+                raise UserError(CONTROLS[name].only_named)
             chosen.append(name)
         except UserError as error:
             if name in names:

@@ -29,6 +29,7 @@ class ProtocolFields(StoredFields):
     seed: Whole
     divergences: Whole
     env_steps: Whole = 0
+    learning_steps: Whole = 0
 
     @model_validator(mode="after")
     def _check_order(self) -> "ProtocolFields":

@@ -58,6 +58,8 @@ class Evaluation:
     """Name `[k][task]` of what the adapted agent played the task as, such as a training class; None if it has none."""
     env_steps: int = 0
     """Environment steps played, adaptation episodes and what filled up the last batch of tasks included."""
+    learning_steps: int = 0
+    """Environment steps that a control learned each task for, beside what it was shown; 0 if it did not."""
     told_in_training: str = ""
     """What training was told and the agent is not, such as the actions of experts, in sentences; empty if nothing."""
 
@@ -113,6 +115,7 @@ class Evaluation:
                 "seed": self.seed,
                 "divergences": self.divergences,
                 "env_steps": self.env_steps,
+                "learning_steps": self.learning_steps,
                 "interval_level": LEVEL,
                 "interval_resamples": RESAMPLES,
                 "iqm_resamples": IQM_RESAMPLES,
@@ -165,6 +168,7 @@ class Evaluation:
             divergences=protocol.divergences,
             acted_as=tuple(zip(*acted_as, strict=True)) if acted_as else None,
             env_steps=protocol.env_steps,
+            learning_steps=protocol.learning_steps,
             told_in_training=fields.told_in_training,
         )
 

@@ -34,6 +34,8 @@ class AdaptationCurve(NamedTuple):
     """Summary of each number of adaptation episodes."""
     control: bool = False
     """True for a control, which is drawn in grey and dashed."""
+    note: str = ""
+    """What it is, in a few words; empty if there is nothing to say."""
 
 
 class LearningPoints(NamedTuple):

@@ -23,7 +23,7 @@ from metarl.loading import comparable_settings
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
 
-_INDEPENDENT = ("random", "expert", "oracle")
+_INDEPENDENT = ("random", "gail", "expert", "oracle")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,6 @@ from metarl.reporting.material import Policy, curves_of
 from metarl.reporting.plots import Plot, adaptation_curves
 from metarl.reporting.style import to_svg
 from metarl.reporting.text import (
-    CONTROL_NOTES,
     answer,
     aside,
     protocol,
@@ -100,13 +99,12 @@ def _context(content: Content) -> dict[str, Any]:
 def _results(policies: Sequence[Policy]) -> list[dict[str, Any]]:
     """Returns the rows of the table of adaptation, by policy and control."""
     curves = adaptation_curves(policies)
-    told = {policy.label: policy.told_in_training for policy in policies}
     gains = [summary.return_gain for curve in curves for summary in curve.summaries]
     return [
         {
             "label": curve.label,
             "control": curve.control,
-            "note": CONTROL_NOTES.get(curve.label.split(",")[0], "") if curve.control else told[curve.label],
+            "note": curve.note,
             "rows": [
                 {
                     "k": summary.k,

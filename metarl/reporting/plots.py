@@ -12,7 +12,7 @@ from metarl.reporting import figures
 from metarl.reporting.figures import AdaptationCurve, LearningPoints, Quantity, Scattered
 from metarl.reporting.learning import Curve, read_metrics, thin
 from metarl.reporting.material import Policy, combine, curves_of, independent_of
-from metarl.reporting.text import quantity_of
+from metarl.reporting.text import control_note, quantity_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,14 +43,15 @@ def make_plots(policies: Sequence[Policy]) -> list[Plot]:
 
 def adaptation_curves(policies: Sequence[Policy]) -> list[AdaptationCurve]:
     """Returns curves of the policies, then those of their controls; a control that all share only once."""
-    curves = [AdaptationCurve(policy.label, policy.result.overall) for policy in policies]
+    curves = [AdaptationCurve(policy.label, policy.result.overall, note=policy.told_in_training) for policy in policies]
     for policy in policies:
         for name, stored in policy.controls.items():
             shared = independent_of(stored[0])
             if shared and policy is not policies[0]:
                 continue
             label = name if shared or len(policies) == 1 else f"{name}, {policy.label}"
-            curves.append(AdaptationCurve(label, combine(stored).overall, control=True))
+            note = control_note(name, stored[0].evaluation)
+            curves.append(AdaptationCurve(label, combine(stored).overall, control=True, note=note))
     return curves
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from math import isnan
 from typing import NamedTuple
 
+from metarl.evaluation.result import Evaluation
 from metarl.evaluation.scratch import LearningCurve, Measure, worth
 from metarl.evaluation.statistics import LEVEL, Interval, verdict
 from metarl.evaluation.summary import Summary
@@ -15,15 +16,15 @@ from metarl.reporting.figures import Quantity
 from metarl.reporting.material import Policy
 from metarl_envs.errors import UserError
 
-CONTROL_NOTES = {
+_CONTROL_NOTES = {
     "random": "actions at random",
     "shuffled": "adapts on another task's episodes",
     "state-held": "recurrent state stays as at the start",
     "cloning": "clones the same demonstrations from scratch",
+    "gail": "learns each task from scratch by GAIL, from the same demonstrations",
     "expert": "Meta-World's scripted solution, which sees the goal",
     "oracle": "one policy for all tasks, which sees the goal",
 }
-"""What each control is, in a few words."""
 
 
 class Shown(NamedTuple):
@@ -36,6 +37,12 @@ class Shown(NamedTuple):
 
 
 NOTHING = Shown("", "")
+
+
+def control_note(name: str, control: Evaluation) -> str:
+    """Says in a few words what a control is, and its budget if it learned each task."""
+    budget = f", in {control.learning_steps:,} environment steps for each k" if control.learning_steps else ""
+    return _CONTROL_NOTES.get(name, "") + budget
 
 
 def quantity_of(policies: Sequence[Policy]) -> Quantity:

@@ -324,6 +324,8 @@ COMMANDS = [
     ("evaluate runs/maml --controls shuffled --tasks-per-name 1", "shuffled needs at least two tasks of each name"),
     ("evaluate runs/maml --oracle-steps 10", "--oracle-steps is for --controls oracle"),
     ("evaluate runs/maml --controls oracle --oracle-steps 0", "expected a whole number of at least 1, got '0'"),
+    ("evaluate runs/maml --gail-steps 10", "--gail-steps is for --controls gail"),
+    ("evaluate runs/maml --controls gail", "only those that imitate can be held against gail"),
     ("evaluate runs/maml --from-scratch pppo", "unknown learner 'pppo'; did you mean 'ppo'?"),
     ("evaluate runs/maml --from-scratch ppo --scratch-tasks 4", "scratch_tasks must be at most 3"),
     ("evaluate runs/maml --from-scratch ppo --scratch-episodes 0", "expected a whole number of at least 1, got '0'"),

@@ -16,7 +16,8 @@ from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl.evaluation import behaviour as behaviour_module
 from metarl.evaluation.behaviour import behaviour
 from metarl.evaluation.control_table import control_table, own_episodes_gain
-from metarl.evaluation.controls import Match, choose_controls, partners, play_control
+from metarl.evaluation.controls import choose_controls, partners, play_control
+from metarl.evaluation.match import Match
 from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 from metarl_envs.navigation import optimal_return
@@ -169,7 +170,7 @@ def test_random_actions_cover_each_kind_of_space() -> None:
 def test_all_takes_those_that_apply_and_says_why_others_do_not() -> None:
     names, reasons = choose_controls(["all"], match(tasks=CONFIG.build().test_tasks[:1]))
     assert names == ["random", "oracle"]
-    assert [reason.partition(":")[0] for reason in reasons] == ["shuffled", "state-held", "cloning", "expert"]
+    assert [reason.partition(":")[0] for reason in reasons] == ["shuffled", "state-held", "cloning", "gail", "expert"]
     assert choose_controls(["random", "random"], match()) == (["random"], [])
     with pytest.raises(UserError, match="unknown control 'shufled'; did you mean 'shuffled'"):
         choose_controls(["shufled"], match())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.baselines import single_tasks
+from metarl.baselines import processes, single_tasks
 from metarl.baselines.callbacks import EvaluateAt
 from metarl.baselines.learners import check_learner, learner_settings, make_learner
 from metarl.baselines.single_tasks import Lesson, TaskCurve, learn_task, learn_tasks, play_mean_action
@@ -163,7 +163,7 @@ def test_processes_learn_what_one_does() -> None:
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(single_tasks, "_begin", int)  # fails, and with it the process
+    monkeypatch.setattr(processes, "_begin", int)  # fails, and with it the process
     family = CONFIG.build()
     with pytest.raises(RunFailure, match="a process that learns from scratch died"):
         list(learn_tasks(CONFIG, family.test_tasks[:2], LESSON, 2, lambda count: None))

@@ -12,7 +12,8 @@ from metarl.config import MetaWorldTasks, NavigationTasks, RunConfig
 from metarl.data.steps import Array
 from metarl.evaluation import evaluate
 from metarl.evaluation.control_agents import FixedAgent
-from metarl.evaluation.controls import Match, choose_controls, play_control
+from metarl.evaluation.controls import choose_controls, play_control
+from metarl.evaluation.match import Match
 from metarl.evaluation.metaworld_protocol import (
     KIND,
     MetaWorldProtocol,

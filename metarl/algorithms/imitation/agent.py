@@ -57,8 +57,15 @@ class ImitationAgent(TrainedAgent):
 
     def show(self, tasks: Sequence[Task], count: int) -> None:
         """See `Shown`."""
-        shown = [self._imitation.find(task, count) for task in tasks]
-        self._watch([[to_steps(each, self.action_space) for each in task] for task in shown])
+        self._watch([self.shown(task, count) for task in tasks])
+
+    def shown(self, task: Task, count: int) -> list[Steps]:
+        """Returns the first demonstrations of a task, which `show` shows.
+
+        Raises:
+            UserError: If there are fewer.
+        """
+        return [to_steps(each, self.action_space) for each in self._imitation.find(task, count)]
 
     def adapt_on(self, episodes: Sequence[Demonstration | Episode | Sequence[Any]]) -> None:
         """Adapts to demonstrations of one task, whatever it was shown before.
@@ -180,6 +187,23 @@ class _Acting(nn.Module):
             for name, value in before.items()
         ]
         return (self.to_environment(actions), *kept)
+
+
+def check_imitates(agent: TrainedAgent, control: str) -> ImitationAgent:
+    """Returns the agent as one that imitates.
+
+    Args:
+        agent: Agent that a control is to be held against.
+        control: Name of the control, for the message.
+
+    Raises:
+        UserError: If it does not imitate.
+    """
+    if not isinstance(agent, ImitationAgent):
+        raise UserError(
+            f"this policy is not shown demonstrations: only those that imitate can be held against {control}"
+        )
+    return agent
 
 
 def _without_rewards(shown: Demonstration) -> Episode:

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from metarl.acting.agents import TrainedAgent
-from metarl.algorithms.imitation.agent import ImitationAgent
+from metarl.algorithms.imitation.agent import check_imitates
 from metarl.algorithms.imitation.library import Steps
 from metarl.algorithms.imitation.losses import cloning_loss
 from metarl.algorithms.imitation.way import Memory, OwnNetworks, mlp
 from metarl.optim.adam import adam_start, adam_step
 from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.normalizer import Normalizer
-from metarl_envs.errors import UserError
 
 _HIDDEN, _STEPS, _LR, _LOOKS = (64, 64), 500, 3e-3, 100
 
@@ -79,12 +78,10 @@ def clone_alone(agent: TrainedAgent, seed: int) -> TrainedAgent:
     Raises:
         UserError: If the agent does not imitate.
     """
-    if not isinstance(agent, ImitationAgent):
-        raise UserError("this policy is not shown demonstrations: only those that imitate can be held against cloning")
-    alone = copy(agent)
+    alone = copy(check_imitates(agent, "cloning"))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        alone.way = Cloning(agent.way.normalizer, agent.action_space.shape[0]).to(agent.way.normalizer.mean.device)
+        alone.way = Cloning(alone.way.normalizer, alone.action_space.shape[0]).to(alone.way.normalizer.mean.device)
     alone.looks = _LOOKS
     alone.init()
     return alone
