@@ -57,8 +57,12 @@ class ImitationAgent(TrainedAgent):
 
     def show(self, tasks: Sequence[Task], count: int) -> None:
         """See `Shown`."""
-        shown = [self._imitation.find(task, count) for task in tasks]
+        shown = [self.find(task, count) for task in tasks]
         self._watch([[to_steps(each, self.action_space) for each in task] for task in shown])
+
+    def find(self, task: Task, count: int) -> Sequence[Demonstration]:
+        """See `Shown`."""
+        return self._imitation.find(task, count)
 
     def adapt_on(self, episodes: Sequence[Demonstration | Episode | Sequence[Any]]) -> None:
         """Adapts to demonstrations of one task, whatever it was shown before.
