@@ -17,17 +17,17 @@ class AdaptsOn(StrEnum):
         """Name of several of them: "adaptation episodes", or "demonstrations"."""
         return "adaptation episodes" if self is AdaptsOn.EPISODES else self.value
 
-    def count(self, k: int) -> str:
+    def number(self, k: int) -> str:
         """Returns a number of them, such as "10 episodes" or "1 demonstration"."""
         return _counted(k, self.value)
 
-    def count_in_full(self, k: int) -> str:
+    def number_in_full(self, k: int) -> str:
         """Returns a number of them as `in_full`, such as "10 adaptation episodes"."""
         return _counted(k, self.in_full)
 
-    def count_of(self, k: int, task: str) -> str:
+    def number_of(self, k: int, task: str) -> str:
         """Returns a number of them of a task, such as "10 episodes on a new task" or "1 demonstration of it"."""
-        return f"{self.count(k)} {'on' if self is AdaptsOn.EPISODES else 'of'} {task}"
+        return f"{self.number(k)} {'on' if self is AdaptsOn.EPISODES else 'of'} {task}"
 
     def played(self, ks: Sequence[int]) -> list[int]:
         """Returns how many episodes are played to adapt, for each k: none where demonstrations are shown."""

@@ -48,7 +48,7 @@ def conclusions(result: Evaluation | Experiment) -> list[str]:
         return []
     if min(Counter(result.task_names).values()) < 2:
         return ["With a single task of a name there is no interval to tell a gain from chance."]
-    tasks, adapted_on = len(result.task_names), _evaluations(result)[0].adapts_on.count(summary.k)
+    tasks, adapted_on = len(result.task_names), _evaluations(result)[0].adapts_on.number(summary.k)
     sentences = [_effect(adapted_on, "return", summary.return_gain, decimals_for([summary.return_gain]), "", tasks)]
     if result.overall[0].success.mean == 1:
         return [*sentences, "At the ceiling: every episode is solved without adapting, so success cannot rise."]

@@ -117,7 +117,7 @@ def _before_and_after(policies: Sequence[Policy]) -> Iterator[Plot]:
 
 
 def _counted(k: int, policies: Sequence[Policy]) -> str:
-    return " or ".join(dict.fromkeys(policy.evaluation.adapts_on.count(k) for policy in policies))
+    return " or ".join(dict.fromkeys(policy.evaluation.adapts_on.number(k) for policy in policies))
 
 
 def _legend(policies: Sequence[Policy]) -> str:
@@ -198,7 +198,7 @@ def inside_plot(policy: Policy, number: int, what: str, tasks: Scattered) -> Plo
     """
     k = policy.evaluation.adaptation_episodes[-1]
     coloured = "name" if tasks.shade is None else tasks.shade_label
-    after = policy.evaluation.adapts_on.count_of(k, "it")
+    after = policy.evaluation.adapts_on.number_of(k, "it")
     caption = (
         f"A point is a held-out task: the {what} after {after}, projected to the two directions in which tasks differ"
         f" most. Colour: {coloured}. Where like colours lie together, the policy tells these tasks apart."

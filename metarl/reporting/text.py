@@ -124,7 +124,7 @@ def _after(policy: Policy, task: str = "") -> str:
     k, adapts_on = evaluation.adaptation_episodes[-1], evaluation.adapts_on
     if k == 0:
         return "Before adaptation"
-    return f"After {adapts_on.count_of(k, task) if task else adapts_on.count(k)}"
+    return f"After {adapts_on.number_of(k, task) if task else adapts_on.number(k)}"
 
 
 def counted(policies: Sequence[Policy]) -> str:

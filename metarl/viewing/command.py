@@ -89,8 +89,9 @@ def watch_run(
 
     Raises:
         UserError: If a number is out of range, there is no such task or camera, the family cannot be drawn, the
-            checkpoint is damaged or of another family, a policy that imitates lacks demonstrations, MuJoCo finds neither an OpenGL backend nor, if `live`, a
-            display, a package is missing, or nothing can be written to the folder.
+            checkpoint is damaged or of another family, a policy that imitates lacks demonstrations, MuJoCo finds
+            neither an OpenGL backend nor, if `live`, a display, a package is missing, or nothing can be written to the
+            folder.
         RunFailure: If a video cannot be written after all.
     """
     if adaptation_episodes is not None and adaptation_episodes < 1:

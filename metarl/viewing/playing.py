@@ -57,7 +57,7 @@ class Moment:
 
 def phase(k: int, adapts_on: AdaptsOn) -> str:
     """Returns the words for an episode of a policy that has adapted, such as "after 1 demonstration"."""
-    return f"after {adapts_on.count_in_full(k)}" if k else "before adaptation"
+    return f"after {adapts_on.number_in_full(k)}" if k else "before adaptation"
 
 
 class Repeating:

@@ -166,7 +166,7 @@ class Page:
         shot = replace(self._shot, adaptation_episodes=self._episodes.value, trial=self._trial.value)
         if shot.adaptation_episodes and not shot.trial:
             self._status.content = (
-                f"### {task.name}\nadapting on {adapts_on(self._agent).count(shot.adaptation_episodes)} ..."
+                f"### {task.name}\nadapting on {adapts_on(self._agent).number(shot.adaptation_episodes)} ..."
             )
         clock, about = _Clock(), ""
         moments = adapt_and_play(

@@ -44,11 +44,11 @@ def printed(what: RenderableType) -> str:
 
 def test_numbers_of_them() -> None:
     episodes, shown = AdaptsOn
-    assert [episodes.count(k) for k in (1, 3)] == ["1 episode", "3 episodes"]
-    assert [episodes.count_in_full(k) for k in (1, 3)] == ["1 adaptation episode", "3 adaptation episodes"]
-    assert [shown.count(k) for k in (0, 1, 3)] == ["0 demonstrations", "1 demonstration", "3 demonstrations"]
-    assert [shown.count_in_full(k) for k in (1, 3)] == ["1 demonstration", "3 demonstrations"]
-    assert (episodes.count_of(3, "it"), shown.count_of(1, "it")) == ("3 episodes on it", "1 demonstration of it")
+    assert [episodes.number(k) for k in (1, 3)] == ["1 episode", "3 episodes"]
+    assert [episodes.number_in_full(k) for k in (1, 3)] == ["1 adaptation episode", "3 adaptation episodes"]
+    assert [shown.number(k) for k in (0, 1, 3)] == ["0 demonstrations", "1 demonstration", "3 demonstrations"]
+    assert [shown.number_in_full(k) for k in (1, 3)] == ["1 demonstration", "3 demonstrations"]
+    assert (episodes.number_of(3, "it"), shown.number_of(1, "it")) == ("3 episodes on it", "1 demonstration of it")
     assert (episodes.played([0, 3]), shown.played([0, 3])) == ([0, 3], [0, 0])
 
 
