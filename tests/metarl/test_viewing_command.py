@@ -72,6 +72,7 @@ class Imitator(Seeker):
     """Is told the goal by demonstrations, three steps that lead past it."""
 
     def show(self, tasks: Sequence[Task], count: int) -> None:
+        self.init()
         self.goal = tasks[0].parameters if count else None
 
     def find(self, task: Task, count: int) -> Sequence[Demonstration]:
