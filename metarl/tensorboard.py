@@ -21,8 +21,8 @@ _FILMS = (".mp4", ".gif", ".png")
 
 _LAYOUT = {
     "Held-out tasks": {
-        "success after k adaptation episodes": ["Multiline", [r"eval/success_rate/test/\d+_episodes"]],
-        "return after k adaptation episodes": ["Multiline", [r"eval/return/test/\d+_episodes"]],
+        "success for each k": ["Multiline", [r"eval/success_rate/test/\d+_episodes"]],
+        "return for each k": ["Multiline", [r"eval/return/test/\d+_episodes"]],
         "success by name of the task": ["Multiline", [r"eval/success_rate/test/(?!\d+_episodes)"]],
     },
     "Training tasks": {

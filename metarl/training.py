@@ -326,9 +326,8 @@ class Training(Iterator[TrainedIteration]):
         settings = self.config.evaluation
         if settings.every is not None:
             return settings.every
-        episodes = count_episodes(
-            len(self._held_out), self._envs.num_test, settings.adaptation_episodes, settings.episodes
-        )
+        played = self.config.algorithm.adapts_on.played(settings.adaptation_episodes)
+        episodes = count_episodes(len(self._held_out), self._envs.num_test, played, settings.episodes)
         cost = episodes * self.distribution.horizon * self.distribution.simulated  # nothing is played of recordings
         iterations = self.config.iterations
         per_iteration = Fraction(self.env_steps, self.iteration)

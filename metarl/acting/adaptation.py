@@ -91,7 +91,8 @@ def adaptation_rounds(agent: Agent, tasks: Sequence[Task], episodes: int) -> Ite
         agent: Agent to adapt; forgets everything first, and adapts when the caller asks for the next round. One that is
             `Shown` demonstrations gets as many instead, and nothing is to be played.
         tasks: Task of each environment, which only those who show demonstrations look at.
-        episodes: Total number of episodes to play in each environment; with 0, `adapt` is called once without any.
+        episodes: Total number of episodes to play in each environment, or of demonstrations; with 0, `adapt` is called
+            once without any.
 
     Yields:
         Index of the adaptation step, from 0, and number of episodes that the caller is to play now with an

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.acting.exploration import Exploration
 from metarl.acting.export import Exportable, describe_space, write_onnx
 from metarl.data.episodes import Episode, check_episodes
@@ -19,6 +20,9 @@ from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl.errors import RunFailure
 from metarl_envs.core import Task
 from metarl_envs.errors import UserError
+
+if TYPE_CHECKING:
+    from metarl.demonstrations.data import Demonstration
 
 
 def as_numbers(what: str, values: object) -> npt.NDArray[np.float64]:
@@ -120,6 +124,18 @@ class Shown(Protocol):
         Raises:
             UserError: If it has fewer.
         """
+
+    def find(self, task: Task, count: int) -> Sequence[Demonstration]:
+        """Returns the demonstrations that it is shown of a task.
+
+        Raises:
+            UserError: If it has fewer.
+        """
+
+
+def adapts_on(agent: Agent) -> AdaptsOn:
+    """Returns what an agent adapts on."""
+    return AdaptsOn.DEMONSTRATIONS if isinstance(agent, Shown) else AdaptsOn.EPISODES
 
 
 class Origin(NamedTuple):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.acting.agents import TrainedAgent
 from metarl.acting.sampler import Sampler
 from metarl.data.trajectories import Trajectories
@@ -116,6 +117,9 @@ class DataParallel(Protocol):
 
 class AlgorithmConfig(StrictModel, ABC):
     """Settings of an algorithm, and the way from them to the algorithm; see `metarl.algorithms.registry`."""
+
+    adapts_on: ClassVar[AdaptsOn] = AdaptsOn.EPISODES
+    """What its agents adapt on; demonstrations if they are `metarl.acting.agents.Shown`."""
 
     kind: str
     """Name that the algorithm is registered under."""

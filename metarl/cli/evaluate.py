@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from metarl.run_paths import expand_seeds
 from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
+    from metarl.config import RunConfig
     from metarl.runs import RunDirectory
 
 _RUN = "run directory, or name of a pretrained policy; several runs that differ in seeds, or their folder"
@@ -31,7 +31,8 @@ def add_parser(commands: Commands) -> None:
         metavar="K",
         type=at_least(0),
         nargs="+",
-        help="numbers of adaptation episodes to try (0 1 3 10; with --stress 0 10)",
+        help="numbers of adaptation episodes, or of demonstrations, to try (0 1 3 10, with --stress 0 10; imitation: as"
+        " trained)",
     )
     parser.add_argument(
         "--episodes", metavar="N", type=at_least(1), help="evaluation episodes per task (3; with --stress 1)"
@@ -76,7 +77,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Evaluates a checkpoint of each run, and holds it against what else is wanted."""
     from metarl.evaluation.command import evaluate_runs
     from metarl.evaluation.comparison import Comparison
-    from metarl.evaluation.protocol import usual_adaptation_episodes
     from metarl.evaluation.stress_command import stress_run
     from metarl.runs import RunDirectory
 
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         _recognise(arguments, runs)
         return
     _refuse(arguments, ("ways", "shots", "problems"), "is for runs that recognise demonstrations")
-    _set_defaults(arguments, usual_adaptation_episodes(runs[0].config))
+    _set_defaults(arguments, runs[0].config)
     names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}
     wanted, which = read_wanted(arguments), arguments.checkpoint
@@ -121,12 +121,13 @@ def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], why: str) -> 
             raise UserError(f"--{name.replace('_', '-')} {why}")
 
 
-def _set_defaults(arguments: argparse.Namespace, adaptation_episodes: Sequence[int]) -> None:
+def _set_defaults(arguments: argparse.Namespace, config: RunConfig) -> None:
     """Sets what was not given; a stress test, which evaluates many times, plays less."""
-    plain, stressed = (
-        {"adaptation_episodes": adaptation_episodes, "episodes": 3},
-        {"adaptation_episodes": (0, 10), "episodes": 1},
-    )
-    for name, value in (plain if arguments.stress is None else stressed).items():
+    from metarl.evaluation.protocol import ADAPTATION_EPISODES, usual_adaptation_episodes
+    from metarl.evaluation.stress_command import ADAPTATION_EPISODES as STRESSED
+
+    ks, episodes = (ADAPTATION_EPISODES, 3) if arguments.stress is None else (STRESSED, 1)
+    usual = {"adaptation_episodes": usual_adaptation_episodes(config, ks), "episodes": episodes}
+    for name, value in usual.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)

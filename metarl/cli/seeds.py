@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,10 +104,19 @@ def _cells(training: SeedTraining) -> list[str]:
         return ["", "", "", "", eta]
     return [
         f"{metrics['time/fps']:,.0f}",
+        *_played(metrics),
+        eta,
+    ]
+
+
+def _played(metrics: Mapping[str, float]) -> list[str]:
+    """Returns success, return and gain; nothing where nothing is played, as of demonstrations."""
+    if "rollout/success_rate" not in metrics:
+        return ["", "", ""]
+    return [
         f"{metrics['rollout/success_rate']:.0%}",
         f"{metrics['rollout/ep_rew_mean']:.1f}",
         f"{metrics['meta/adaptation_gain']:+.1f}",
-        eta,
     ]
 
 

@@ -29,12 +29,14 @@ def add_parser(commands: Commands) -> None:
         "--adaptation-episodes",
         metavar="K",
         type=at_least(1),
-        help="episodes to adapt on (as many as the last evaluation, or 10)",
+        help="episodes, or demonstrations, to adapt on (as many as the last evaluation, or 10; imitation: as trained)",
     )
     parser.add_argument(
         "--episodes", metavar="N", type=at_least(1), default=1, help="episodes to show before and after adaptation (1)"
     )
-    parser.add_argument("--trial", action="store_true", help="show the adaptation episodes too, one after the other")
+    parser.add_argument(
+        "--trial", action="store_true", help="show the adaptation episodes or demonstrations too, one after the other"
+    )
     parser.add_argument("--grid", action="store_true", help="show all tasks in one film")
     parser.add_argument("--gif", action="store_true", help="write GIFs instead of mp4 files")
     parser.add_argument("--camera", metavar="NAME", help="camera of MuJoCo's model (a view that shows the task)")

@@ -24,9 +24,9 @@ class EvaluationConfig(StrictModel):
     every: CountOrZero | None = None
     """Iterations between evaluations, whatever they cost; 0 is never, None goes by `share`."""
     adaptation_episodes: NumbersOrZero = (0, 10)
-    """Numbers of adaptation episodes after which the policy is evaluated."""
+    """Numbers of adaptation episodes, or of demonstrations for imitation, after which the policy is evaluated."""
     episodes: Count = 1
-    """Evaluation episodes per task and number of adaptation episodes."""
+    """Evaluation episodes per task and each of these numbers."""
     tasks_per_name: Count | None = 10
     """Held-out tasks of each name, or all where there are fewer; None takes all."""
     num_envs: Count | None = None

@@ -29,7 +29,8 @@ class Settings(TypedDict, total=False):
     """Settings of an evaluation."""
 
     adaptation_episodes: Sequence[int]
-    """Numbers k of adaptation episodes, each evaluated independently; by default 0, 1, 3 and 10."""
+    """Numbers k of adaptation episodes, or of demonstrations, each evaluated independently; by default 0, 1, 3 and 10,
+    or as in training for a policy that imitates."""
     episodes: int
     """Number of evaluation episodes per task and k; by default 3."""
     tasks_per_name: int | None

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from metarl.acting.agents import adapts_on
 from metarl.baselines.gail import GAIL_STEPS
 from metarl.baselines.learners import check_learner
 from metarl.evaluation.command import usual_num_envs
@@ -22,7 +23,7 @@ from metarl.evaluation.from_scratch import FromScratch, learn_from_scratch
 from metarl.evaluation.match import Match
 from metarl.evaluation.metaworld_protocol import check_metaworld, run_metaworld_protocol, write_protocol
 from metarl.evaluation.result import Evaluation
-from metarl.evaluation.scratch import LearningCurve, worth, write_curve
+from metarl.evaluation.scratch import LearningCurve, check_worth, worth, write_curve
 from metarl.evaluation.stored import StoredEvaluation, file_name, write_evaluation
 from metarl.evaluation.tasks import select_tasks
 from metarl.loading import load_agent
@@ -103,8 +104,9 @@ class Comparison:
         )
         self._controls, self._left_out = choose_controls(wanted.controls, self._match)
         if wanted.protocol == "meta-world":
-            check_metaworld(distribution)
+            check_metaworld(agent, distribution)
         if wanted.from_scratch is not None:
+            check_worth(adapts_on(agent))
             for learner in wanted.from_scratch.learners:
                 check_learner(learner, distribution.action_space)
             self._scratch_tasks = wanted.from_scratch.choose(tasks)

@@ -14,7 +14,7 @@ from metarl.evaluation.table import decimals_for, first_and_last, new_table, sho
 _WITHOUT_ADAPTATION = ("random", "expert", "oracle")
 _MEANINGS = {
     "random": "uniform random actions",
-    "shuffled": "adapted on another task's episodes",
+    "shuffled": "adapted on another task's {adapts_on}",
     "state-held": "recurrent state held at its initial value",
     "cloning": "plain cloning of the same demonstrations, from scratch for each task",
     "gail": "GAIL, which learns each task from scratch by playing it, rewarded for what looks like the demonstrations",
@@ -26,7 +26,7 @@ _MEANINGS = {
 def control_table(evaluation: Evaluation, controls: Mapping[str, Evaluation]) -> RenderableType:
     """Renders the policy and its controls in one table, over all task names, and what the shuffled control tells.
 
-    Of those that adapt it shows the smallest and the largest number k of adaptation episodes.
+    Of those that adapt it shows the smallest and the largest k.
 
     Args:
         evaluation: Evaluation of the policy.
@@ -43,7 +43,10 @@ def control_table(evaluation: Evaluation, controls: Mapping[str, Evaluation]) ->
             )
     told = evaluation.told_in_training
     legend = [f"policy: {told}"] if told else []
-    legend += [f"{name}: {_MEANINGS[name]}{_budget(each)}." for name, each in controls.items()]
+    legend += [
+        f"{name}: {_MEANINGS[name].format(adapts_on=evaluation.adapts_on)}{_budget(each)}."
+        for name, each in controls.items()
+    ]
     if "shuffled" in controls and evaluation.adaptation_episodes[-1]:
         legend.append(_beyond_shuffled(evaluation, controls["shuffled"]))
     return Group(table, Text("\n".join(legend)))
@@ -78,4 +81,4 @@ def _beyond_shuffled(evaluation: Evaluation, shuffled: Evaluation) -> str:
     gain = own_episodes_gain(evaluation, shuffled).return_gain
     assert gain is not None  # k > 0
     interval = show_interval(gain, decimals_for([gain]), "+")
-    return f"Beyond another task's episodes, those of the task itself bring {interval} in return."
+    return f"Beyond another task's {evaluation.adapts_on}, those of the task itself bring {interval} in return."

@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.strict import Count, CountOrZero
 from metarl_envs.errors import UserError
 
@@ -23,6 +24,7 @@ class ProtocolFields(StoredFields):
     """Settings of an evaluation."""
 
     adaptation_episodes: Annotated[list[CountOrZero], Field(min_length=1)]
+    adapts_on: Annotated[AdaptsOn, Field(strict=False)] = AdaptsOn.EPISODES
     adaptation_steps: CountOrZero
     episodes_per_task: Count
     horizon: Count

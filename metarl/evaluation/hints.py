@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.config import RunConfig
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.statistics import Interval
@@ -28,7 +29,7 @@ def hints(
     """Returns what to look at, a sentence or two each, if adaptation raised neither success nor return for certain.
 
     Args:
-        evaluation: Evaluation of the policy, with k = 0 and at least one more number of adaptation episodes.
+        evaluation: Evaluation of the policy, with k = 0 and at least one more k.
         run: Directory of the run, for the commands.
         config: Configuration of the run.
         iteration: Training iterations before the checkpoint.
@@ -50,7 +51,7 @@ def hints(
         _unsolved(evaluation, run),
         _visible(distribution),
         _memory_unused(evaluation, held),
-        _harmful(last.return_gain, config) or _uncertain(last.return_gain, evaluation),
+        _harmful(last.return_gain, config, evaluation.adapts_on) or _uncertain(last.return_gain, evaluation),
     ]
     return [hint for hint in found if hint]
 
@@ -110,9 +111,13 @@ def _untrained(run: str, config: RunConfig | None, iteration: int | None) -> str
 def _unsolved(evaluation: Evaluation, run: str) -> str | None:
     if evaluation.success.any():
         return None
+    rises = {
+        AdaptsOn.EPISODES: "return rises in training (rollout/ep_rew_mean in metrics.jsonl)",
+        AdaptsOn.DEMONSTRATIONS: "the loss falls in training (train/loss in metrics.jsonl)",
+    }[evaluation.adapts_on]
     return (
-        "No episode was solved, so that success cannot tell: see whether return rises in training"
-        f" (rollout/ep_rew_mean in metrics.jsonl), train for longer, and look at it with: {command('watch', run)}"
+        f"No episode was solved, so that success cannot tell: see whether {rises}, train for longer, and look at it"
+        f" with: {command('watch', run)}"
     )
 
 
@@ -145,9 +150,14 @@ def _memory_unused(evaluation: Evaluation, held: Evaluation | None) -> str | Non
     )
 
 
-def _harmful(gain: Interval, config: RunConfig | None) -> str | None:
+def _harmful(gain: Interval, config: RunConfig | None, adapts_on: AdaptsOn) -> str | None:
     if gain.high >= 0:
         return None
+    if adapts_on is AdaptsOn.DEMONSTRATIONS:
+        return (
+            "Adapting lowers the return: the policy has not learned to follow what it is shown; train longer, or on"
+            " demonstrations of more tasks"
+        )
     if config is not None and config.algorithm.kind == "maml":
         return "Adapting lowers the return: the inner step may be too long; train with a lower algorithm.inner.lr"
     return (

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metarl.acting.agents import Agent
+from metarl.acting.adapts_on import AdaptsOn
+from metarl.acting.agents import Agent, adapts_on
 from metarl.devices import one_torch_thread
 from metarl.evaluation.fields import StoredFields, check_fields
 from metarl.evaluation.result import Evaluation
@@ -84,17 +85,21 @@ class _Fields(StoredFields):
     our_success: float
 
 
-def check_metaworld(distribution: TaskDistribution) -> None:
-    """Checks that Meta-World's evaluator can play these tasks.
+def check_metaworld(agent: Agent, distribution: TaskDistribution) -> None:
+    """Checks that Meta-World's evaluator can play these tasks with an agent.
 
     Raises:
-        UserError: If they are not Meta-World's, or not on the native engine.
+        UserError: If the tasks are not Meta-World's, or not on the native engine, or the agent is shown demonstrations.
     """
     from metarl_envs.metaworld import MetaWorld
     from metarl_envs.metaworld.engine import MetaWorldEngine
 
     if not isinstance(distribution, MetaWorld):
         raise UserError(f"protocol meta-world is for Meta-World's tasks, not for {distribution.name}: use metarl")
+    if adapts_on(agent) is AdaptsOn.DEMONSTRATIONS:
+        raise UserError(
+            "protocol meta-world has an agent adapt by playing, and this one is shown demonstrations: use metarl"
+        )
     with closing(distribution.make_env(1)) as env:
         if not isinstance(env, MetaWorldEngine):
             raise UserError("protocol meta-world needs tasks.engine 'native'")

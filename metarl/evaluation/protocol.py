@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from rich.progress import Progress, TaskID
 
 from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing
-from metarl.acting.agents import Agent, Named, Origin, TrainedAgent
+from metarl.acting.adapts_on import AdaptsOn
+from metarl.acting.agents import Agent, Named, Origin, TrainedAgent, adapts_on
 from metarl.acting.play import Actor, VectorPlay, play
-from metarl.algorithms.imitation.config import ImitationConfig
 from metarl.config import RunConfig
 from metarl.devices import one_torch_thread
 from metarl.errors import RunFailure
@@ -28,10 +28,17 @@ ADAPTATION_EPISODES = (0, 1, 3, 10)
 """Default numbers k of adaptation episodes."""
 
 
-def usual_adaptation_episodes(config: RunConfig) -> Sequence[int]:
-    """Returns how often to adapt unless told; a policy that is shown demonstrations has as few as in training."""
-    imitates = isinstance(config.algorithm, ImitationConfig)
-    return config.evaluation.adaptation_episodes if imitates else ADAPTATION_EPISODES
+def usual_adaptation_episodes(config: RunConfig, otherwise: Sequence[int] = ADAPTATION_EPISODES) -> Sequence[int]:
+    """Returns numbers k to adapt with unless told: as in training for a policy that imitates.
+
+    Its dataset has as many demonstrations of each task, and may have no more.
+
+    Args:
+        config: Configuration of the policy's run.
+        otherwise: Numbers k of adaptation episodes, for a policy that plays to adapt.
+    """
+    shown = config.algorithm.adapts_on is AdaptsOn.DEMONSTRATIONS
+    return config.evaluation.adaptation_episodes if shown else otherwise
 
 
 def evaluate(
@@ -58,18 +65,19 @@ def evaluate(
         agent: Agent to evaluate; its `step` gets every step.
         distribution: Family that the tasks belong to.
         tasks: Tasks to play, usually held-out ones.
-        adaptation_episodes: Numbers k of adaptation episodes.
+        adaptation_episodes: Numbers k of adaptation episodes, or of demonstrations that an agent is `Shown`.
         episodes: Number of evaluation episodes per task and k.
         seed: Seed that the environments' seeds and the bootstrap are derived from; the agent draws from its own.
-        adapt_on: Task whose episodes the agent adapts on for each of `tasks`, which it plays exactly as it would if it
-            were then evaluated on that task; None is the task itself.
+        adapt_on: Task whose episodes or demonstrations the agent adapts on for each of `tasks`, exactly as it would if
+            it were then evaluated on that task; None is the task itself.
         env: Environments to play in, whose tasks are replaced; None makes environments and closes them at the end.
         num_envs: Largest number of tasks played at a time if `env` is None.
         progress: Display that gets a bar with the number of episodes played; None shows none.
 
     Raises:
         UserError: If there is no task, not one of `adapt_on` for each, a number is out of range, a k is given twice,
-            or the agent was trained on tasks that are visible where these are not, or the other way round.
+            the agent has fewer demonstrations than it is to be shown, or it was trained on tasks that are visible where
+            these are not, or the other way round.
         RunFailure: If a return is not a finite number.
     """
     ks = _check_settings(tasks, adaptation_episodes, episodes, seed, num_envs)
@@ -97,6 +105,7 @@ def evaluate(
         seed=seed,
         divergences=protocol.divergences,
         env_steps=protocol.env_steps,
+        adapts_on=adapts_on(agent),
         success=outcome.success,
         success_last=outcome.success_last,
         returns=outcome.returns,
@@ -182,7 +191,7 @@ class _Protocol:
         """Returns outcomes `(k, task, episode)`; plays as many tasks at a time as there are environments."""
         count, total = self.env.num_envs, len(pairs.tasks)
         starts = range(0, total, count)
-        bar = self._add_bar(count_episodes(total, count, ks, self.episodes))
+        bar = self._add_bar(count_episodes(total, count, adapts_on(self.agent).played(ks), self.episodes))
         outcome = _Outcome.zeros(len(ks), total, self.episodes)
         self.acted_as = [[] for _ in ks]
         for start in starts:

@@ -8,17 +8,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.evaluation.aggregates import IQM_RESAMPLES
 from metarl.evaluation.fields import EvaluationFields, check_fields
 from metarl.evaluation.statistics import LEVEL, RESAMPLES, Interval
 from metarl.evaluation.summary import Outcomes, Summary
 
+_ADAPTATION = {
+    AdaptsOn.EPISODES: "For each number k of adaptation episodes the agent starts anew, plays exactly k episodes on "
+    "each task, spread over its adaptation steps, and adapts; ",
+    AdaptsOn.DEMONSTRATIONS: "For each number k of demonstrations the agent starts anew and is shown the first k "
+    "demonstrations of each task, and plays nothing to adapt; ",
+}
 _DESCRIPTION = (
-    "For each number k of adaptation episodes the agent starts anew, plays exactly k episodes on each task, spread "
-    "over its adaptation steps, and adapts; then exactly the stated number of evaluation episodes is played on each "
-    "task, to their end whether solved or not. Returns are undiscounted. An episode is a success if the task was "
+    "then exactly the stated number of evaluation episodes is played on each task, to their end whether solved or not. "
+    "Returns are undiscounted. An episode is a success if the task was "
     "solved in any of its steps; success_last asks for the last step. Values are averaged over a task's episodes, then "
-    "over the tasks of a name, then over names. Gains are paired: the same task with k and with 0 adaptation episodes. "
+    "over the tasks of a name, then over names. Gains are paired: the same task with k and with k = 0. "
     "Intervals tell of the spread over tasks, not over training runs: Student's, widened by a studentised bootstrap, "
     "for returns; Clopper and Pearson's for an effective number of tasks for success; Bonett and Price's for gains in "
     "success. IQM is the mean of the middle half of the tasks. An end of an interval is null where a name has a single "
@@ -41,7 +47,7 @@ class Evaluation:
     task_ids: tuple[str, ...]
     """Identifier of each task."""
     adaptation_episodes: tuple[int, ...]
-    """Numbers k of adaptation episodes, ascending."""
+    """Numbers k of adaptation episodes, or of demonstrations, ascending."""
     adaptation_steps: int
     """Number of the agent's adaptation steps, over which the adaptation episodes were spread."""
     seed: int
@@ -60,6 +66,8 @@ class Evaluation:
     """Environment steps played, adaptation episodes and what filled up the last batch of tasks included."""
     learning_steps: int = 0
     """Environment steps that a control learned each task for, beside what it was shown; 0 if it did not."""
+    adapts_on: AdaptsOn = AdaptsOn.EPISODES
+    """What k counts."""
     told_in_training: str = ""
     """What training was told and the agent is not, such as the actions of experts, in sentences; empty if nothing."""
 
@@ -107,8 +115,9 @@ class Evaluation:
         """Returns everything as JSON types: protocol, summaries with intervals, and each episode's outcome per task."""
         return {
             "protocol": {
-                "description": _DESCRIPTION,
+                "description": _ADAPTATION[self.adapts_on] + _DESCRIPTION,
                 "adaptation_episodes": list(self.adaptation_episodes),
+                "adapts_on": self.adapts_on.value,
                 "adaptation_steps": self.adaptation_steps,
                 "episodes_per_task": self.episodes,
                 "horizon": self.horizon,
@@ -169,6 +178,7 @@ class Evaluation:
             acted_as=tuple(zip(*acted_as, strict=True)) if acted_as else None,
             env_steps=protocol.env_steps,
             learning_steps=protocol.learning_steps,
+            adapts_on=protocol.adapts_on,
             told_in_training=fields.told_in_training,
         )
 

@@ -17,7 +17,7 @@ def count_episodes(num_tasks: int, num_envs: int, adaptation_episodes: Sequence[
     Args:
         num_tasks: Number of tasks.
         num_envs: Number of tasks played at a time.
-        adaptation_episodes: Numbers k of adaptation episodes.
+        adaptation_episodes: Number of episodes played to adapt, for each k.
         episodes: Number of evaluation episodes per task and k.
     """
     # ceil(tasks / envs) * envs * sum_k (k + episodes)

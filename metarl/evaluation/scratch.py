@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, JsonValue, model_validator
 from scipy.stats import binom
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.evaluation.fields import StoredFields, Whole, check_fields
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.statistics import LEVEL
@@ -201,6 +202,19 @@ class Worth:
         return f"more than {self.budget:,}" if math.isinf(episodes) else f"{episodes:,.0f}"
 
 
+def check_worth(adapts_on: AdaptsOn) -> None:
+    """Checks that what a policy adapts on can be held against episodes from scratch.
+
+    Raises:
+        UserError: If it adapts on demonstrations.
+    """
+    if adapts_on is AdaptsOn.DEMONSTRATIONS:
+        raise UserError(
+            "learning from scratch tells what adaptation episodes are worth, but this policy plays none: hold it"
+            " against plain cloning of the same demonstrations, --controls cloning"
+        )
+
+
 def worth(evaluation: Evaluation, curve: LearningCurve, k: int, measure: Measure = "return") -> Worth:
     """Computes how many episodes from scratch it takes to get as far as an adapted policy on the same tasks.
 
@@ -215,8 +229,10 @@ def worth(evaluation: Evaluation, curve: LearningCurve, k: int, measure: Measure
         measure: Quantity to compare.
 
     Raises:
-        UserError: If the evaluation lacks k, or the two have other episodes or no task in common.
+        UserError: If the policy adapts on demonstrations, the evaluation lacks k, or the two have other episodes or no
+            task in common.
     """
+    check_worth(evaluation.adapts_on)
     if k not in evaluation.adaptation_episodes:
         raise UserError(f"k = {k} was not evaluated: known: {', '.join(map(str, evaluation.adaptation_episodes))}")
     if evaluation.horizon != curve.horizon:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from metarl.evaluation.command import origin_of, usual_num_envs
+from metarl.evaluation.protocol import usual_adaptation_episodes
 from metarl.evaluation.stress import write_stress
 from metarl.evaluation.stress_protocol import USUAL, evaluate_under_stress, parse_strengths
 from metarl.evaluation.stress_table import stress_table
@@ -22,7 +23,7 @@ from metarl_envs.core import Task
 from metarl_envs.errors import UserError
 
 ADAPTATION_EPISODES = (0, 10)
-"""Default numbers k of adaptation episodes."""
+"""Default numbers k of adaptation episodes, for a policy that plays to adapt."""
 _MAX_TASKS = 20
 """Largest number of tasks by default, or one of each name if there are more names."""
 
@@ -32,7 +33,7 @@ def stress_run(
     checkpoint: Path,
     perturbations: Sequence[str] = (),
     *,
-    adaptation_episodes: Sequence[int] = ADAPTATION_EPISODES,
+    adaptation_episodes: Sequence[int] | None = None,
     episodes: int = 1,
     tasks_per_name: int | None = None,
     split: Literal["train", "test"] = "test",
@@ -50,7 +51,8 @@ def stress_run(
         checkpoint: Directory of the checkpoint.
         perturbations: Names of perturbations, or names with strengths as in "sensor-noise=0.1,0.5"; without any, all
             that apply.
-        adaptation_episodes: Numbers k of adaptation episodes.
+        adaptation_episodes: Numbers k of adaptation episodes, or of demonstrations; None is 0 and 10, or as in
+            training for a policy that imitates.
         episodes: Number of evaluation episodes per task and k.
         tasks_per_name: Number of tasks of each name; None takes 20 in all, or one of each name if there are more names.
         split: Split of the tasks to play: "test" (held-out tasks) or "train".
@@ -85,7 +87,7 @@ def stress_run(
             distribution,
             chosen,
             strengths,
-            adaptation_episodes=adaptation_episodes,
+            adaptation_episodes=adaptation_episodes or usual_adaptation_episodes(run.config, ADAPTATION_EPISODES),
             episodes=episodes,
             seed=seed,
             num_envs=num_envs or usual_num_envs(run),

@@ -67,7 +67,8 @@ def _heading(evaluation: Evaluation) -> str:
     kind = "held-out" if evaluation.held_out else "not held-out"
     return (
         f"{evaluation.distribution} under stress: {tasks} {kind} task{'s' * (tasks > 1)},"
-        f" {episodes} episode{'s' * (episodes > 1)} each after {evaluation.adaptation_episodes[-1]} to adapt.\n"
+        f" {episodes} episode{'s' * (episodes > 1)} each after"
+        f" {evaluation.adapts_on.number_in_full(evaluation.adaptation_episodes[-1])}.\n"
         f"Success and return are the task's; gain is over k = 0. [{LEVEL:.0%} interval over tasks]{told}"
     )
 

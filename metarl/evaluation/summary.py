@@ -17,10 +17,10 @@ from metarl.seeding import Stream, generator
 
 @dataclass(frozen=True)
 class Summary:
-    """Performance after `k` adaptation episodes, for one task name or over all names."""
+    """Performance after `k` adaptation episodes or demonstrations, for one task name or over all names."""
 
     k: int
-    """Number of adaptation episodes."""
+    """Number of adaptation episodes or demonstrations."""
     success: Interval
     """Share of episodes in which the task was solved at any step."""
     success_last: Interval

@@ -22,7 +22,7 @@ _MOST_LABELS = 3
 def evaluation_table(result: Evaluation | Experiment) -> RenderableType:
     """Renders an evaluation, or one of several runs: results by name if there are several, overall, and conclusions.
 
-    With more than 10 names, the table per name shows only the smallest and the largest number of adaptation episodes.
+    With more than 10 names, the table per name shows only the smallest and the largest k.
 
     Args:
         result: What to show.
@@ -48,21 +48,20 @@ def conclusions(result: Evaluation | Experiment) -> list[str]:
         return []
     if min(Counter(result.task_names).values()) < 2:
         return ["With a single task of a name there is no interval to tell a gain from chance."]
-    tasks = len(result.task_names)
-    sentences = [_effect(summary.k, "return", summary.return_gain, decimals_for([summary.return_gain]), "", tasks)]
+    tasks, adapted_on = len(result.task_names), _evaluations(result)[0].adapts_on.number(summary.k)
+    sentences = [_effect(adapted_on, "return", summary.return_gain, decimals_for([summary.return_gain]), "", tasks)]
     if result.overall[0].success.mean == 1:
         return [*sentences, "At the ceiling: every episode is solved without adapting, so success cannot rise."]
     success_gain = _times_100(summary.success_gain)
-    return [*sentences, _effect(summary.k, "success", success_gain, 1, " points", tasks)]
+    return [*sentences, _effect(adapted_on, "success", success_gain, 1, " points", tasks)]
 
 
-def _effect(k: int, quantity: str, gain: Interval, decimals: int, unit: str, tasks: int) -> str:
+def _effect(adapted_on: str, quantity: str, gain: Interval, decimals: int, unit: str, tasks: int) -> str:
     found = verdict(gain, tasks)
     verb = "changes" if found != "excludes zero" else "raises" if gain.mean > 0 else "lowers"
     mean, low, high = (f"{value:+z.{decimals}f}" for value in gain)
     return (
-        f"Adapting on {k} episode{'' if k == 1 else 's'} {verb} {quantity} by {mean}{unit}"
-        f" ({LEVEL:.0%} interval {low} to {high}): {found}."
+        f"Adapting on {adapted_on} {verb} {quantity} by {mean}{unit} ({LEVEL:.0%} interval {low} to {high}): {found}."
     )
 
 
@@ -78,7 +77,7 @@ def _heading(result: Evaluation | Experiment) -> str:
     told = f"\n{first.told_in_training}" if first.told_in_training else ""
     return (
         f"{first.distribution}: {of_runs}{tasks} {kind} task{'s' * (tasks > 1)}, {episodes} "
-        f"episode{'s' * (episodes > 1)} each after k adaptation episodes.\n"
+        f"episode{'s' * (episodes > 1)} each after k {first.adapts_on.in_full}.\n"
         f"Success = solved at any step. IQM = middle half. [{LEVEL:.0%} interval over {over}]{told}"
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.checkpoints import CheckpointError
 from metarl.errors import RunFailure
 from metarl.evaluation.command import evaluate_run
@@ -99,9 +100,16 @@ def plot_runs(paths: Sequence[Path], *, form: str = "png", output: Path | None =
     if recognising([RunDirectory.open(each) for each in paths]):
         raise UserError(f"runs that recognise demonstrations have a report only: {command('report', *paths)}")
     folder = output or _folder(paths) / "figures"
+    is_new = not folder.exists()
     make_room_for(folder / "figure")
+    try:
+        plots = make_plots(gather(paths, _evaluate))
+    except UserError:
+        if is_new:
+            folder.rmdir()
+        raise
     written = []
-    for plot in make_plots(gather(paths, _evaluate)):
+    for plot in plots:
         path = folder / f"{plot.name}.{form}"
         try:
             save_figure(plot.figure, path, form)
@@ -173,7 +181,7 @@ def _not_measured(policies: Sequence[Policy]) -> list[Missing]:
     if not any(policy.controls for policy in policies):
         line = command("evaluate", run, "--controls", "all")
         missing.append(Missing("Controls, such as a random policy: not measured yet. To do so:", line))
-    if not curves_of(policies):
+    if policies[0].evaluation.adapts_on is AdaptsOn.EPISODES and not curves_of(policies):
         line = command("evaluate", run, "--from-scratch", "ppo")
         missing.append(Missing("Learning from scratch on the held-out tasks: not measured yet. To do so:", line))
     if not any(policy.stress for policy in policies):

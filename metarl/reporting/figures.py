@@ -31,7 +31,7 @@ class AdaptationCurve(NamedTuple):
     label: str
     """Name beside the curve."""
     summaries: Sequence[Summary]
-    """Summary of each number of adaptation episodes."""
+    """Summary of each k."""
     control: bool = False
     """True for a control, which is drawn in grey and dashed."""
     note: str = ""
@@ -68,12 +68,17 @@ class Scattered(NamedTuple):
     """What the number is."""
 
 
-def adaptation_figure(curves: Sequence[AdaptationCurve], quantity: Quantity) -> Figure:
-    """Draws success or return against the number of adaptation episodes, with bands of the intervals.
+def adaptation_figure(curves: Sequence[AdaptationCurve], quantity: Quantity, counted: str) -> Figure:
+    """Draws success or return against k, with bands of the intervals.
 
-    A control measured at a single number of episodes is a level line.
+    A control measured at a single k is a level line.
+
+    Args:
+        curves: Policies and controls.
+        quantity: What to draw.
+        counted: What k counts, such as "adaptation episodes".
     """
-    figure, axes = new_axes("adaptation episodes on the task", _axis_name(quantity))
+    figure, axes = new_axes(counted, _axis_name(quantity))
     most = max(max(summary.k for summary in curve.summaries) for curve in curves)
     labels = []
     controls = runs = 0

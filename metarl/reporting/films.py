@@ -79,7 +79,9 @@ def _film(
             Film(str(path), places[evaluation.task_ids[index]], why)
             for path, (why, index) in zip(paths, telling, strict=True)
         ]
-        bar = progress.add_task(f"filming {policy.label}", total=len(wanted) * shot.moments(distribution.horizon))
+        bar = progress.add_task(
+            f"filming {policy.label}", total=len(wanted) * shot.moments(distribution.horizon, evaluation.adapts_on)
+        )
         processes = min(len(wanted), os.cpu_count() or 1)
         film_in_processes(run, policy.checkpoint, wanted, shot, processes, lambda count: progress.advance(bar, count))
         for path, (why, index) in zip(paths, telling, strict=True):

@@ -32,7 +32,7 @@ def trace_tasks(
         agent: Agent to adapt.
         distribution: Family of the tasks.
         tasks: Tasks to adapt to.
-        episodes: Number of adaptation episodes.
+        episodes: Number of adaptation episodes, or of demonstrations.
         seed: Seed of the environments and of the exploration.
         progress: Display that gets a line; None shows none.
     """

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.config import dump_config
 from metarl.evaluation.table import decimals_of
 from metarl.reporting.films import EmbeddedFilm
@@ -18,13 +19,26 @@ from metarl.reporting.style import to_svg
 from metarl.reporting.text import (
     answer,
     aside,
-    protocol,
+    counted,
+    protocols,
     quantity_of,
     show_return,
     show_share,
     worth_sentences,
 )
 from metarl.versions import package_version
+
+_COLUMNS = {
+    AdaptsOn.EPISODES: "Left before adaptation, right after it, from the same start.",
+    AdaptsOn.DEMONSTRATIONS: "Left what was shown, the first demonstration played again; then the policy before it was"
+    " shown anything, and on the right after it.",
+}
+"""What a film's columns are."""
+_STEPS = {
+    AdaptsOn.EPISODES: "environment steps",
+    AdaptsOn.DEMONSTRATIONS: "steps of demonstrations, none of which was played",
+}
+"""What training's steps are."""
 
 
 class Missing(NamedTuple):
@@ -89,7 +103,9 @@ def _context(content: Content) -> dict[str, Any]:
         "sorted_column": next(index for index, column in enumerate(columns) if column["sorted"]),
         "films": content.films,
         "skills": content.skills,
-        "protocol": protocol(policies[0]),
+        "counted": counted(policies),
+        "columns": " ".join(dict.fromkeys(_COLUMNS[policy.evaluation.adapts_on] for policy in policies)),
+        "protocols": protocols(policies),
         "meta_world": [each.sentence() for policy in policies for each in policy.meta_world],
         "missing": content.missing,
         "runs": [_facts(policy, index) for policy in policies for index in range(len(policy.runs))],
@@ -168,7 +184,7 @@ def _facts(policy: Policy, index: int) -> dict[str, Any]:
             "algorithm": run.config.algorithm.kind,
             "tasks": evaluation.distribution,
             "training seed": origin.training_seed,
-            "training": f"{origin.iteration:,} iterations, {origin.env_steps:,} environment steps",
+            "training": f"{origin.iteration:,} iterations, {origin.env_steps:,} {_STEPS[evaluation.adapts_on]}",
             "task fingerprint": origin.task_fingerprint,
         },
         "commands": [

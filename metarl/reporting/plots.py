@@ -7,18 +7,25 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.evaluation.statistics import LEVEL
 from metarl.reporting import figures
 from metarl.reporting.figures import AdaptationCurve, LearningPoints, Quantity, Scattered
 from metarl.reporting.learning import Curve, read_metrics, thin
 from metarl.reporting.material import Policy, combine, curves_of, independent_of
-from metarl.reporting.text import control_note, quantity_of
+from metarl.reporting.text import control_note, counted, quantity_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _QUANTITIES: tuple[Quantity, ...] = ("success", "return")
 _TITLES: dict[Quantity, str] = {"success": "Success", "return": "Return"}
+_STYLES = {
+    "after": "Solid: training tasks after adaptation, with sampled actions.",
+    "held-out": "Diamonds: held-out tasks, evaluated in between.",
+    "before": "Grey: training tasks before adaptation.",
+}
+"""What curves of each style show."""
 _HELD_OUT = re.compile(r"eval/(success_rate|return)/test/(\d+)_episodes")
 
 
@@ -63,13 +70,14 @@ def _adaptation(policies: Sequence[Policy]) -> Iterator[Plot]:
     curves = adaptation_curves(policies)
     spread = "tasks" if all(len(policy.runs) == 1 for policy in policies) else "tasks and training seeds"
     controls = " Grey: controls." if any(curve.control for curve in curves) else ""
+    axis = " or ".join(dict.fromkeys(f"{policy.evaluation.adapts_on.in_full}" for policy in policies))
     says: dict[Quantity, str] = {
-        "success": "Share of episodes in which the task was solved, after so many episodes to adapt on.",
-        "return": "Sum of an episode's rewards, after so many episodes to adapt on.",
+        "success": f"Share of episodes in which the task was solved, after so many {counted(policies)} to adapt on.",
+        "return": f"Sum of an episode's rewards, after so many {counted(policies)} to adapt on.",
     }
     for quantity in _shown(policies):
         caption = f"{says[quantity]} Bands: {LEVEL:.0%} intervals over {spread}.{controls}"
-        figure = figures.adaptation_figure(curves, quantity)
+        figure = figures.adaptation_figure(curves, quantity, axis)
         yield Plot(f"adaptation-{quantity}", _TITLES[quantity], caption, figure)
 
 
@@ -78,7 +86,7 @@ def _gains(policies: Sequence[Policy]) -> Iterator[Plot]:
         return
     ks = policies[0].evaluation.adaptation_episodes
     counts = Counter(policies[0].evaluation.task_names)
-    against = f"after {ks[-1]} episodes over that before any"
+    against = f"after {_counted(ks[-1], policies)} over that before any"
     if len(counts) > 1:
         for quantity in _shown(policies)[:1]:
             rows = {
@@ -105,8 +113,12 @@ def _gains(policies: Sequence[Policy]) -> Iterator[Plot]:
 def _before_and_after(policies: Sequence[Policy]) -> Iterator[Plot]:
     ends = {policy.label: (policy.returns[0], policy.returns[-1]) for policy in policies}
     k = policies[0].evaluation.adaptation_episodes[-1]
-    caption = f"A point is a task: its return before, and after {k} episodes. Above the line it gained."
+    caption = f"A point is a task: its return before, and after {_counted(k, policies)}. Above the line it gained."
     yield Plot("before-and-after", "Return before and after", caption, figures.before_and_after_figure(ends))
+
+
+def _counted(k: int, policies: Sequence[Policy]) -> str:
+    return " or ".join(dict.fromkeys(policy.evaluation.adapts_on.number(k) for policy in policies))
 
 
 def _legend(policies: Sequence[Policy]) -> str:
@@ -120,7 +132,9 @@ def _scratch(policies: Sequence[Policy]) -> Iterator[Plot]:
     if not curves:
         return
     tasks = len(curves[0].task_ids)
-    adapted = [AdaptationCurve(policy.label, policy.result.overall) for policy in policies]
+    # demonstrations cannot be counted in episodes
+    played = [policy for policy in policies if policy.evaluation.adapts_on is AdaptsOn.EPISODES]
+    adapted = [AdaptationCurve(policy.label, policy.result.overall) for policy in played]
     caption = (
         f"Grey: learning each of {tasks} held-out tasks from nothing, median and quartiles over tasks. A point: what"
         " the trained policy reaches after its few episodes, over all held-out tasks; the rule carries it to the right."
@@ -140,12 +154,8 @@ def _learning(policies: Sequence[Policy]) -> Iterator[Plot]:
             series += _learning_points(each, quantity, index, label, alone=len(metrics) == 1)
         if series and (quantity == "return" or any(points.values.any() for points in series)):
             figure = figures.learning_figure(series, quantity)
-            caption = (
-                "Solid: training tasks after adaptation, with sampled actions."
-                + " Diamonds: held-out tasks, evaluated in between." * any(each.style == "held-out" for each in series)
-                + " Grey: training tasks before adaptation." * any(each.style == "before" for each in series)
-            )
-            yield Plot(f"learning-{quantity}", f"{_TITLES[quantity]} in training", caption, figure)
+            said = (sentence for style, sentence in _STYLES.items() if any(each.style == style for each in series))
+            yield Plot(f"learning-{quantity}", f"{_TITLES[quantity]} in training", " ".join(said), figure)
 
 
 def _learning_points(
@@ -189,9 +199,10 @@ def inside_plot(policy: Policy, number: int, what: str, tasks: Scattered) -> Plo
     """
     k = policy.evaluation.adaptation_episodes[-1]
     coloured = "name" if tasks.shade is None else tasks.shade_label
+    after = policy.evaluation.adapts_on.number_of(k, "it")
     caption = (
-        f"A point is a held-out task: the {what} after {k} episodes on it, projected to the two directions in which"
-        f" tasks differ most. Colour: {coloured}. Where like colours lie together, the policy tells these tasks apart."
+        f"A point is a held-out task: the {what} after {after}, projected to the two directions in which tasks differ"
+        f" most. Colour: {coloured}. Where like colours lie together, the policy tells these tasks apart."
     )
     title = f"{what.capitalize()} of {policy.label}"
     return Plot(f"inside-{number}", title, caption, figures.projection_figure(tasks))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from math import isnan
 from typing import NamedTuple
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.scratch import LearningCurve, Measure, worth
 from metarl.evaluation.statistics import LEVEL, Interval, verdict
@@ -18,7 +19,7 @@ from metarl_envs.errors import UserError
 
 _CONTROL_NOTES = {
     "random": "actions at random",
-    "shuffled": "adapts on another task's episodes",
+    "shuffled": "adapts on another task's {adapts_on}",
     "state-held": "recurrent state stays as at the start",
     "cloning": "clones the same demonstrations from scratch",
     "gail": "learns each task from scratch by GAIL, from the same demonstrations",
@@ -42,7 +43,7 @@ NOTHING = Shown("", "")
 def control_note(name: str, control: Evaluation) -> str:
     """Says in a few words what a control is, and its budget if it learned each task."""
     budget = f", in {control.learning_steps:,} environment steps for each k" if control.learning_steps else ""
-    return _CONTROL_NOTES.get(name, "") + budget
+    return _CONTROL_NOTES.get(name, "").format(adapts_on=control.adapts_on) + budget
 
 
 def quantity_of(policies: Sequence[Policy]) -> Quantity:
@@ -86,11 +87,11 @@ def answer(policy: Policy, quantity: Quantity) -> str:
     gain = last.success_gain if quantity == "success" else last.return_gain
     if gain is None:
         return (
-            f"{_after(last.k)}, {policy.label} {_level(last, quantity)} {over}. What adaptation adds was not measured."
+            f"{_after(policy)}, {policy.label} {_level(last, quantity)} {over}. What adaptation adds was not measured."
         )
     show = show_share if quantity == "success" else show_return
     before, shown = show(first.success if quantity == "success" else first.returns).mean, show(gain, "+")
-    said = f"{_after(last.k)} on a new task, {policy.label} {_level(last, quantity)}, against {before} before"
+    said = f"{_after(policy, 'a new task')}, {policy.label} {_level(last, quantity)}, against {before} before"
     if quantity == "success" and first.success.mean == 1:
         return f"{said} {over}: at the ceiling, where success cannot rise."
     return f"{said}: {shown.mean}{_in_brackets(shown)} {over}.{_verdict(gain, count, quantity)}"
@@ -125,8 +126,29 @@ def _level(summary: Summary, quantity: Quantity) -> str:
     return f"reaches a return of {show_return(summary.returns).mean}"
 
 
-def _after(k: int) -> str:
-    return "Before adaptation" if k == 0 else f"After {k} episode{'s' * (k > 1)}"
+def _after(policy: Policy, task: str = "") -> str:
+    evaluation = policy.evaluation
+    k, adapts_on = evaluation.adaptation_episodes[-1], evaluation.adapts_on
+    if k == 0:
+        return "Before adaptation"
+    return f"After {adapts_on.number_of(k, task) if task else adapts_on.number(k)}"
+
+
+def counted(policies: Sequence[Policy]) -> str:
+    """Returns what k counts, such as "episodes", or "episodes or demonstrations" where policies differ."""
+    return " or ".join(dict.fromkeys(policy.evaluation.adapts_on for policy in policies))
+
+
+def protocols(policies: Sequence[Policy]) -> list[str]:
+    """Describes in full how policies were evaluated, once for each kind of adaptation."""
+    kinds = {policy.evaluation.adapts_on: policy for policy in reversed(policies)}
+    return [protocol(policy) for policy in policies if policy in kinds.values()]
+
+
+_ADAPTS = {
+    AdaptsOn.EPISODES: "plays k episodes on the task, adapts, and then",
+    AdaptsOn.DEMONSTRATIONS: "is shown the first k demonstrations of the task, and then",
+}
 
 
 def protocol(policy: Policy) -> str:
@@ -137,17 +159,17 @@ def protocol(policy: Policy) -> str:
     ks = ", ".join(map(str, evaluation.adaptation_episodes))
     plays = f"{evaluation.episodes} evaluation episode{'s' * (evaluation.episodes > 1)} of {evaluation.horizon} steps"
     return (
-        f"{evaluation.distribution}: {len(evaluation.task_ids)} {kind}. For each number k of adaptation episodes ({ks})"
-        f" the policy starts anew, plays k episodes on the task, adapts, and then plays {plays} to their end. Success:"
-        " solved at any step. Return: undiscounted sum of rewards. Gains are paired by task. Intervals"
-        f" ({LEVEL:.0%}) tell of the spread over {spread}. Evaluation seed {evaluation.seed}."
+        f"{evaluation.distribution}: {len(evaluation.task_ids)} {kind}. For each number k of"
+        f" {evaluation.adapts_on.in_full} ({ks}) the policy starts anew, {_ADAPTS[evaluation.adapts_on]} plays {plays}"
+        " to their end. Success: solved at any step. Return: undiscounted sum of rewards. Gains are paired by task."
+        f" Intervals ({LEVEL:.0%}) tell of the spread over {spread}. Evaluation seed {evaluation.seed}."
     )
 
 
 def worth_sentences(policies: Sequence[Policy], curves: Sequence[LearningCurve], measure: Measure) -> list[str]:
     """Says for each policy and each learner from scratch how many of its episodes adaptation is worth.
 
-    Curves of other tasks or other episodes than the policy's are left out.
+    Left out are curves of other tasks or other episodes than the policy's, and policies that adapt on demonstrations.
     """
     sentences = []
     for policy in policies:

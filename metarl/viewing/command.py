@@ -14,7 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from metarl.acting.agents import Agent
+from metarl.acting.agents import Agent, Shown, adapts_on
+from metarl.evaluation.protocol import usual_adaptation_episodes
 from metarl.files import make_room_for
 from metarl.gl import choose_backend
 from metarl.loading import load_agent
@@ -32,7 +33,7 @@ TASKS, GRID_TASKS = 3, 9
 SIZE, GRID_SIZE = 480, 240
 """Default width and height of a picture in pixels, and that of a picture in a grid."""
 ADAPTATION_EPISODES = 10
-"""Default number of adaptation episodes where no evaluation gives one."""
+"""Default number of adaptation episodes where no evaluation gives one, for a policy that plays to adapt."""
 _GIF_FRAMES_PER_SECOND = 10
 _SEED = 1
 
@@ -58,6 +59,8 @@ def watch_run(
 ) -> list[Path]:
     """Films held-out tasks before and after adaptation, or shows them in MuJoCo's viewer or in the browser.
 
+    Where a policy is shown demonstrations, its films show the first of them too, on the left.
+
     Without `tasks`, some are chosen near the 10th, 50th and 90th percentiles of gain in the run's last evaluation, and
     the films show that evaluation's first episodes; before any evaluation, they are spread over the task space.
 
@@ -66,9 +69,10 @@ def watch_run(
         checkpoint: Directory of the checkpoint.
         num_tasks: Number of tasks to choose; None is 3, or 9 in a grid.
         tasks: Index, id or name of tasks to show; of those of a name, `num_tasks` are chosen.
-        adaptation_episodes: Number of adaptation episodes, at least 1; None is the evaluation's largest, or 10.
+        adaptation_episodes: Number of adaptation episodes or demonstrations, at least 1; None is the evaluation's
+            largest, or 10, or as in training for a policy that imitates.
         episodes: Number of evaluation episodes to show, one after the other.
-        trial: True to show the adaptation episodes too, one after the other.
+        trial: True to show the adaptation episodes or demonstrations too, one after the other.
         camera: Name of a camera of MuJoCo's model; None is the view that shows the task.
         size: Width and height of a picture, in pixels; None is 480, or 240 in a grid.
         fps: Pictures per second; None is 25, or 10 for a GIF.
@@ -85,8 +89,9 @@ def watch_run(
 
     Raises:
         UserError: If a number is out of range, there is no such task or camera, the family cannot be drawn, the
-            checkpoint is damaged or of another family, MuJoCo finds neither an OpenGL backend nor, if `live`, a
-            display, a package is missing, or nothing can be written to the folder.
+            checkpoint is damaged or of another family, a policy that imitates lacks demonstrations, MuJoCo finds
+            neither an OpenGL backend nor, if `live`, a display, a package is missing, or nothing can be written to the
+            folder.
         RunFailure: If a video cannot be written after all.
     """
     if adaptation_episodes is not None and adaptation_episodes < 1:
@@ -98,9 +103,10 @@ def watch_run(
     count = num_tasks if num_tasks is not None else GRID_TASKS if grid else TASKS
     choice = choose_tasks(run, distribution, manifest.env_steps, count, tasks)
     evaluated = choice.evaluation.evaluation if choice.evaluation else None
+    usual = usual_adaptation_episodes(run.config, (ADAPTATION_EPISODES,))
+    ks = evaluated.adaptation_episodes if evaluated else usual
     shot = Shot(
-        adaptation_episodes=adaptation_episodes
-        or (evaluated.adaptation_episodes[-1] if evaluated else ADAPTATION_EPISODES),
+        adaptation_episodes=adaptation_episodes or max(1, *ks),
         episodes=episodes,
         trial=trial,
         camera=camera,
@@ -110,6 +116,9 @@ def watch_run(
     )
     agent, _ = load_agent(checkpoint, run.config, distribution, shot.seed)
     crew = _Crew(run, checkpoint, agent, distribution, choice, shot, processes)
+    if isinstance(agent, Shown):
+        for task in crew.shown:
+            agent.find(task, shot.adaptation_episodes)  # raises before anything is filmed
     _tell(choice.why)
     if live:
         play_live(agent, distribution, crew.shown[0], shot)
@@ -156,7 +165,7 @@ class _Crew:
     def film(self, paths: Sequence[Path]) -> None:
         """Films each task, in several processes if there are several."""
         films = [Film(str(path), index, label) for path, (label, index) in zip(paths, self.choice.tasks, strict=True)]
-        with _progress(len(films) * self.shot.moments(self.distribution.horizon)) as advance:
+        with _progress(len(films) * self.shot.moments(self.distribution.horizon, adapts_on(self.agent))) as advance:
             if min(self.processes, len(films)) > 1:
                 if "mujoco" in sys.modules:
                     choose_backend()  # here, so that the processes need not try

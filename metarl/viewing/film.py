@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
-from metarl.acting.agents import Agent
+from metarl.acting.adapts_on import AdaptsOn
+from metarl.acting.agents import Agent, Shown
 from metarl.devices import one_torch_thread
 from metarl.viewing.lens import Frame, Lens
-from metarl.viewing.playing import Moment, adapt_and_play
+from metarl.viewing.playing import Moment, adapt_and_play, repeat
 from metarl.viewing.video import (
     EPISODE_SECONDS,
     FRAMES_PER_SECOND,
@@ -35,11 +37,12 @@ class Shot:
     """How tasks are filmed."""
 
     adaptation_episodes: int = 10
-    """Number of adaptation episodes."""
+    """Number of adaptation episodes, or of demonstrations."""
     episodes: int = 1
     """Number of evaluation episodes, shown one after the other."""
     trial: bool = False
-    """True to show the adaptation episodes too, one after the other, in place of before and after side by side."""
+    """True to show the adaptation episodes or demonstrations too, one after the other, in place of before and after
+    side by side."""
     camera: str | None = None
     """Name of a camera of MuJoCo's model; None is the view that shows the task."""
     size: int = 480
@@ -49,22 +52,23 @@ class Shot:
     seed: int = 1
     """Seed of the evaluation whose episodes are shown."""
 
-    def moments(self, horizon: int) -> int:
-        """Returns the number of moments that a film of full episodes has."""
-        episodes = self.adaptation_episodes + self.episodes if self.trial else 2 * self.episodes
+    def moments(self, horizon: int, adapts_on: AdaptsOn) -> int:
+        """Returns the number of moments that a film of full episodes has, of a policy that adapts on this."""
+        shown = adapts_on is AdaptsOn.DEMONSTRATIONS
+        episodes = self.adaptation_episodes + self.episodes if self.trial else 2 * self.episodes + shown
         return episodes * (horizon + 1)
 
 
 def film_pair(
     agent: Agent, distribution: TaskDistribution, task: Task, episodes: int, seed: int, size: int = 480
 ) -> bytes:
-    """Films a task before adaptation on the left and after it on the right, in step.
+    """Films a task before adaptation on the left and after it on the right, in step; see `film`.
 
     Args:
         agent: Agent to film; forgets everything before each side.
         distribution: Family of the task, which makes the environment.
         task: Task to play.
-        episodes: Number of adaptation episodes.
+        episodes: Number of adaptation episodes, or of demonstrations.
         seed: Seed of the evaluation whose first episodes are shown.
         size: Width and height of each side's picture, in pixels.
 
@@ -92,6 +96,8 @@ def film(
 ) -> None:
     """Writes a film of one task.
 
+    An agent that is `Shown` demonstrations is seen beside the first of them, which is played again on the left.
+
     Args:
         path: File to write or replace, an mp4, or a GIF if it ends in ".gif"; its folder is made if missing.
         agent: Agent to film; forgets everything first.
@@ -112,8 +118,7 @@ def film(
         closing(Lens(env, distribution.name, shot.size, shot.camera)) as lens,
     ):
         scene = _Set(agent, env, lens, task, shot, title, advance)
-        frames = padded(scene.trial()) if shot.trial else side_by_side(spooled(scene.before()), scene.after())
-        write_video(path, frames, shot.fps)
+        write_video(path, padded(scene.trial()) if shot.trial else side_by_side(*scene.columns()), shot.fps)
 
 
 @dataclass(frozen=True)
@@ -128,34 +133,40 @@ class _Set:
     title: str
     advance: Callable[[], object]
 
-    def before(self) -> Iterator[Frame]:
-        """Yields pictures of the episodes before adaptation."""
-        return (frame for frame, _ in self._frames(0, EPISODE_SECONDS))
-
-    def after(self) -> Iterator[Frame]:
-        """Yields pictures of the episodes after adaptation."""
-        return (frame for frame, _ in self._frames(self.shot.adaptation_episodes, EPISODE_SECONDS))
+    def columns(self) -> Iterator[Iterable[Frame]]:
+        """Yields pictures of the first demonstration, if the agent is shown any, then of episodes before and after."""
+        if isinstance(self.agent, Shown):
+            shown = repeat(self.agent, self.env, self.task, self.shot.adaptation_episodes)
+            yield spooled(self._pictures(takewhile(lambda moment: moment.episode == 0, shown)))
+        yield spooled(self._pictures(self._play(0)))
+        yield self._pictures(self._play(self.shot.adaptation_episodes))
 
     def trial(self) -> Iterator[Frame]:
         """Yields pictures of all episodes one after the other, above a bar for each episode's return."""
         episodes = self.shot.adaptation_episodes + self.shot.episodes
         last: dict[int, Moment] = {}
-        for frame, moment in self._frames(self.shot.adaptation_episodes, _TRIAL_EPISODE_SECONDS):
+        for frame, moment in self._frames(self._play(self.shot.adaptation_episodes), _TRIAL_EPISODE_SECONDS):
             last[moment.episode] = moment
             yield np.concatenate([frame, strip(list(last.values()), episodes, frame.shape[1])])
 
-    def _frames(self, adaptation_episodes: int, seconds: float) -> Iterator[tuple[Frame, Moment]]:
-        shot, env = self.shot, self.env
-        stride = frame_stride(env.horizon, shot.fps, seconds)
-        moments = adapt_and_play(
+    def _play(self, adaptation_episodes: int) -> Iterator[Moment]:
+        shot = self.shot
+        return adapt_and_play(
             self.agent,
-            env,
+            self.env,
             self.task,
             adaptation_episodes,
             shot.seed,
             episodes=shot.episodes,
             trial=shot.trial,
         )
+
+    def _pictures(self, moments: Iterable[Moment]) -> Iterator[Frame]:
+        return (frame for frame, _ in self._frames(moments, EPISODE_SECONDS))
+
+    def _frames(self, moments: Iterable[Moment], seconds: float) -> Iterator[tuple[Frame, Moment]]:
+        env = self.env
+        stride = frame_stride(env.horizon, self.shot.fps, seconds)
         for moment in moments:
             self.advance()
             if not moment.over:

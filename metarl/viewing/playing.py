@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adaptation_rounds
-from metarl.acting.agents import Agent, TrainedAgent
+from metarl.acting.adapts_on import AdaptsOn
+from metarl.acting.agents import Agent, Shown, TrainedAgent, adapts_on
 from metarl.acting.play import Actor, VectorPlay, play
-from metarl.data.steps import Step
+from metarl.data.steps import Array, BoolArray, Step, TimestepLike
+from metarl.demonstrations.data import Demonstration
 from metarl.evaluation.protocol import episode_seeds, task_keys
 from metarl_envs.core import Task, TaskVectorEnv
 
@@ -18,7 +21,7 @@ class Moment:
     """State of an episode in play."""
 
     title: str
-    """Words for the episode, such as "adaptation episode 3 of 10"."""
+    """Words for the episode, such as "adaptation episode 3 of 10" or "demonstration 1 of 1"."""
     episode: int
     """Index of the episode among those shown, from 0."""
     step: int = 0
@@ -52,11 +55,27 @@ class Moment:
         return f"step {self.step}, return {self.episode_return:.1f}, {solved}"
 
 
-def phase(adaptation_episodes: int) -> str:
-    """Returns the words for an episode after so many adaptation episodes, such as "before adaptation"."""
-    if adaptation_episodes == 0:
-        return "before adaptation"
-    return f"after {adaptation_episodes} adaptation episode{'s' if adaptation_episodes > 1 else ''}"
+def phase(k: int, adapts_on: AdaptsOn) -> str:
+    """Returns the words for an episode of a policy that has adapted, such as "after 1 demonstration"."""
+    return f"after {adapts_on.number_in_full(k)}" if k else "before adaptation"
+
+
+class Repeating:
+    """Actor that plays the actions of a demonstration again.
+
+    Args:
+        shown: The demonstration.
+    """
+
+    def __init__(self, shown: Demonstration) -> None:
+        self._actions = iter(shown.actions)
+
+    def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
+        """See `Actor`."""
+        return next(self._actions)[None], {}
+
+    def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
+        """See `Actor`."""
 
 
 def adapt_and_play(
@@ -75,11 +94,11 @@ def adapt_and_play(
         agent: Agent to play with; forgets everything first.
         env: Vector of a single environment.
         task: Task to play.
-        adaptation_episodes: Number of adaptation episodes, spread over the agent's adaptation steps; 0 plays the policy
-            before adaptation.
+        adaptation_episodes: Number of adaptation episodes, spread over the agent's adaptation steps, or of
+            demonstrations that it is shown; 0 plays the policy before adaptation.
         seed: Seed of the evaluation.
         episodes: Number of evaluation episodes.
-        trial: True to show the adaptation episodes too.
+        trial: True to show the adaptation episodes too, or the demonstrations, played again.
 
     Yields:
         Moment at the start of each episode shown, then the moment after each of its steps.
@@ -87,6 +106,9 @@ def adapt_and_play(
     (key,) = task_keys([task])
     env.set_tasks([task])
     shown = 0
+    if trial and isinstance(agent, Shown):
+        yield from repeat(agent, env, task, adaptation_episodes)
+        shown = adaptation_episodes
     for step, count in adaptation_rounds(agent, [task], adaptation_episodes):
         env_seed, exploration_seed = episode_seeds(seed, adaptation_episodes, 1 + step, key)
         titles = [f"adaptation episode {shown + 1 + index} of {adaptation_episodes}" for index in range(count)]
@@ -97,11 +119,35 @@ def adapt_and_play(
         shown += count
     which = [f", episode {index + 1} of {episodes}" if episodes > 1 else "" for index in range(episodes)]
     env_seed, own_seed = episode_seeds(seed, adaptation_episodes, 0, key)
-    titles = [phase(adaptation_episodes) + each for each in which]
+    titles = [phase(adaptation_episodes, adapts_on(agent)) + each for each in which]
     yield from _play(agent, env, AdaptedAgent(agent, 1, [own_seed]), env_seed, titles, shown if trial else 0)
 
 
-def _play(agent: Agent, env: TaskVectorEnv, actor: Actor, seed: int, titles: list[str], first: int) -> Iterator[Moment]:
+def repeat(agent: Shown, env: TaskVectorEnv, task: Task, count: int) -> Iterator[Moment]:
+    """Plays the demonstrations that an agent is shown of a task again.
+
+    Args:
+        agent: The agent.
+        env: Vector of a single environment.
+        task: The task.
+        count: Number of demonstrations.
+
+    Yields:
+        Moment at the start of each demonstration, then the moment after each of its steps.
+
+    Raises:
+        UserError: If the agent has fewer.
+    """
+    env.set_tasks([task])
+    for index, shown in enumerate(agent.find(task, count)):
+        title = f"demonstration {index + 1} of {count}"
+        # one that is shorter than the environment's episodes ends with its last action
+        yield from islice(_play(agent, env, Repeating(shown), 0, [title], index), len(shown) + 1)
+
+
+def _play(
+    agent: object, env: TaskVectorEnv, actor: Actor, seed: int, titles: list[str], first: int
+) -> Iterator[Moment]:
     """Plays an episode for each title, and yields their moments."""
 
     def begin(index: int) -> Moment:

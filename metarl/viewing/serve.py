@@ -1,4 +1,4 @@
-"""Viewer in the browser: one picks a task and a number of adaptation episodes, and sees the episodes play."""
+"""Viewer in the browser: one picks a task and what to adapt on, and sees the episodes play."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from metarl.acting.agents import Agent
+from metarl.acting.agents import Agent, adapts_on
 from metarl.devices import one_torch_thread
 from metarl.viewing.film import Shot
 from metarl.viewing.playing import Moment, adapt_and_play
@@ -114,7 +114,11 @@ class Page:
         goals = self._goals(name)
         self._goal = gui.add_dropdown("Goal", list(goals), initial_value=self._goal_of(self._task))
         self._episodes = gui.add_slider(
-            "Adaptation episodes", 0, max(20, self._shot.adaptation_episodes), 1, self._shot.adaptation_episodes
+            adapts_on(self._agent).in_full.capitalize(),
+            0,
+            max(20, self._shot.adaptation_episodes),
+            1,
+            self._shot.adaptation_episodes,
         )
         self._trial = gui.add_checkbox("Show them too", self._shot.trial)
         self._speed = gui.add_dropdown("Speed", [f"{speed:g} x" for speed in _SPEEDS], initial_value="1 x")
@@ -148,7 +152,10 @@ class Page:
         """Plays what the controls say, and anew whenever they change, until `close`."""
         while not self._closed.is_set():
             self._changed.clear()
-            self._play()
+            try:
+                self._play()
+            except UserError as error:  # such as fewer demonstrations of the task than asked for
+                self._status.content = f"### {self._name.value}\n{error}"
             while not self._changed.wait(0.5):  # in parts, so that Ctrl-C comes through
                 pass
 
@@ -158,7 +165,9 @@ class Page:
         task = self._distribution.test_tasks[index]
         shot = replace(self._shot, adaptation_episodes=self._episodes.value, trial=self._trial.value)
         if shot.adaptation_episodes and not shot.trial:
-            self._status.content = f"### {task.name}\nadapting on {shot.adaptation_episodes} episodes ..."
+            self._status.content = (
+                f"### {task.name}\nadapting on {adapts_on(self._agent).number(shot.adaptation_episodes)} ..."
+            )
         clock, about = _Clock(), ""
         moments = adapt_and_play(
             self._agent,

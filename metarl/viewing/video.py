@@ -132,24 +132,23 @@ def _font(size: float) -> Font:
     return ImageFont.load_default(size)
 
 
-def side_by_side(left: Iterable[Frame], right: Iterable[Frame]) -> Iterator[Frame]:
-    """Joins two streams of pictures of one size; the stream that ends first keeps its last picture.
+def side_by_side(*columns: Iterable[Frame]) -> Iterator[Frame]:
+    """Joins streams of pictures of one size; a stream that ends keeps its last picture.
 
     Args:
-        left: Pictures for the left side.
-        right: Pictures for the right side.
+        columns: Pictures of each column, from the left.
 
     Yields:
-        Pictures of both, with height and width padded to multiples of 16 pixels.
+        Pictures of all, with height and width padded to multiples of 16 pixels.
     """
     canvas: Frame | None = None
-    for pair in zip_longest(left, right):
-        for column, frame in enumerate(pair):
+    for row in zip_longest(*columns):
+        for column, frame in enumerate(row):
             if frame is None:
                 continue
             height, width, _ = frame.shape
             if canvas is None:
-                canvas = _blank(height, 2 * width + _GAP)
+                canvas = _blank(height, len(columns) * (width + _GAP) - _GAP)
             start = column * (width + _GAP)
             canvas[:height, start : start + width] = frame
         assert canvas is not None

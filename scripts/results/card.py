@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.config import RunConfig, load_run_config
 from metarl.evaluation.experiment import Experiment
 from metarl.evaluation.stored import read_evaluation
@@ -20,7 +21,7 @@ from results.tables import (
     return_decimals,
     what_was_played,
 )
-from results.words import duration, packages, plural
+from results.words import duration, packages
 
 _ALGORITHMS = {"maml": "MAML", "rl2": "RL²", "skills": "Skill search"}
 
@@ -71,7 +72,10 @@ def summary(config: RunConfig, held_out: Experiment) -> str:
     method = _ALGORITHMS.get(config.algorithm.kind, config.algorithm.kind)
     # in the list of policies too, where nothing else is said of how they learned
     experts = " with experts of the training classes" if getattr(config.algorithm, "expert", None) else ""
+    adapted_on = evaluation.adapts_on.number(last.k)
+    if evaluation.adapts_on is AdaptsOn.EPISODES:
+        adapted_on += " of adaptation"
     return (
         f"{method}{experts} on {evaluation.distribution}, {len(evaluation.task_names)} held-out tasks: {after} after"
-        f" {plural(last.k, 'episode')} of adaptation, {before} {'before' if first.k == 0 else f'after {first.k}'}."
+        f" {adapted_on}, {before} {'before' if first.k == 0 else f'after {first.k}'}."
     )

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pytest
 import yaml
 from pydantic import BaseModel
+from refusing import refused
 
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.algorithms.rl2.config import RL2Config
-from metarl.cli import main
 from metarl.config import RunConfig
 from metarl.training import Training
 
@@ -73,18 +73,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty").touch()
     (folder / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     return folder
-
-
-def refused(capsys: pytest.CaptureFixture[str], workspace: Path, arguments: list[str]) -> str:
-    """Runs a command that is refused, and returns the line that says why."""
-    before = sorted(workspace.rglob("*"))
-    assert main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("metarl: error: ")
-    assert captured.err.count("\n") == 1
-    assert "Traceback" not in captured.out + captured.err
-    assert sorted(workspace.rglob("*")) == before
-    return captured.err.removeprefix("metarl: error: ").strip()
 
 
 Leaf = tuple[str, Any, list[str]]

@@ -51,7 +51,7 @@ def test_long_names_lose_their_middle() -> None:
 
 def test_adaptation_is_drawn_as_evaluated() -> None:
     curves = [AdaptationCurve("mine", HALF.overall), AdaptationCurve("ceiling", HALF.overall[1:], control=True)]
-    figure = adaptation_figure(curves, "success")
+    figure = adaptation_figure(curves, "success", "demonstrations")
     [axes] = figure.axes
     mine, ceiling = axes.lines
     assert np.asarray(mine.get_xdata()).tolist() == [0, 10]
@@ -131,7 +131,7 @@ def test_many_names_differ_in_colour_or_marker() -> None:
 
 
 def test_on_a_page_figures_have_the_colours_of_the_page_and_no_address() -> None:
-    figure = adaptation_figure([AdaptationCurve("<b>mine</b>", HALF.overall)], "return")
+    figure = adaptation_figure([AdaptationCurve("<b>mine</b>", HALF.overall)], "return", "episodes")
     svg = to_svg(figure)
     assert svg.startswith("<svg")
     assert svg.endswith("</svg>")
@@ -144,7 +144,9 @@ def test_on_a_page_figures_have_the_colours_of_the_page_and_no_address() -> None
 @pytest.mark.parametrize(("form", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
 def test_the_same_figure_gives_the_same_file(form: str, start: bytes, tmp_path) -> None:
     for name in ("a", "b"):
-        save_figure(adaptation_figure([AdaptationCurve("mine", HALF.overall)], "return"), tmp_path / name, form)
+        save_figure(
+            adaptation_figure([AdaptationCurve("mine", HALF.overall)], "return", "episodes"), tmp_path / name, form
+        )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a").read_bytes().startswith(start)
 

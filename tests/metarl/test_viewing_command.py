@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from gains import stored_gains
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from metarl import checkpoints
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.algorithms.maml.config import MAMLConfig
 from metarl.checkpoints import Manifest
 from metarl.config import BanditTasks, NavigationTasks, RunConfig
 from metarl.config.tasks import TasksConfig
 from metarl.data.steps import Array, BoolArray, TimestepLike
+from metarl.demonstrations import Demonstration
 from metarl.evaluation.stored import write_evaluation
 from metarl.gl import HEADLESS_BACKENDS, can_draw
 from metarl.runs import RunDirectory
@@ -64,6 +66,18 @@ class Seeker:
         if self.goal is None:
             return np.zeros(self.shape)
         return np.clip(self.goal - observations[:, : self.shape[1]], -0.1, 0.1)
+
+
+class Imitator(Seeker):
+    """Is told the goal by demonstrations, three steps that lead past it."""
+
+    def show(self, tasks: Sequence[Task], count: int) -> None:
+        self.init()
+        self.goal = tasks[0].parameters if count else None
+
+    def find(self, task: Task, count: int) -> Sequence[Demonstration]:
+        actions = np.tile(np.float32([0.1, -0.1]), (3, 1))
+        return [Demonstration(task, np.zeros((4, 2), np.float32), actions)] * count
 
 
 TASKS = NavigationTasks(num_train_tasks=2, num_test_tasks=3, horizon=HORIZON)
@@ -142,6 +156,22 @@ def test_video_shows_before_on_the_left_and_after_on_the_right(monkeypatch, navi
     assert np.abs(frames[HORIZON, :BAND] - frames[HORIZON - 1, :BAND]).max() > 100  # but the caption counts it
 
 
+def test_what_an_imitator_was_shown_is_left_of_before_and_after(monkeypatch, navigation, tmp_path) -> None:
+    monkeypatch.setattr(lens, "choose_backend", lambda: None)
+    task, played, path = Task("navigation", [0.4, -0.2]), [], tmp_path / "film.mp4"
+    shot = Shot(adaptation_episodes=2)
+    film(path, Imitator([]), navigation, task, shot, advance=lambda: played.append(1))
+    frames = decode(path)
+    assert frames.shape == (HORIZON + 1 + 25, 608, 2 * 496 + 480, 3)
+    assert len(played) == shot.moments(HORIZON, AdaptsOn.DEMONSTRATIONS) - (HORIZON - 3)  # the demonstration is short
+    shown, before, after = (frames[:, BAND:605, column : column + 480] for column in (0, 496, 992))
+    point = 65, 105, 225  # royal blue
+    for step, place in enumerate([(0, 0), (0.1, -0.1), (0.2, -0.2), (0.3, -0.3), (0.3, -0.3)]):
+        assert centre(shown[step], point) == pytest.approx(place, abs=0.01)
+        assert centre(before[step], point) == pytest.approx((0, 0), abs=0.01)
+    assert centre(after[3], point) == pytest.approx((0.3, -0.2), abs=0.01)
+
+
 def test_a_trial_shows_all_episodes_in_turn(monkeypatch, navigation, tmp_path) -> None:
     monkeypatch.setattr(lens, "choose_backend", lambda: None)
     task, played = Task("navigation", [0.4, -0.2]), []
@@ -151,7 +181,7 @@ def test_a_trial_shows_all_episodes_in_turn(monkeypatch, navigation, tmp_path) -
     frames = decode(path)
     # A picture of every step and one of the start, of 3 episodes; text, picture and strip, padded to blocks of 16.
     assert frames.shape == (3 * (HORIZON + 1) + 5, 62 + 240 + 34, 240, 3)
-    assert len(played) == shot.moments(HORIZON) == 3 * (HORIZON + 1)
+    assert len(played) == shot.moments(HORIZON, AdaptsOn.EPISODES) == 3 * (HORIZON + 1)
     bars = [(np.abs(frame[302:] - MUTED).sum(-1) < 60).any(0)[12:].sum() for frame in frames[[0, 14, 26]]]
     assert bars[0] < bars[1] < bars[2]
 

@@ -1,13 +1,15 @@
 """Adapting and playing one task: what the agent is told in which order, and what the moments say."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from metarl.acting.agents import Agent, TrainedAgent
+from metarl.acting.agents import Agent, Shown, TrainedAgent
 from metarl.data.steps import Array, BoolArray, Step, Timestep, TimestepLike
+from metarl.demonstrations import Demonstration
 from metarl.evaluation import evaluate
 from metarl.viewing.playing import Moment, adapt_and_play
 from metarl_envs.core import StepResult, Task, TaskVectorEnv
@@ -119,6 +121,32 @@ def test_a_trial_shows_its_adaptation_episodes_first() -> None:
     ]
     expected = [moments(title, [-1.0, 0.0, -1.0, -2.0], 2, number) for number, title in enumerate(titles)]
     assert shown == [moment for episode in expected for moment in episode]
+
+
+class Watching(Scripted):
+    """Moves once it was shown something; two steps to the right are shown."""
+
+    def show(self, tasks: Sequence[Task], count: int) -> None:
+        self.calls.append(f"show {count}")
+        self.velocity = float(count > 0)
+
+    def find(self, task: Task, count: int) -> Sequence[Demonstration]:
+        shown = Demonstration(task, np.zeros((3, 1), np.float32), np.ones((2, 1), np.float32))
+        return [shown] * count
+
+
+def test_a_trial_shows_the_demonstrations_then_the_policy() -> None:
+    agent = Watching()
+    assert isinstance(agent, Shown)
+    found = list(adapt_and_play(agent, Line(), GOAL, 2, 0, trial=True))
+    demonstrations = [
+        [replace(each, over=False) for each in moments(f"demonstration {index} of 2", [-1.0, 0.0], 2, index - 1)]
+        for index in (1, 2)
+    ]
+    own = moments("after 2 demonstrations", [-1.0, 0.0, -1.0, -2.0], 2, 2)
+    assert found == [moment for episode in (*demonstrations, own) for moment in episode]
+    assert agent.calls[0] == "show 2"
+    assert list(adapt_and_play(agent, Line(), GOAL, 2, 0)) == [replace(moment, episode=0) for moment in own]
 
 
 def test_what_the_agent_tries_is_told() -> None:

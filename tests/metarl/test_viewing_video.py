@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.errors import RunFailure
 from metarl.viewing.lens import Frame
 from metarl.viewing.playing import Moment, phase
@@ -273,8 +274,13 @@ def test_a_grid_shows_all_films_and_the_last_picture_of_those_that_end(tmp_path)
 
 
 def test_phases_are_named() -> None:
-    assert [phase(k) for k in (0, 1, 10)] == [
+    assert [phase(k, AdaptsOn.EPISODES) for k in (0, 1, 10)] == [
         "before adaptation",
         "after 1 adaptation episode",
         "after 10 adaptation episodes",
+    ]
+    assert [phase(k, AdaptsOn.DEMONSTRATIONS) for k in (0, 1, 3)] == [
+        "before adaptation",
+        "after 1 demonstration",
+        "after 3 demonstrations",
     ]

@@ -65,7 +65,11 @@ class ImitationAgent(TrainedAgent):
         Raises:
             UserError: If there are fewer.
         """
-        return [to_steps(each, self.action_space) for each in self._imitation.find(task, count)]
+        return [to_steps(each, self.action_space) for each in self.find(task, count)]
+
+    def find(self, task: Task, count: int) -> Sequence[Demonstration]:
+        """See `Shown`."""
+        return self._imitation.find(task, count)
 
     def adapt_on(self, episodes: Sequence[Demonstration | Episode | Sequence[Any]]) -> None:
         """Adapts to demonstrations of one task, whatever it was shown before.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 
+from metarl.acting.adapts_on import AdaptsOn
 from metarl.algorithms.base import AlgorithmConfig
 from metarl.algorithms.inner_rules.config import GradientRuleConfig, InnerRuleConfig
 from metarl.algorithms.recognition.config import EncoderConfig, PooledEncoderConfig
@@ -84,6 +85,8 @@ WayConfig = Annotated[
 class ImitationConfig(AlgorithmConfig):
     """Imitation of few demonstrations, learned by cloning other demonstrations of the same tasks."""
 
+    adapts_on: ClassVar[AdaptsOn] = AdaptsOn.DEMONSTRATIONS
+
     kind: Literal["imitation"] = "imitation"
     """Name of the algorithm."""
     dataset: str
@@ -100,7 +103,7 @@ class ImitationConfig(AlgorithmConfig):
     shifted_starts: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Augmentation: largest share of a demonstration that is left out at its start, in training."""
     noise: NonNegative = 0.0
-    """Augmentation: standard deviation of normal noise on the standardised observations that are cloned."""
+    """Augmentation: standard deviation of normal noise on the standardised observations that training clones."""
     way: WayConfig = AttentionConfig()
     """Way from demonstrations to a policy."""
     lr: StepSize = 1e-3
