@@ -40,8 +40,7 @@ def control_table(evaluation: Evaluation, controls: Mapping[str, Evaluation]) ->
             table.add_row(
                 Text(name), k, show_percent(row.success), show_interval(row.returns, decimals), show_gain(row, decimals)
             )
-    told = evaluation.told_in_training
-    legend = [f"policy: {told}"] if told else []
+    legend = [f"policy: {note}" for note in evaluation.notes]
     legend += [f"{name}: {_MEANINGS[name]}." for name in controls]
     if "shuffled" in controls and evaluation.adaptation_episodes[-1]:
         legend.append(_beyond_shuffled(evaluation, controls["shuffled"]))

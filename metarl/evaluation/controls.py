@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
-from metarl.acting.agents import Agent, TrainedAgent
+from metarl.acting.agents import ActionChoice, Agent, TrainedAgent
 from metarl.algorithms.imitation.cloning import clone_alone
 from metarl.baselines.learners import check_learner, learner_settings
 from metarl.cache import Cached, relevant_versions
@@ -52,11 +52,13 @@ class Match:
     """Seed of the evaluation."""
     num_envs: int
     """Largest number of tasks played at a time."""
+    actions: ActionChoice = "likeliest"
+    """Choice of the policy's actions in evaluation episodes."""
     oracle_steps: int = 1_000_000
     """Environment steps that the oracle trains for."""
 
     def play(self, agent: Agent, ks: Sequence[int] = (0,), **options: Any) -> Evaluation:
-        """Plays an agent; `options` are those of `evaluate`."""
+        """Plays an agent; `options` are those of `evaluate`, `actions` only if it is to act as the policy does."""
         return evaluate(
             agent,
             self.distribution,
@@ -133,11 +135,14 @@ def _play_random(match: Match, progress: Progress | None) -> Evaluation:
 
 
 def _play_shuffled(match: Match, progress: Progress | None) -> Evaluation:
-    return match.play(match.agent, match.adaptation_episodes, adapt_on=partners(match.tasks), progress=progress)
+    partnered = partners(match.tasks)
+    options = {"adapt_on": partnered, "actions": match.actions, "progress": progress}
+    return match.play(match.agent, match.adaptation_episodes, **options)
 
 
 def _play_state_held(match: Match, progress: Progress | None) -> Evaluation:
-    return match.play(hold_state(match.agent), match.adaptation_episodes, progress=progress)
+    held = hold_state(match.agent)
+    return match.play(held, match.adaptation_episodes, actions=match.actions, progress=progress)
 
 
 def _play_cloning(match: Match, progress: Progress | None) -> Evaluation:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metarl.acting.agents import Agent
+from metarl.acting.agents import ActionChoice, Agent
 from metarl.devices import one_torch_thread
 from metarl.evaluation.fields import StoredFields, check_fields
 from metarl.evaluation.result import Evaluation
@@ -84,12 +84,14 @@ class _Fields(StoredFields):
     our_success: float
 
 
-def check_metaworld(distribution: TaskDistribution) -> None:
-    """Checks that Meta-World's evaluator can play these tasks.
+def check_metaworld(distribution: TaskDistribution, actions: ActionChoice) -> None:
+    """Checks that Meta-World's evaluator can play these tasks, and choose actions likewise.
 
     Raises:
-        UserError: If they are not Meta-World's, or not on the native engine.
+        UserError: If they are not Meta-World's, or not on the native engine, or actions are to be sampled.
     """
+    if actions == "sampled":
+        raise UserError("--protocol meta-world asks for an agent's likeliest actions: leave out --actions sampled")
     from metarl_envs.metaworld import MetaWorld
     from metarl_envs.metaworld.engine import MetaWorldEngine
 

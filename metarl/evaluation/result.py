@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from metarl.acting.agents import ActionChoice
 from metarl.evaluation.aggregates import IQM_RESAMPLES
 from metarl.evaluation.fields import EvaluationFields, check_fields
 from metarl.evaluation.statistics import LEVEL, RESAMPLES, Interval
@@ -52,6 +53,8 @@ class Evaluation:
     """True where the task was solved at the episode's last step."""
     returns: Float[np.ndarray, "k task episode"]
     """Undiscounted return of the full episode."""
+    actions: ActionChoice = "likeliest"
+    """Choice of the actions in evaluation episodes; controls that are no policy act in their own way."""
     divergences: int = 0
     """Number of episodes, adaptation episodes included, that ended early because the simulation diverged."""
     acted_as: tuple[tuple[str, ...], ...] | None = None
@@ -65,6 +68,12 @@ class Evaluation:
     def episodes(self) -> int:
         """Number of evaluation episodes per task and k."""
         return int(self.returns.shape[-1])
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that belong beside its numbers: on sampled actions, and on what training was told."""
+        sampled = ["Actions sampled, as in training."] if self.actions == "sampled" else []
+        return sampled + ([self.told_in_training] if self.told_in_training else [])
 
     @property
     def per_name(self) -> dict[str, list[Summary]]:
@@ -111,6 +120,7 @@ class Evaluation:
                 "episodes_per_task": self.episodes,
                 "horizon": self.horizon,
                 "seed": self.seed,
+                "actions": self.actions,
                 "divergences": self.divergences,
                 "env_steps": self.env_steps,
                 "interval_level": LEVEL,
@@ -162,6 +172,7 @@ class Evaluation:
             success=np.array([task.success for task in tasks]).swapaxes(0, 1),
             success_last=np.array([task.success_last for task in tasks]).swapaxes(0, 1),
             returns=np.array([task.returns for task in tasks], dtype=float).swapaxes(0, 1),
+            actions=protocol.actions,
             divergences=protocol.divergences,
             acted_as=tuple(zip(*acted_as, strict=True)) if acted_as else None,
             env_steps=protocol.env_steps,

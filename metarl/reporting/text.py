@@ -7,6 +7,7 @@ from contextlib import suppress
 from math import isnan
 from typing import NamedTuple
 
+from metarl.acting.agents import ActionChoice
 from metarl.evaluation.scratch import LearningCurve, Measure, worth
 from metarl.evaluation.statistics import LEVEL, Interval, verdict
 from metarl.evaluation.summary import Summary
@@ -24,6 +25,10 @@ CONTROL_NOTES = {
     "oracle": "one policy for all tasks, which sees the goal",
 }
 """What each control is, in a few words."""
+_ACTIONS: dict[ActionChoice, str] = {
+    "likeliest": "most likely actions",
+    "sampled": "actions sampled, as in training",
+}
 
 
 class Shown(NamedTuple):
@@ -131,7 +136,8 @@ def protocol(policy: Policy) -> str:
     plays = f"{evaluation.episodes} evaluation episode{'s' * (evaluation.episodes > 1)} of {evaluation.horizon} steps"
     return (
         f"{evaluation.distribution}: {len(evaluation.task_ids)} {kind}. For each number k of adaptation episodes ({ks})"
-        f" the policy starts anew, plays k episodes on the task, adapts, and then plays {plays} to their end. Success:"
+        f" the policy starts anew, plays k episodes on the task, adapts, and then plays {plays} to their end, with its"
+        f" {_ACTIONS[evaluation.actions]}. Success:"
         " solved at any step. Return: undiscounted sum of rewards. Gains are paired by task. Intervals"
         f" ({LEVEL:.0%}) tell of the spread over {spread}. Evaluation seed {evaluation.seed}."
     )
