@@ -53,8 +53,6 @@ class Evaluation:
     """True where the task was solved at the episode's last step."""
     returns: Float[np.ndarray, "k task episode"]
     """Undiscounted return of the full episode."""
-    actions: ActionChoice = "likeliest"
-    """Choice of the actions in evaluation episodes; controls that are no policy act in their own way."""
     divergences: int = 0
     """Number of episodes, adaptation episodes included, that ended early because the simulation diverged."""
     acted_as: tuple[tuple[str, ...], ...] | None = None
@@ -63,6 +61,8 @@ class Evaluation:
     """Environment steps played, adaptation episodes and what filled up the last batch of tasks included."""
     told_in_training: str = ""
     """What training was told and the agent is not, such as the actions of experts, in sentences; empty if nothing."""
+    actions: ActionChoice = "likeliest"
+    """Choice of the actions in evaluation episodes; controls that are no policy act in their own way."""
 
     @property
     def episodes(self) -> int:
