@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from metarl.acting.agents import Agent, Shown, TrainedAgent
+from metarl.acting.agents import ActionChoice, Agent, Shown, TrainedAgent
 from metarl.data.steps import Array, BoolArray, TimestepLike
 from metarl_envs.core import Task
+from metarl_envs.errors import UserError
 
 
 class ExploringAgent:
@@ -41,19 +42,30 @@ class AdaptedAgent:
     """Actor of an agent's evaluation episodes; resets the agent before each.
 
     Args:
-        agent: Agent whose `eval_action` chooses actions and whose `step` gets each step.
+        agent: Agent that chooses actions and whose `step` gets each step.
         num_envs: Number of environments.
-        seeds: Seed of what an agent that has not adapted draws in each environment; see `ExploringAgent`.
+        seeds: Seed of what the agent draws in each environment; see `ExploringAgent`.
+        actions: How it chooses them.
+
+    Raises:
+        UserError: If actions are to be sampled, and the agent has no `sample_action`.
     """
 
-    def __init__(self, agent: Agent, num_envs: int, seeds: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        num_envs: int,
+        seeds: Sequence[int] | None = None,
+        actions: ActionChoice = "likeliest",
+    ) -> None:
         self._agent = agent
+        self._choose = agent.eval_action if actions == "likeliest" else sampler_of(agent)
         _seed_exploration(agent, seeds)
         agent.reset(np.ones(num_envs, dtype=np.bool_))
 
     def act(self, observations: Array) -> tuple[Array, dict[str, Array]]:
         """See `Actor`."""
-        return self._agent.eval_action(observations), {}
+        return self._choose(observations), {}
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         """See `Actor`."""
@@ -61,6 +73,18 @@ class AdaptedAgent:
         ended = timestep.terminated | timestep.truncated
         if ended.any():
             self._agent.reset(ended)
+
+
+def sampler_of(agent: Agent) -> Callable[[Array], Array]:
+    """Returns an agent's `sample_action`.
+
+    Raises:
+        UserError: If it has none.
+    """
+    if isinstance(agent, TrainedAgent) and agent.samples:
+        return agent.sample_action
+    kind = type(agent).__name__
+    raise UserError(f"actions cannot be 'sampled': {kind} has no sample_action, so take 'likeliest'")
 
 
 def _seed_exploration(agent: Agent, seeds: Sequence[int] | None) -> None:

@@ -80,7 +80,7 @@ class AttackedAgent(TrainedAgent):
         self._agent, self._bound = agent, strength * scale
         self.adaptation_steps = agent.adaptation_steps
         self.action_space, self.observation_size = agent.action_space, agent.observation_size
-        self.exploration = agent.exploration
+        self.exploration, self.samples = agent.exploration, agent.samples
 
     def init(self) -> None:
         """See `Agent`."""
@@ -95,6 +95,10 @@ class AttackedAgent(TrainedAgent):
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """See `Agent`."""
         return self._agent.eval_action(self._attack(observations))
+
+    def sample_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        """See `TrainedAgent`."""
+        return self._agent.sample_action(self._attack(observations))
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         """See `Agent`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -23,6 +23,9 @@ from metarl_envs.errors import UserError
 
 if TYPE_CHECKING:
     from metarl.demonstrations.data import Demonstration
+
+ActionChoice = Literal["likeliest", "sampled"]
+"""Choice of an adapted agent's actions: the likeliest, by `Agent.eval_action`, or `TrainedAgent.sample_action`."""
 
 
 def as_numbers(what: str, values: object) -> npt.NDArray[np.float64]:
@@ -183,6 +186,8 @@ class TrainedAgent(Agent):
     """Draws the exploration actions from a stream for each environment; None if the agent draws them otherwise."""
     attackable: bool = False
     """True if `attack_gradient` is implemented."""
+    samples: bool = False
+    """True if `sample_action` is implemented."""
 
     @property
     def num_envs(self) -> int | None:
@@ -204,6 +209,14 @@ class TrainedAgent(Agent):
             UserError: If such agents cannot be exported.
         """
         raise UserError(f"{type(self).__name__} cannot be exported: it does not implement exportable")
+
+    def sample_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        """Draws the adapted policy's actions for observations `(env, obs)`, in place of `eval_action`.
+
+        Raises:
+            UserError: If the policy is no distribution over actions.
+        """
+        raise UserError(f"{type(self).__name__} has no actions to sample: it does not implement sample_action")
 
     def attack_gradient(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Computes the direction in which observations lead the agent away from the action it would choose.

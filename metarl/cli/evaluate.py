@@ -44,6 +44,12 @@ def add_parser(commands: Commands) -> None:
         help="number of tasks to play of each name (all; with --stress about 20 in all)",
     )
     parser.add_argument("--split", choices=("test", "train"), default="test", help="which tasks (test)")
+    parser.add_argument(
+        "--actions",
+        choices=("likeliest", "sampled"),
+        help="actions in evaluation episodes: the likeliest (the mean of a Gaussian), or sampled as in training"
+        " (likeliest)",
+    )
     parser.add_argument("--seed", metavar="N", type=at_least(0, 2**64 - 1), default=1, help="seed of the episodes (1)")
     parser.add_argument(
         "--num-envs", metavar="N", type=at_least(1), help="largest number of tasks played at a time (the meta-batch)"
@@ -86,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     _refuse(arguments, ("ways", "shots", "problems"), "is for runs that recognise demonstrations")
     _set_defaults(arguments, runs[0].config)
-    names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "num_envs", "workers")
+    names = ("adaptation_episodes", "episodes", "tasks_per_name", "split", "seed", "actions", "num_envs", "workers")
     settings = {name: getattr(arguments, name) for name in names}
     wanted, which = read_wanted(arguments), arguments.checkpoint
     if arguments.stress is not None:
@@ -107,8 +113,10 @@ def _recognise(arguments: argparse.Namespace, runs: list[RunDirectory]) -> None:
     """Measures how well runs recognise demonstrations of held-out classes."""
     from metarl.evaluation.recognition_command import recognise_runs
 
-    played = ("adaptation_episodes", "episodes", "tasks_per_name", "num_envs", "workers", "stress", "from_scratch")
-    _refuse(arguments, (*played, "protocol"), "is for runs that act: this one recognises demonstrations")
+    played = ("adaptation_episodes", "episodes", "tasks_per_name", "actions", "num_envs", "workers", "stress")
+    _refuse(
+        arguments, (*played, "from_scratch", "protocol"), "is for runs that act: this one recognises demonstrations"
+    )
     if arguments.split != "test":
         raise UserError("--split train: recognition is measured on held-out classes only")
     names = ("ways", "shots", "problems", "seed", "output", "controls")
@@ -127,7 +135,7 @@ def _set_defaults(arguments: argparse.Namespace, config: RunConfig) -> None:
     from metarl.evaluation.stress_command import ADAPTATION_EPISODES as STRESSED
 
     ks, episodes = (ADAPTATION_EPISODES, 3) if arguments.stress is None else (STRESSED, 1)
-    usual = {"adaptation_episodes": usual_adaptation_episodes(config, ks), "episodes": episodes}
+    usual = {"adaptation_episodes": usual_adaptation_episodes(config, ks), "episodes": episodes, "actions": "likeliest"}
     for name, value in usual.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict, Unpack
 from rich.console import Console
 from rich.progress import Progress
 
+from metarl.acting.agents import ActionChoice
 from metarl.checkpoints import Manifest
 from metarl.evaluation.experiment import Experiment, check_one_experiment
 from metarl.evaluation.hints import print_hints
@@ -39,6 +40,8 @@ class Settings(TypedDict, total=False):
     """Split of the tasks to play: "test" (held-out tasks, the default) or "train"."""
     seed: int
     """Seed of the agent's exploration; the environments' seeds are derived from it too. By default 1."""
+    actions: ActionChoice
+    """Choice of the actions in evaluation episodes; by default the likeliest."""
     num_envs: int | None
     """Largest number of tasks played at a time; None is what the run's configuration says, or else the size of its
     meta-batch, at most 50."""
@@ -120,6 +123,7 @@ class _Job:
         self._seed = settings.get("seed", 1)
         self._ks = settings.get("adaptation_episodes") or usual_adaptation_episodes(run.config)
         self._episodes = settings.get("episodes", 3)
+        self._actions = settings.get("actions", "likeliest")
         split, tasks_per_name = settings.get("split", "test"), settings.get("tasks_per_name")
         self._distribution = run.config.tasks.build()
         self._distribution.workers = settings.get("workers") or run.config.workers
@@ -127,8 +131,8 @@ class _Job:
         self._tasks = select_tasks(tasks, tasks_per_name)
         self._agent, manifest = load_agent(checkpoint, run.config, self._distribution, self._seed)
         self._origin = origin_of(run, checkpoint, manifest, split, tasks_per_name)
-        protocol = {"adaptation_episodes": sorted(self._ks), "episodes": self._episodes, "seed": self._seed}
-        self.path = output or run.evaluations / file_name(self._origin, protocol)
+        name = file_name(self._origin, self._ks, self._episodes, self._seed, self._actions)
+        self.path = output or run.evaluations / name
 
     def read(self, quiet: bool) -> StoredEvaluation | None:
         """Reads and prints what was played before in these settings; returns None if nothing was.
@@ -157,8 +161,8 @@ class _Job:
             return "a run that was configured otherwise"
         if evaluation.task_ids != tuple(task.id for task in self._tasks):
             return "other tasks"
-        played = (list(evaluation.adaptation_episodes), evaluation.episodes, evaluation.seed)
-        as_wanted = (sorted(self._ks), self._episodes, self._seed)
+        played = (list(evaluation.adaptation_episodes), evaluation.episodes, evaluation.seed, evaluation.actions)
+        as_wanted = (sorted(self._ks), self._episodes, self._seed, self._actions)
         here = (origin.env_steps, origin.split, origin.control)
         if played != as_wanted or here != (self._origin.env_steps, self._origin.split, None):
             return "other settings"
@@ -176,6 +180,7 @@ class _Job:
                 adaptation_episodes=self._ks,
                 episodes=self._episodes,
                 seed=self._seed,
+                actions=self._actions,
                 num_envs=self._settings.get("num_envs") or usual_num_envs(self._run),
                 progress=progress,
             )

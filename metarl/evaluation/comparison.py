@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from metarl.acting.agents import adapts_on
+from metarl.acting.agents import ActionChoice, adapts_on
 from metarl.baselines.gail import GAIL_STEPS
 from metarl.baselines.learners import check_learner
 from metarl.evaluation.command import usual_num_envs
@@ -62,6 +62,7 @@ class Comparison:
         tasks_per_name: Number of tasks of each name.
         split: Split of the tasks.
         seed: Seed of the evaluation.
+        actions: Choice of the actions.
         num_envs: Largest number of tasks played at a time; None is what the run's configuration says, or else the size
             of its meta-batch, at most 50.
         workers: Number of processes or threads; None is what the run's configuration says, or one per core.
@@ -81,6 +82,7 @@ class Comparison:
         tasks_per_name: int | None,
         split: Literal["train", "test"],
         seed: int,
+        actions: ActionChoice,
         num_envs: int | None,
         workers: int | None,
     ) -> None:
@@ -98,13 +100,14 @@ class Comparison:
             adaptation_episodes=tuple(sorted(adaptation_episodes)),
             episodes=episodes,
             seed=seed,
+            actions=actions,
             num_envs=num_envs or usual_num_envs(run),
             oracle_steps=wanted.oracle_steps,
             gail_steps=wanted.gail_steps,
         )
         self._controls, self._left_out = choose_controls(wanted.controls, self._match)
         if wanted.protocol == "meta-world":
-            check_metaworld(agent, distribution)
+            check_metaworld(agent, distribution, actions)
         if wanted.from_scratch is not None:
             check_worth(adapts_on(agent))
             for learner in wanted.from_scratch.learners:
@@ -194,12 +197,8 @@ def describe(curve: LearningCurve, evaluation: Evaluation) -> list[str]:
 def file_stem(stored: StoredEvaluation) -> str:
     """Returns the name of an evaluation's file without its ending."""
     evaluation = stored.evaluation
-    settings = {
-        "adaptation_episodes": list(evaluation.adaptation_episodes),
-        "episodes": evaluation.episodes,
-        "seed": evaluation.seed,
-    }
-    return file_name(stored.origin, settings).removesuffix(".json")
+    settings = evaluation.adaptation_episodes, evaluation.episodes, evaluation.seed, evaluation.actions
+    return file_name(stored.origin, *settings).removesuffix(".json")
 
 
 @contextmanager

@@ -41,8 +41,7 @@ def control_table(evaluation: Evaluation, controls: Mapping[str, Evaluation]) ->
             table.add_row(
                 Text(name), k, show_percent(row.success), show_interval(row.returns, decimals), show_gain(row, decimals)
             )
-    told = evaluation.told_in_training
-    legend = [f"policy: {told}"] if told else []
+    legend = [f"policy: {note}" for note in evaluation.notes]
     legend += [
         f"{name}: {_MEANINGS[name].format(adapts_on=evaluation.adapts_on)}{_budget(each)}."
         for name, each in controls.items()

@@ -69,11 +69,14 @@ def _play_random(match: Match, progress: Progress | None) -> Evaluation:
 
 
 def _play_shuffled(match: Match, progress: Progress | None) -> Evaluation:
-    return match.play(match.agent, match.adaptation_episodes, adapt_on=partners(match.tasks), progress=progress)
+    partnered = partners(match.tasks)
+    options = {"adapt_on": partnered, "actions": match.actions, "progress": progress}
+    return match.play(match.agent, match.adaptation_episodes, **options)
 
 
 def _play_state_held(match: Match, progress: Progress | None) -> Evaluation:
-    return match.play(hold_state(match.agent), match.adaptation_episodes, progress=progress)
+    held = hold_state(match.agent)
+    return match.play(held, match.adaptation_episodes, actions=match.actions, progress=progress)
 
 
 def _play_cloning(match: Match, progress: Progress | None) -> Evaluation:

@@ -143,6 +143,7 @@ def _difference(one: StoredEvaluation, other: StoredEvaluation) -> str | None:
             "split": origin.split,
             "adaptation_episodes": list(evaluation.adaptation_episodes),
             "episodes": evaluation.episodes,
+            "actions": evaluation.actions,
             "horizon": evaluation.horizon,
             "task_fingerprint": origin.task_fingerprint,
             "task_ids": evaluation.task_ids,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from metarl.acting.adapts_on import AdaptsOn
+from metarl.acting.agents import ActionChoice
 from metarl.strict import Count, CountOrZero
 from metarl_envs.errors import UserError
 
@@ -29,6 +30,7 @@ class ProtocolFields(StoredFields):
     episodes_per_task: Count
     horizon: Count
     seed: Whole
+    actions: ActionChoice = "likeliest"
     divergences: Whole
     env_steps: Whole = 0
     learning_steps: Whole = 0

@@ -94,7 +94,7 @@ def _read_held(stored: StoredEvaluation, run: RunDirectory) -> Evaluation | None
 
 
 def _protocol(evaluation: Evaluation) -> tuple[object, ...]:
-    return evaluation.task_ids, evaluation.adaptation_episodes, evaluation.episodes, evaluation.seed
+    return evaluation.task_ids, evaluation.adaptation_episodes, evaluation.episodes, evaluation.seed, evaluation.actions
 
 
 def _is_certain(gain: Interval) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from metarl.acting.agents import Agent, TrainedAgent
+from metarl.acting.agents import ActionChoice, Agent, TrainedAgent
 from metarl.baselines.gail import GAIL_STEPS
 from metarl.cache import relevant_versions
 from metarl.config.tasks import TasksConfig
@@ -37,13 +37,15 @@ class Match:
     """Seed of the evaluation."""
     num_envs: int
     """Largest number of tasks played at a time."""
+    actions: ActionChoice = "likeliest"
+    """Choice of the policy's actions in evaluation episodes."""
     oracle_steps: int = 1_000_000
     """Environment steps that the oracle trains for."""
     gail_steps: int = GAIL_STEPS
     """Environment steps that GAIL plays on each task for each number of demonstrations."""
 
     def play(self, agent: Agent, ks: Sequence[int] = (0,), **options: Any) -> Evaluation:
-        """Plays an agent; `options` are those of `evaluate`."""
+        """Plays an agent; `options` are those of `evaluate`, `actions` only if it is to act as the policy does."""
         return evaluate(
             agent,
             self.distribution,

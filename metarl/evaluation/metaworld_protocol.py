@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.acting.adapts_on import AdaptsOn
-from metarl.acting.agents import Agent, adapts_on
+from metarl.acting.agents import ActionChoice, Agent, adapts_on
 from metarl.devices import one_torch_thread
 from metarl.evaluation.fields import StoredFields, check_fields
 from metarl.evaluation.result import Evaluation
@@ -85,12 +85,15 @@ class _Fields(StoredFields):
     our_success: float
 
 
-def check_metaworld(agent: Agent, distribution: TaskDistribution) -> None:
-    """Checks that Meta-World's evaluator can play these tasks with an agent.
+def check_metaworld(agent: Agent, distribution: TaskDistribution, actions: ActionChoice) -> None:
+    """Checks that Meta-World's evaluator can play these tasks with an agent, and choose actions likewise.
 
     Raises:
-        UserError: If the tasks are not Meta-World's, or not on the native engine, or the agent is shown demonstrations.
+        UserError: If the tasks are not Meta-World's, or not on the native engine, or the agent is shown demonstrations,
+            or actions are to be sampled.
     """
+    if actions == "sampled":
+        raise UserError("--protocol meta-world asks for an agent's likeliest actions: leave out --actions sampled")
     from metarl_envs.metaworld import MetaWorld
     from metarl_envs.metaworld.engine import MetaWorldEngine
 

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from rich.progress import Progress, TaskID
 
-from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing
+from metarl.acting.adaptation import AdaptedAgent, ExploringAgent, adapt_by_playing, sampler_of
 from metarl.acting.adapts_on import AdaptsOn
-from metarl.acting.agents import Agent, Named, Origin, TrainedAgent, adapts_on
+from metarl.acting.agents import ActionChoice, Agent, Named, Origin, TrainedAgent, adapts_on
 from metarl.acting.play import Actor, VectorPlay, play
 from metarl.config import RunConfig
 from metarl.devices import one_torch_thread
@@ -49,6 +49,7 @@ def evaluate(
     adaptation_episodes: Sequence[int] = ADAPTATION_EPISODES,
     episodes: int = 3,
     seed: int,
+    actions: ActionChoice = "likeliest",
     adapt_on: Sequence[Task] | None = None,
     env: TaskVectorEnv | None = None,
     num_envs: int = 50,
@@ -68,6 +69,7 @@ def evaluate(
         adaptation_episodes: Numbers k of adaptation episodes, or of demonstrations that an agent is `Shown`.
         episodes: Number of evaluation episodes per task and k.
         seed: Seed that the environments' seeds and the bootstrap are derived from; the agent draws from its own.
+        actions: Choice of the actions in evaluation episodes; those in adaptation episodes are the agent's affair.
         adapt_on: Task whose episodes or demonstrations the agent adapts on for each of `tasks`, exactly as it would if
             it were then evaluated on that task; None is the task itself.
         env: Environments to play in, whose tasks are replaced; None makes environments and closes them at the end.
@@ -76,21 +78,23 @@ def evaluate(
 
     Raises:
         UserError: If there is no task, not one of `adapt_on` for each, a number is out of range, a k is given twice,
-            the agent has fewer demonstrations than it is to be shown, or it was trained on tasks that are visible where
-            these are not, or the other way round.
+            the agent has fewer demonstrations than it is to be shown, it was trained on tasks that are visible where
+            these are not, or the other way round, or actions are to be sampled of an agent that has no `sample_action`.
         RunFailure: If a return is not a finite number.
     """
     ks = _check_settings(tasks, adaptation_episodes, episodes, seed, num_envs)
     origin = agent.origin if isinstance(agent, TrainedAgent) else None
     _check_what_is_shown(origin, distribution)
+    if actions == "sampled":
+        sampler_of(agent)
     pairs = _Pairs.of(tasks, tasks if adapt_on is None else adapt_on)
     if env is None:
         batches = math.ceil(len(tasks) / num_envs)
         with closing(distribution.make_env(math.ceil(len(tasks) / batches))) as own:
-            protocol = _Protocol(agent, own, episodes, seed, progress)
+            protocol = _Protocol(agent, own, episodes, seed, actions, progress)
             outcome = protocol.play(pairs, ks)
     else:
-        protocol = _Protocol(agent, env, episodes, seed, progress)
+        protocol = _Protocol(agent, env, episodes, seed, actions, progress)
         outcome = protocol.play(pairs, ks)
     if not np.isfinite(outcome.returns).all():
         raise RunFailure(f"evaluation on {distribution.name} gave returns that are not finite numbers")
@@ -103,6 +107,7 @@ def evaluate(
         adaptation_episodes=ks,
         adaptation_steps=agent.adaptation_steps,
         seed=seed,
+        actions=actions,
         divergences=protocol.divergences,
         env_steps=protocol.env_steps,
         adapts_on=adapts_on(agent),
@@ -181,6 +186,7 @@ class _Protocol:
     env: TaskVectorEnv
     episodes: int
     seed: int
+    actions: ActionChoice
     progress: Progress | None
     divergences: int = 0
     acted_as: list[list[str]] = field(default_factory=list)
@@ -217,7 +223,7 @@ class _Protocol:
         adapt_by_playing(self.agent, batch.adapt_on, k, play_episodes)
         self.env.set_tasks(batch.tasks)
         env_seeds, own_seeds = seeds(batch.keys, 0)
-        actor = AdaptedAgent(self.agent, self.env.num_envs, own_seeds)
+        actor = AdaptedAgent(self.agent, self.env.num_envs, own_seeds, self.actions)
         return self._play_episodes(actor, self.episodes, env_seeds, bar)
 
     @one_torch_thread()

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from metarl.acting.adapts_on import AdaptsOn
+from metarl.acting.agents import ActionChoice
 from metarl.evaluation.aggregates import IQM_RESAMPLES
 from metarl.evaluation.fields import EvaluationFields, check_fields
 from metarl.evaluation.statistics import LEVEL, RESAMPLES, Interval
@@ -70,11 +71,19 @@ class Evaluation:
     """What k counts."""
     told_in_training: str = ""
     """What training was told and the agent is not, such as the actions of experts, in sentences; empty if nothing."""
+    actions: ActionChoice = "likeliest"
+    """Choice of the actions in evaluation episodes; controls that are no policy act in their own way."""
 
     @property
     def episodes(self) -> int:
         """Number of evaluation episodes per task and k."""
         return int(self.returns.shape[-1])
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that belong beside its numbers: on sampled actions, and on what training was told."""
+        sampled = ["Actions sampled, as in training."] if self.actions == "sampled" else []
+        return sampled + ([self.told_in_training] if self.told_in_training else [])
 
     @property
     def per_name(self) -> dict[str, list[Summary]]:
@@ -122,6 +131,7 @@ class Evaluation:
                 "episodes_per_task": self.episodes,
                 "horizon": self.horizon,
                 "seed": self.seed,
+                "actions": self.actions,
                 "divergences": self.divergences,
                 "env_steps": self.env_steps,
                 "learning_steps": self.learning_steps,
@@ -174,6 +184,7 @@ class Evaluation:
             success=np.array([task.success for task in tasks]).swapaxes(0, 1),
             success_last=np.array([task.success_last for task in tasks]).swapaxes(0, 1),
             returns=np.array([task.returns for task in tasks], dtype=float).swapaxes(0, 1),
+            actions=protocol.actions,
             divergences=protocol.divergences,
             acted_as=tuple(zip(*acted_as, strict=True)) if acted_as else None,
             env_steps=protocol.env_steps,

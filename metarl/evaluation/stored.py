@@ -6,7 +6,7 @@ A file is one JSON object with a `format` and a `kind`, in the run's `evaluation
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, JsonValue, TypeAdapter
 
+from metarl.acting.agents import ActionChoice
 from metarl.evaluation.fields import StoredFields, check_fields
 from metarl.evaluation.result import Evaluation
 from metarl.runs import RunDirectory, write_json
@@ -79,14 +80,27 @@ class _File(StoredFields):
     origin: _OriginFields
 
 
-def file_name(origin: Origin, evaluation_settings: Mapping[str, Any]) -> str:
+def file_name(
+    origin: Origin, adaptation_episodes: Sequence[int], episodes: int, seed: int, actions: ActionChoice
+) -> str:
     """Names the file of an evaluation: environment steps, control, and a digest of the settings.
 
     Args:
         origin: Where the evaluation comes from.
-        evaluation_settings: Further settings as JSON types: `adaptation_episodes`, `episodes` and `seed`.
+        adaptation_episodes: Those of the evaluation, and likewise all of the following.
+        episodes: Number of evaluation episodes.
+        seed: Seed of the evaluation.
+        actions: Choice of the actions.
     """
-    settings = dict(evaluation_settings) | {"split": origin.split, "tasks_per_name": origin.tasks_per_name}
+    settings = {
+        "adaptation_episodes": sorted(adaptation_episodes),
+        "episodes": episodes,
+        "seed": seed,
+        "split": origin.split,
+        "tasks_per_name": origin.tasks_per_name,
+    }
+    if actions != "likeliest":  # files from before there was a choice keep their names
+        settings["actions"] = actions
     digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     return f"{origin.env_steps:012d}-{origin.control or 'policy'}-{digest}.json"
 

@@ -10,6 +10,7 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import Progress
 
+from metarl.acting.agents import ActionChoice
 from metarl.evaluation.command import origin_of, usual_num_envs
 from metarl.evaluation.protocol import usual_adaptation_episodes
 from metarl.evaluation.stress import write_stress
@@ -38,6 +39,7 @@ def stress_run(
     tasks_per_name: int | None = None,
     split: Literal["train", "test"] = "test",
     seed: int = 1,
+    actions: ActionChoice = "likeliest",
     num_envs: int | None = None,
     workers: int | None = None,
     output: Path | None = None,
@@ -57,6 +59,7 @@ def stress_run(
         tasks_per_name: Number of tasks of each name; None takes 20 in all, or one of each name if there are more names.
         split: Split of the tasks to play: "test" (held-out tasks) or "train".
         seed: Seed of the episodes, the noise and the agent's exploration.
+        actions: Choice of the actions in evaluation episodes.
         num_envs: Largest number of tasks played at a time; None is as for `evaluate_run`.
         workers: Number of processes or threads that simulate; None is what the run's configuration says.
         output: File to write or replace, of a single perturbation; None names one in the run's `evaluations/`.
@@ -90,6 +93,7 @@ def stress_run(
             adaptation_episodes=adaptation_episodes or usual_adaptation_episodes(run.config, ADAPTATION_EPISODES),
             episodes=episodes,
             seed=seed,
+            actions=actions,
             num_envs=num_envs or usual_num_envs(run),
             skip=not perturbations,
             progress=progress,

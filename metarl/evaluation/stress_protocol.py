@@ -9,7 +9,7 @@ from contextlib import closing
 from rich.progress import Progress
 
 from metarl.acting.adversary import ADVERSARIAL, AttackedAgent, attack_obstacle
-from metarl.acting.agents import Agent, TrainedAgent
+from metarl.acting.agents import ActionChoice, Agent, TrainedAgent
 from metarl.acting.observation_scale import observation_scale
 from metarl.evaluation.protocol import evaluate
 from metarl.evaluation.result import Evaluation
@@ -77,6 +77,7 @@ def evaluate_under_stress(
     adaptation_episodes: Sequence[int],
     episodes: int,
     seed: int,
+    actions: ActionChoice = "likeliest",
     num_envs: int = 50,
     skip: bool = False,
     progress: Progress | None = None,
@@ -94,6 +95,7 @@ def evaluate_under_stress(
         adaptation_episodes: Numbers k of adaptation episodes.
         episodes: Number of evaluation episodes per task and k.
         seed: Seed that the seeds of environments and noise are derived from.
+        actions: Choice of the actions in evaluation episodes.
         num_envs: Largest number of tasks played at a time.
         skip: True to leave out perturbations that do not apply.
         progress: Display that gets a bar with the number of evaluations; None shows none.
@@ -128,6 +130,7 @@ def evaluate_under_stress(
                 adaptation_episodes=adaptation_episodes,
                 episodes=episodes,
                 seed=seed,
+                actions=actions,
                 env=env,
             )
             if progress and bar is not None:

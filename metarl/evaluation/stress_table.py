@@ -63,13 +63,13 @@ def _perturbed(curves: Sequence[StressCurve]) -> Iterator[tuple[StressCurve, flo
 
 def _heading(evaluation: Evaluation) -> str:
     tasks, episodes = len(evaluation.task_names), evaluation.episodes
-    told = f"\n{evaluation.told_in_training}" if evaluation.told_in_training else ""
+    notes = "".join(f"\n{note}" for note in evaluation.notes)
     kind = "held-out" if evaluation.held_out else "not held-out"
     return (
         f"{evaluation.distribution} under stress: {tasks} {kind} task{'s' * (tasks > 1)},"
         f" {episodes} episode{'s' * (episodes > 1)} each after"
         f" {evaluation.adapts_on.number_in_full(evaluation.adaptation_episodes[-1])}.\n"
-        f"Success and return are the task's; gain is over k = 0. [{LEVEL:.0%} interval over tasks]{told}"
+        f"Success and return are the task's; gain is over k = 0. [{LEVEL:.0%} interval over tasks]{notes}"
     )
 
 

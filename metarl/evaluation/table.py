@@ -74,11 +74,11 @@ def _heading(result: Evaluation | Experiment) -> str:
     tasks, episodes = len(first.task_names), first.episodes
     kind = "held-out" if first.held_out else "not held-out"
     of_runs, over = (f"{runs} runs, ", "runs, tasks") if runs > 1 else ("", "tasks")
-    told = f"\n{first.told_in_training}" if first.told_in_training else ""
+    notes = "".join(f"\n{note}" for note in first.notes)
     return (
         f"{first.distribution}: {of_runs}{tasks} {kind} task{'s' * (tasks > 1)}, {episodes} "
         f"episode{'s' * (episodes > 1)} each after k {first.adapts_on.in_full}.\n"
-        f"Success = solved at any step. IQM = middle half. [{LEVEL:.0%} interval over {over}]{told}"
+        f"Success = solved at any step. IQM = middle half. [{LEVEL:.0%} interval over {over}]{notes}"
     )
 
 

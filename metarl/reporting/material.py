@@ -155,9 +155,9 @@ def _of_policy(stored: Sequence[StoredEvaluation]) -> list[StoredEvaluation]:
 
 
 def _weight(stored: StoredEvaluation) -> tuple[int, ...]:
-    """Orders evaluations: that of the latest checkpoint counts, then the one that played most."""
+    """Orders evaluations: the latest checkpoint's counts, then what played most, then that of the likeliest actions."""
     tasks, ks = len(stored.evaluation.task_ids), len(stored.evaluation.adaptation_episodes)
-    return stored.origin.env_steps, tasks, ks, stored.evaluation.episodes
+    return stored.origin.env_steps, tasks, ks, stored.evaluation.episodes, stored.evaluation.actions == "likeliest"
 
 
 def _check_comparable(
@@ -169,7 +169,7 @@ def _check_comparable(
         raise UserError(
             f"{first.path} and {second.path} cannot be compared: they were evaluated on other tasks, {counts}"
         )
-    for name in ("horizon", "adaptation_episodes", "episodes"):
+    for name in ("horizon", "adaptation_episodes", "episodes", "actions"):
         ours, others = getattr(mine, name), getattr(theirs, name)
         if ours != others:
             raise UserError(
@@ -198,14 +198,15 @@ def _label(group: Sequence[RunDirectory], runs: Sequence[RunDirectory]) -> str:
 def _controls(
     found: Sequence[tuple[StoredEvaluation, Sequence[StoredEvaluation]]],
 ) -> dict[str, tuple[StoredEvaluation, ...]]:
-    """Returns the controls of a policy's runs that were played on the same tasks, and after the same training."""
+    """Returns the controls of a policy's runs: the same tasks, after the same training, with actions chosen alike."""
     controls: dict[str, list[StoredEvaluation]] = {}
     for policy, stored in found:
         fitting: dict[str, StoredEvaluation] = {}
         for each in sorted(stored, key=_weight):
-            name, same = each.origin.control, each.evaluation.task_ids == policy.evaluation.task_ids
-            trained = independent_of(each) or each.origin.env_steps == policy.origin.env_steps
-            if name is not None and same and trained and each.evaluation.horizon == policy.evaluation.horizon:
+            name, mine, other = each.origin.control, policy.evaluation, each.evaluation
+            same_tasks = (mine.task_ids, mine.horizon) == (other.task_ids, other.horizon)
+            same_policy = each.origin.env_steps == policy.origin.env_steps and mine.actions == other.actions
+            if name is not None and same_tasks and (independent_of(each) or same_policy):
                 fitting[name] = each
         for name, each in fitting.items():
             if not independent_of(each) or name not in controls:

@@ -176,6 +176,7 @@ def _facts(policy: Policy, index: int) -> dict[str, Any]:
     """Returns what one run was, and the commands that lead to its numbers."""
     run, (evaluation, origin) = policy.runs[index], policy.stored[index]
     tasks = [] if origin.tasks_per_name is None else ["--tasks-per-name", str(origin.tasks_per_name)]
+    tasks += [] if evaluation.actions == "likeliest" else ["--actions", evaluation.actions]
     ks = map(str, evaluation.adaptation_episodes)
     again = ("runs/again", "--adaptation-episodes", *ks, "--episodes", str(evaluation.episodes))
     return {

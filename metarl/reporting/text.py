@@ -8,6 +8,7 @@ from math import isnan
 from typing import NamedTuple
 
 from metarl.acting.adapts_on import AdaptsOn
+from metarl.acting.agents import ActionChoice
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.scratch import LearningCurve, Measure, worth
 from metarl.evaluation.statistics import LEVEL, Interval, verdict
@@ -25,6 +26,10 @@ _CONTROL_NOTES = {
     "gail": "learns each task from scratch by GAIL, from the same demonstrations",
     "expert": "Meta-World's scripted solution, which sees the goal",
     "oracle": "one policy for all tasks, which sees the goal",
+}
+_ACTIONS: dict[ActionChoice, str] = {
+    "likeliest": "most likely actions",
+    "sampled": "actions sampled, as in training",
 }
 
 
@@ -161,8 +166,9 @@ def protocol(policy: Policy) -> str:
     return (
         f"{evaluation.distribution}: {len(evaluation.task_ids)} {kind}. For each number k of"
         f" {evaluation.adapts_on.in_full} ({ks}) the policy starts anew, {_ADAPTS[evaluation.adapts_on]} plays {plays}"
-        " to their end. Success: solved at any step. Return: undiscounted sum of rewards. Gains are paired by task."
-        f" Intervals ({LEVEL:.0%}) tell of the spread over {spread}. Evaluation seed {evaluation.seed}."
+        f" to their end, with its {_ACTIONS[evaluation.actions]}. Success: solved at any step. Return: undiscounted sum"
+        f" of rewards. Gains are paired by task. Intervals ({LEVEL:.0%}) tell of the spread over {spread}."
+        f" Evaluation seed {evaluation.seed}."
     )
 
 

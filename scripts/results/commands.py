@@ -77,6 +77,7 @@ def evaluation_command(experiment: Experiment, env_steps: int, run: str = "RUN")
         "episodes": None if evaluation.episodes == _EPISODES else evaluation.episodes,
         "tasks-per-name": origin.tasks_per_name,
         "split": None if origin.split == "test" else origin.split,
+        "actions": None if evaluation.actions == "likeliest" else evaluation.actions,
         "seed": None if evaluation.seed == _SEED else evaluation.seed,
         "control": origin.control,
     }

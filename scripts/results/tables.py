@@ -29,9 +29,10 @@ def experiments(stored: Iterable[StoredEvaluation]) -> list[Experiment]:
     groups: dict[tuple[object, ...], list[StoredEvaluation]] = defaultdict(list)
     for each in stored:
         evaluation, origin = each
+        played = (origin.split, origin.control or "", origin.env_steps, evaluation.actions)
         protocol = (evaluation.adaptation_episodes, evaluation.episodes, evaluation.seed, evaluation.task_ids)
-        groups[(origin.split, origin.control or "", origin.env_steps, *protocol)].append(each)
-    held_out_first = sorted(groups, key=lambda key: (key[0] != "test", *map(str, key[1:4])))
+        groups[(*played, *protocol)].append(each)
+    held_out_first = sorted(groups, key=lambda key: (key[0] != "test", *map(str, key[1:5])))
     return [Experiment.of(groups[key]) for key in held_out_first]
 
 
@@ -42,8 +43,9 @@ def what_was_played(experiment: Experiment) -> str:
     tasks = plural(len(evaluation.task_names), f"{kind} task")
     seeds = f", {len(experiment.origins)} seeds" if len(experiment.origins) > 1 else ""
     control = f", control {origin.control}" if origin.control else ""
+    actions = ", actions sampled" if evaluation.actions == "sampled" else ""
     episodes = f"{plural(evaluation.episodes, 'episode')} of {evaluation.horizon} steps each"
-    return f"{tasks} of {evaluation.distribution}, {episodes}{seeds}{control}"
+    return f"{tasks} of {evaluation.distribution}, {episodes}{seeds}{control}{actions}"
 
 
 def evaluation_table(experiment: Experiment) -> str:

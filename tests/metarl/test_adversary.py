@@ -86,7 +86,7 @@ def mean_action(agent: Any, observations: Array) -> Array:
     """Actions before they are clipped; asking does not change the agent."""
     agent.reset(np.ones(2, bool))
     if hasattr(agent, "_maml"):
-        return np.asarray(agent._act(observations, explore=False))
+        return np.asarray(agent._act(observations, sample=False))
     memory = agent._memory
     inputs = agent._transfer(observations, memory.previous)
     with torch.no_grad():
@@ -136,6 +136,9 @@ class Recorder(TrainedAgent):
     def eval_action(self, observations: Array) -> Array:
         return self.adapt_action(observations)[0]
 
+    def sample_action(self, observations: Array) -> Array:
+        return self.adapt_action(observations)[0]
+
     def init(self) -> None:
         return None
 
@@ -157,7 +160,7 @@ def test_each_element_moves_by_its_bound_and_the_agent_learns_from_what_it_saw()
     attacked = AttackedAgent(recorder, 0.5, np.array([1.0, 4.0, 0.0]))
     assert attacked.adaptation_steps == 3
     observations = np.ones((2, 3))
-    for act in (attacked.adapt_action, attacked.eval_action):
+    for act in (attacked.adapt_action, attacked.eval_action, attacked.sample_action):
         act(observations)
         attacked.step(Timestep(observations, np.zeros((2, 2)), np.zeros(2), NOTHING, NOTHING, {}))
     expected = [[1.5, -1.0, 1.0], [1.0, 3.0, 1.0]]

@@ -197,20 +197,20 @@ def test_evaluate(run: RunDirectory, fake: Fake) -> None:
     fake("metarl.evaluation.command", "evaluate_runs", evaluate_runs)
     assert main(["evaluate", "done"]) == 0
     arguments = "--checkpoint best --adaptation-episodes 0 5 --episodes 2 --tasks-per-name 4 --split train --seed 9"
-    arguments += " --num-envs 2 --workers 3 --output e.json --again"
+    arguments += " --actions sampled --num-envs 2 --workers 3 --output e.json --again"
     assert main(["evaluate", "done", "done", *arguments.split()]) == 0
     assert [([run.path for run in call[0]], call[1], call[2]) for call in calls] == [
         (
             [Path("done")],
             "last",
             {"adaptation_episodes": (0, 1, 3, 10), "episodes": 3, "tasks_per_name": None, "split": "test", "seed": 1}
-            | {"num_envs": None, "workers": None, "output": None, "again": False},
+            | {"actions": "likeliest", "num_envs": None, "workers": None, "output": None, "again": False},
         ),
         (
             [Path("done"), Path("done")],
             "best",
             {"adaptation_episodes": [0, 5], "episodes": 2, "tasks_per_name": 4, "split": "train", "seed": 9}
-            | {"num_envs": 2, "workers": 3, "output": Path("e.json"), "again": True},
+            | {"actions": "sampled", "num_envs": 2, "workers": 3, "output": Path("e.json"), "again": True},
         ),
     ]
 

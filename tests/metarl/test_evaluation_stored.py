@@ -153,19 +153,21 @@ def test_a_runs_evaluations_are_those_of_their_kind(tmp_path) -> None:
 
 
 def test_names_of_files_tell_settings_apart() -> None:
-    protocol = {"adaptation_episodes": [0, 10], "episodes": 3, "seed": 1}
-    name = file_name(origin(), protocol)
+    protocol: dict[str, Any] = {"adaptation_episodes": [0, 10], "episodes": 3, "seed": 1, "actions": "likeliest"}
+    name = file_name(origin(), **protocol)
     assert name.startswith("000000001200-policy-")
-    assert file_name(origin(seed=2, run="elsewhere"), protocol) == name
+    assert file_name(origin(seed=2, run="elsewhere"), **protocol) == name
+    assert file_name(origin(), **protocol | {"adaptation_episodes": (10, 0)}) == name
     others = {
-        file_name(origin(), protocol | {"seed": 2}),
-        file_name(origin(), protocol | {"episodes": 1}),
-        file_name(origin(split="train"), protocol),
-        file_name(origin(tasks_per_name=3), protocol),
-        file_name(origin(env_steps=1201), protocol),
-        file_name(origin(control="random"), protocol),
+        file_name(origin(), **protocol | {"seed": 2}),
+        file_name(origin(), **protocol | {"actions": "sampled"}),
+        file_name(origin(), **protocol | {"episodes": 1}),
+        file_name(origin(split="train"), **protocol),
+        file_name(origin(tasks_per_name=3), **protocol),
+        file_name(origin(env_steps=1201), **protocol),
+        file_name(origin(control="random"), **protocol),
     }
-    assert len(others | {name}) == 7
+    assert len(others | {name}) == 8
 
 
 def test_an_experiment_is_the_mean_over_seeds() -> None:

@@ -70,11 +70,11 @@ def test_half_of_the_goals_solved_is_half_by_ours_and_more_by_meta_worlds(reach:
 def test_other_families_and_engines_are_refused() -> None:
     agent = FixedAgent(lambda observations: np.zeros((len(observations), 4)))
     with pytest.raises(UserError, match="protocol meta-world is for Meta-World's tasks, not for navigation"):
-        check_metaworld(agent, Navigation(2, 2))
+        check_metaworld(agent, Navigation(2, 2), "likeliest")
     slow = MetaWorldTasks(benchmark="ML1", task="reach-v3", engine="reference").build()
     slow.workers = 1
     with pytest.raises(UserError, match=r"needs tasks\.engine 'native'"):
-        check_metaworld(agent, slow)
+        check_metaworld(agent, slow, "likeliest")
 
 
 def test_an_episode_that_is_restarted_is_the_same_as_before(reach: TaskDistribution) -> None:

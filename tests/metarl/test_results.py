@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from results.curve import Curve
 from results.page import generate_page
 from results.published import read_published
 from results.summary import Facts, read_summary
-from results.tables import experiments, interval
+from results.tables import experiments, interval, what_was_played
 from results.words import duration
 
 
@@ -57,6 +58,11 @@ def stored(seed: int, split: str = "test", success: float = 0.5, **changes: Any)
         "/a/machine's/path", "/checkpoints/000000000400", split=split, training_seed=seed, **IDENTITY, **fields
     )
     return StoredEvaluation(evaluation, origin)
+
+
+def with_sampled_actions(seed: int) -> StoredEvaluation:
+    evaluation, origin = stored(seed)
+    return StoredEvaluation(replace(evaluation, actions="sampled"), origin)
 
 
 IDENTITY: dict[str, Any] = {"task_fingerprint": "f", "versions": {"torch": "2"}}
@@ -225,19 +231,24 @@ def test_a_run_far_from_all_presets_is_trained_from_its_configuration() -> None:
 
 def test_the_command_of_an_evaluation() -> None:
     other = stored(1, "train", tasks_per_name=2, control="random")
+    sampled = Experiment.of([with_sampled_actions(1)])
     assert evaluation_command(Experiment.of([stored(1)]), 400) == "metarl evaluate RUN"
+    assert evaluation_command(sampled, 400) == "metarl evaluate RUN --actions sampled"
+    assert what_was_played(sampled) == "4 held-out tasks of ML10, 3 episodes of 500 steps each, actions sampled"
     assert evaluation_command(Experiment.of([other]), 900, "runs/x") == (
         "metarl evaluate runs/x --checkpoint 400 --tasks-per-name 2 --split train --control random"
     )
 
 
 def test_evaluations_of_one_protocol_belong_together() -> None:
-    all_of_them = [stored(2), stored(1, "train"), stored(1), stored(1, control="random"), stored(2, "train")]
+    held_out = [with_sampled_actions(1), stored(2), stored(1), stored(1, control="random")]
+    all_of_them = [*held_out, stored(1, "train"), stored(2, "train")]
     found = [
         [(each.split, each.control, each.training_seed) for each in one.origins] for one in experiments(all_of_them)
     ]
     assert found == [
         [("test", None, 1), ("test", None, 2)],
+        [("test", None, 1)],
         [("test", "random", 1)],
         [("train", None, 1), ("train", None, 2)],
     ]

@@ -39,6 +39,7 @@ class MAMLAgent(TrainedAgent):
 
     exploration: Exploration
     attackable = True
+    samples = True
 
     def __init__(self, maml: MAML, seed: int) -> None:
         self.adaptation_steps = maml.config.inner.steps + maml.config.inner.refinements
@@ -61,12 +62,19 @@ class MAMLAgent(TrainedAgent):
         self, observations: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """See `Agent`."""
-        actions = self._act(observations, explore=True)
+        self._exploring = True
+        actions = self._act(observations, sample=True)
         return to_environment(actions, self.action_space), {UNCLIPPED: actions.astype(np.float64)}
 
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """See `Agent`."""
-        return to_environment(self._act(observations, explore=False), self.action_space)
+        self._exploring = False
+        return to_environment(self._act(observations, sample=False), self.action_space)
+
+    def sample_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        """See `TrainedAgent`."""
+        self._exploring = False
+        return to_environment(self._act(observations, sample=True), self.action_space)
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         """See `Agent`; steps of evaluation episodes are ignored."""
@@ -154,13 +162,12 @@ class MAMLAgent(TrainedAgent):
         self.step(timestep)
 
     @torch.no_grad()
-    def _act(self, observations: npt.NDArray[np.float64], *, explore: bool) -> npt.NDArray[Any]:
+    def _act(self, observations: npt.NDArray[np.float64], *, sample: bool) -> npt.NDArray[Any]:
         observations = self._check_observations(observations)
-        self._exploring = explore
         tensor = torch.as_tensor(observations, dtype=torch.float64, device=self._device)
         outputs = self._maml.outputs(self._current(len(observations)), tensor.unsqueeze(1)).squeeze(1)
         check_outputs(outputs)
-        actions = self.exploration.sample(outputs) if explore else self._maml.distribution.mode(outputs)
+        actions = self.exploration.sample(outputs) if sample else self._maml.distribution.mode(outputs)
         return actions.cpu().numpy()
 
     def _current(self, num_envs: int) -> Parameters:

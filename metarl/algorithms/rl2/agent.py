@@ -71,6 +71,7 @@ class RL2Agent(TrainedAgent):
     adaptation_steps = 1
     exploration: Exploration
     attackable = True
+    samples = True
 
     def __init__(
         self,
@@ -104,6 +105,10 @@ class RL2Agent(TrainedAgent):
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """See `Agent`."""
         return self._act(observations, explore=False)
+
+    def sample_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        """See `TrainedAgent`."""
+        return self._act(observations, explore=True)
 
     def step(self, timestep: TimestepLike, valid: BoolArray | None = None) -> None:
         """See `Agent`; where a step is not valid, restores the memory before the action."""
