@@ -94,18 +94,21 @@ def test_noise_is_the_tasks_own_and_always_the_same(algorithm: str, tasks: dict[
     np.testing.assert_allclose(alone.returns, sampled.returns[:, some], atol=1e-4, rtol=1e-5)
 
 
-def told(agent: TrainedAgent, actions: Array, observations: Array) -> None:
+def tell(agent: TrainedAgent, actions: Array, observations: Array, rewards: Array) -> None:
     nothing = np.zeros(len(actions), np.bool_)
-    agent.step(Timestep(observations, actions, np.ones(len(actions)), nothing, nothing, {}))
+    agent.step(Timestep(observations, actions, rewards, nothing, nothing, {}))
 
 
 def test_maml_learns_nothing_from_sampled_evaluation_episodes() -> None:
     agent, _ = make("maml", NAVIGATION)
     observations = np.ones((2, 2))
     before = agent.eval_action(observations)
-    told(agent, agent.sample_action(observations), observations)
-    agent.adapt()
-    np.testing.assert_array_equal(agent.eval_action(observations), before)
+    for act, learns in ((agent.sample_action, False), (lambda seen: agent.adapt_action(seen)[0], True)):
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            tell(agent, act(observations), observations, rng.normal(size=2))
+        agent.adapt()
+        assert np.array_equal(agent.eval_action(observations), before) != learns
 
 
 def test_rl2_remembers_the_action_that_it_sampled() -> None:
@@ -114,7 +117,7 @@ def test_rl2_remembers_the_action_that_it_sampled() -> None:
     observations = np.ones((2, 2))
     agent.reset(np.ones(2, np.bool_))
     actions = agent.sample_action(observations)
-    told(agent, actions, observations)
+    tell(agent, actions, observations, np.ones(2))
     assert agent._memory is not None
     remembered = agent._memory.previous.actions.numpy()
     np.testing.assert_allclose(MAX_STEP * np.clip(remembered, -1, 1), actions, atol=1e-6)
