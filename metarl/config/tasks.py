@@ -47,6 +47,8 @@ class MetaWorldTasks(StrictModel):
     """Show the goal in the observation, as for an oracle; the MT benchmarks always do."""
     use_one_hot: bool = False
     """Append the index of the class to observations, one-hot; for the MT benchmarks."""
+    recombined: bool = False
+    """Train on objects' places of some training tasks with goals of others, so that no pair can be learned by heart."""
 
     def build(self) -> TaskDistribution:
         """Makes the task distribution of these settings.

@@ -129,6 +129,9 @@ def student_quantile(tasks: Sequence[Float[np.ndarray, "_ metric"]], level: floa
         level: Confidence level 1 - alpha.
     """
     variances, freedoms = np.stack(mean_variances(tasks)), np.array([len(each) - 1 for each in tasks])
+    # only their ratios matter, and the squares of large ones would overflow
+    largest = variances.max(axis=0)
+    variances = np.divide(variances, largest, out=np.zeros_like(variances), where=largest > 0)
     # nu = (sum_j v_j)^2 / sum_j v_j^2 / (n_j - 1) (Satterthwaite 1946); without any spread sum_j (n_j - 1)
     denominator = (variances**2 / freedoms[:, None]).sum(axis=0)
     without = np.full(len(denominator), float(freedoms.sum()))

@@ -15,6 +15,7 @@ from metarl_envs.errors import UserError, unknown
 from metarl_envs.metaworld.engine import MetaWorldEngine
 from metarl_envs.metaworld.goals import benchmark_tasks
 from metarl_envs.metaworld.multi_task import MultiTaskVectorEnv
+from metarl_envs.metaworld.recombining import recombine
 from metarl_envs.metaworld.reference import (
     ACTION_SPACE,
     MAX_HORIZON,
@@ -79,6 +80,7 @@ class MetaWorld(TaskDistribution):
         goal_visible: Show the goal in the observation's last three elements, as in Meta-World's MT benchmarks, which
             always do.
         use_one_hot: Append the class to observations, 1 at its index in `classes` and 0 elsewhere; for MT only.
+        recombined: Train on the places of objects of some training tasks with the goals of others, see `recombine`.
 
     Raises:
         UserError: If an argument is missing, superfluous, unknown or out of its range.
@@ -100,6 +102,7 @@ class MetaWorld(TaskDistribution):
         reward: Reward = "v2",
         goal_visible: bool = False,
         use_one_hot: bool = False,
+        recombined: bool = False,
     ) -> None:
         make = _benchmark_class(benchmark, task, train, test)
         multi_task = benchmark.startswith("MT")
@@ -116,6 +119,7 @@ class MetaWorld(TaskDistribution):
             raise UserError("reward 'v1' needs engine='reference': the native engine computes 'v2' only")
         self._engine, self._reward = engine, reward
         self._goal_visible, self._use_one_hot = goal_visible or multi_task, use_one_hot
+        self._recombined = recombined
         self.shown = "goal, class" if use_one_hot else "goal" if self._goal_visible else ""
         key = {"benchmark": benchmark, "task": task, "train": list(train), "test": list(test), "seed": seed}
         train_tasks, test_tasks = benchmark_tasks(partial(make, seed=seed), key)
@@ -138,6 +142,11 @@ class MetaWorld(TaskDistribution):
             horizon=horizon,
             held_out=not multi_task,
         )
+
+    def sample(self, count: int, rng: np.random.Generator) -> list[Task]:
+        """See `TaskDistribution`; with `recombined`, goals are exchanged among the tasks of each class."""
+        tasks = super().sample(count, rng)
+        return [recombine(task, self.train_tasks, rng) for task in tasks] if self._recombined else tasks
 
     def make_env(self, num_envs: int, render_mode: str | None = None) -> TaskVectorEnv:
         """Makes environments on all cores; with a `render_mode`, one of Meta-World's own (`num_envs` must be 1)."""
