@@ -94,7 +94,7 @@ def test_episodes_from_scratch_are_no_measure_of_demonstrations() -> None:
 @pytest.fixture
 def policies(tmp_path: Path) -> list[Policy]:
     """An imitator beside a policy that plays to adapt."""
-    both = []
+    both: list[Path] = []
     for name, evaluation in {"shown": SHOWN, "plays": replace(HALF, adaptation_episodes=(0, 1))}.items():
         run = make_run(tmp_path / name, seed=len(both))
         store(run, evaluation)

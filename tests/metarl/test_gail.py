@@ -252,7 +252,8 @@ def test_what_was_learned_before_a_failure_is_kept(
     def fail(given: GailLesson, tell: Any) -> dict[str, Any]:
         if len(learns) == 2:
             raise RunFailure("no")
-        return learn(given, tell)
+        learned: dict[str, Any] = learn(given, tell)
+        return learned
 
     monkeypatch.setattr(gail_control, "learn_gail", fail)
     with pytest.raises(RunFailure, match="no"):

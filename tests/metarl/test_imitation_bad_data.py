@@ -47,8 +47,8 @@ def episodes(change: Callable[[Any], None]) -> None:
 
 def save_anew(shown: Iterator[Demonstration] | Demonstrations, **spaces: gym.spaces.Box) -> None:
     original = load(DATASET)
-    whole = {"observation_space": original.observation_space, "action_space": original.action_space} | spaces
-    changed = Demonstrations(list(shown), **whole, name=original.name, family=original.family)
+    whole: dict[str, Any] = {"observation_space": original.observation_space, "action_space": original.action_space}
+    changed = Demonstrations(list(shown), **(whole | spaces), name=original.name, family=original.family)
     shutil.rmtree(DATASET)
     save(DATASET, changed)
 

@@ -147,7 +147,7 @@ def test_what_was_sampled_is_told_and_not_mixed_with_the_likeliest(tmp_path: Pat
     with pytest.raises(UserError, match="their evaluations have the actions sampled and likeliest"):
         gather([one.path, two.path], lambda run: None)
     with pytest.raises(UserError, match="leave out --actions sampled"):
-        check_metaworld(Navigation(2, 2), "sampled")
+        check_metaworld(StandingStill(), Navigation(2, 2), "sampled")
 
 
 def test_a_file_from_before_there_was_a_choice_is_of_the_likeliest(tmp_path: Path) -> None:

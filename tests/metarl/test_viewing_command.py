@@ -76,7 +76,7 @@ class Imitator(Seeker):
         self.goal = tasks[0].parameters if count else None
 
     def find(self, task: Task, count: int) -> Sequence[Demonstration]:
-        actions = np.tile(np.float32([0.1, -0.1]), (3, 1))
+        actions = np.tile(np.array([0.1, -0.1], np.float32), (3, 1))
         return [Demonstration(task, np.zeros((4, 2), np.float32), actions)] * count
 
 
