@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
@@ -17,23 +15,12 @@ from metarl.evaluation.experiment import check_one_experiment
 from metarl.evaluation.recognition import LEARNER, PROBLEMS, RecognitionResult, evaluate_recognition
 from metarl.evaluation.recognition_controls import make_controls
 from metarl.evaluation.statistics import LEVEL, Interval
-from metarl.evaluation.stored import read_result, result_files, write_result
+from metarl.evaluation.stored_recognition import StoredRecognition, write_recognition
 from metarl.evaluation.table import new_table, show_interval
 from metarl.files import make_room_for
 from metarl.loading import load_algorithm
 from metarl.runs import RunDirectory
 from metarl_envs.errors import UserError
-
-KIND = "recognition"
-"""Kind of a file with a `RecognitionResult`."""
-
-
-class StoredRecognition(NamedTuple):
-    """Result of a run, and how far the run had trained."""
-
-    result: RecognitionResult
-    iteration: int
-    """Training iterations before the checkpoint."""
 
 
 def recognise_runs(
@@ -87,8 +74,7 @@ def recognise_runs(
             seed=seed,
             controls=make_controls(controls, algorithm, seed),
         )
-        origin = asdict(origin_of(run, checkpoint, manifest, "test", None))
-        write_result(path, KIND, {"origin": origin} | result.to_dict())
+        write_recognition(path, StoredRecognition(result, origin_of(run, checkpoint, manifest, "test", None)))
         results.append(result)
         paths.append(path)
     together = RecognitionResult.together(results)
@@ -96,23 +82,6 @@ def recognise_runs(
     for path in paths:
         print(f"Evaluation: {path}")
     return together
-
-
-def read_recognition(run: RunDirectory) -> list[StoredRecognition]:
-    """Reads all results of recognition of a run, by names of their files.
-
-    Raises:
-        UserError: If a file is of another format, or damaged.
-    """
-    return [_read(path) for path in result_files(run, KIND)]
-
-
-def _read(path: Path) -> StoredRecognition:
-    data = read_result(path, KIND)
-    try:
-        return StoredRecognition(RecognitionResult.from_dict(data), int(data["origin"]["iteration"]))
-    except (UserError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
 
 
 def recognition_table(result: RecognitionResult) -> RenderableType:

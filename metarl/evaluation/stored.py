@@ -122,10 +122,22 @@ def read_evaluation(path: Path) -> StoredEvaluation:
     """
     data = read_result(path, KIND)
     try:
-        origin = check_fields(_File, data, "an evaluation").origin
-        return StoredEvaluation(Evaluation.from_dict(data), Origin(**origin.model_dump()))
+        return StoredEvaluation(Evaluation.from_dict(data), origin_in(data, "an evaluation"))
     except UserError as error:
         raise UserError(f"{path} is damaged: {error}") from None
+
+
+def origin_in(data: Mapping[str, Any], what: str) -> Origin:
+    """Returns the origin in the content of a file.
+
+    Args:
+        data: JSON types.
+        what: What the file should hold, for the message.
+
+    Raises:
+        UserError: If a field is missing or not what it should be.
+    """
+    return Origin(**check_fields(_File, data, what).origin.model_dump())
 
 
 def read_evaluations(run: RunDirectory) -> list[StoredEvaluation]:

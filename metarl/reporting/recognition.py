@@ -14,7 +14,8 @@ from metarl.config import dump_config
 from metarl.errors import RunFailure
 from metarl.evaluation.experiment import check_one_experiment
 from metarl.evaluation.recognition import LEARNER, RecognitionResult
-from metarl.evaluation.recognition_command import heading, names, read_recognition, recognise_runs, show
+from metarl.evaluation.recognition_command import heading, names, recognise_runs, show
+from metarl.evaluation.stored_recognition import read_recognitions
 from metarl.files import make_room_for, write_atomically
 from metarl.reporting.learning import read_metrics, thin
 from metarl.reporting.style import colour, new_axes, to_svg
@@ -56,9 +57,9 @@ def report_recognition(runs: Sequence[RunDirectory], output: Path) -> Path:
     make_room_for(output)
     chosen = []
     for run in runs:
-        if not read_recognition(run):
+        if not read_recognitions(run):
             recognise_runs([run])
-        stored = max(read_recognition(run), key=lambda each: (each.iteration, len(each.result.accuracy)))
+        stored = max(read_recognitions(run), key=lambda each: (each.origin.iteration, len(each.result.accuracy)))
         chosen.append(stored.result)
     page = _render(runs, RecognitionResult.together(chosen))
     try:

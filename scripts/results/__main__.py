@@ -20,7 +20,8 @@ from metarl.runs import RunDirectory
 from metarl.zoo_files import CARD, FOLDER, policy_names
 from metarl_envs.errors import UserError
 from results.card import generate_card
-from results.page import ABOUT, generate_page
+from results.experiments import ABOUT
+from results.page import generate_page
 from results.publish import publish
 from results.summary import write_summary
 

@@ -25,6 +25,7 @@ def learning_curves(runs: Sequence[RunSummary], salt: str) -> bytes:
         figure = Figure(figsize=(8, 2.8), layout="constrained")
         for axes, (quantity, label) in zip(figure.subplots(1, 2), _PANELS.items(), strict=True):
             for number, run in enumerate(runs):
+                assert run.curve is not None
                 steps = [count / 1e6 for count in run.curve.env_steps]
                 for moment, style in (("before", ":"), ("after", "-")):
                     values = run.curve.columns[f"{quantity}_{moment}"]

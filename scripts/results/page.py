@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import yaml
-from pydantic import ValidationError
-
-from metarl.strict import StrictModel
-from metarl_envs.errors import UserError
+from metarl.algorithms.imitation.config import ImitationConfig
+from metarl.config.tasks import DemonstrationTasks
 from results.commands import evaluation_command
+from results.experiments import ExperimentSummary, read_experiments
 from results.figures import learning_curves
+from results.imitation import imitation_section
 from results.published import Published, published_table, read_published
+from results.recognition import recognition_section
 from results.speed import speed_section
-from results.summary import FACTS, RunSummary, read_summary
-from results.tables import INTERVALS, class_table, evaluation_table, experiments, table, what_was_played
-from results.words import duration, packages
+from results.tables import INTERVALS, class_table, evaluation_table, experiments, what_was_played
+from results.training import runs_table, versions_of_seeds
 
-ABOUT, PUBLISHED = "experiment.yaml", "published.yaml"
+PUBLISHED = "published.yaml"
 _HEAD = """\
 # Results
 
@@ -29,45 +26,6 @@ its run, with the outcome of each task. What was measured before summaries were 
 [Earlier results](earlier-results.md); what was tried, in the [notebook](notebook.md). Time is the wall-clock time of
 all iterations, with whatever else ran on the machine.
 """
-
-
-class About(StrictModel):
-    """What is to be said of an experiment by hand."""
-
-    title: str
-    text: str = ""
-    """Markdown; what training was told, which settings were chosen how, what limits the result."""
-
-
-class ExperimentSummary(NamedTuple):
-    """An experiment of results/, as read back."""
-
-    name: str
-    about: About
-    runs: list[RunSummary]
-
-
-def read_experiments(folder: Path) -> list[ExperimentSummary]:
-    """Reads all experiments, by name.
-
-    Args:
-        folder: The folder results/.
-
-    Raises:
-        UserError: If a summary is damaged, or an experiment has no title or no run.
-    """
-    return [_read_experiment(path.parent) for path in sorted(folder.glob(f"*/{ABOUT}"))]
-
-
-def _read_experiment(folder: Path) -> ExperimentSummary:
-    try:
-        about = About.model_validate(yaml.safe_load((folder / ABOUT).read_bytes()))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise UserError(f"{folder / ABOUT} is damaged: {error}") from None
-    runs = [read_summary(path.parent) for path in sorted(folder.glob(f"*/{FACTS}"))]
-    if not runs:
-        raise UserError(f"experiment {folder} has no run")
-    return ExperimentSummary(folder.name, about, sorted(runs, key=lambda run: run.config.seed))
 
 
 def generate_page(folder: Path) -> dict[str, bytes]:
@@ -84,19 +42,27 @@ def generate_page(folder: Path) -> dict[str, bytes]:
     """
     published = read_published(folder / PUBLISHED)
     files, sections = {}, [_HEAD]
+    recognise: list[ExperimentSummary] = []
+    imitate: list[ExperimentSummary] = []
     for experiment in read_experiments(folder):
-        figure = f"figures/{experiment.name}.svg"
-        files[figure] = learning_curves(experiment.runs, experiment.name)
-        sections.append(_section(experiment, figure, published))
-    if (speed := speed_section(folder)) is not None:
-        sections.append(speed)
+        config = experiment.runs[0].config
+        if isinstance(config.tasks, DemonstrationTasks):
+            recognise.append(experiment)
+        elif isinstance(config.algorithm, ImitationConfig):
+            imitate.append(experiment)
+        else:
+            figure = f"figures/{experiment.name}.svg"
+            files[figure] = learning_curves(experiment.runs, experiment.name)
+            sections.append(_section(experiment, figure, published))
+    further = [recognition_section(recognise), imitation_section(imitate), speed_section(folder)]
+    sections += [section for section in further if section is not None]
     return files | {"RESULTS.md": "\n".join(sections).encode()}
 
 
 def _section(experiment: ExperimentSummary, figure: str, published: dict[str, list[Published]]) -> str:
     runs = experiment.runs
     parts = [f"## {experiment.about.title}", runs[0].config.algorithm.told_in_training(), experiment.about.text.strip()]
-    parts += [_runs_table(runs), _versions(runs)]
+    parts += [runs_table(runs), versions_of_seeds(runs)]
     parts.append(f"![Learning curves of {experiment.name}]({figure})")
     played = experiments(stored for run in runs for stored in run.evaluations)
     for each in played:
@@ -108,30 +74,3 @@ def _section(experiment: ExperimentSummary, figure: str, published: dict[str, li
     if beside:
         parts += ["Published, by other evaluators and with other budgets:", published_table(beside)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _runs_table(runs: Sequence[RunSummary]) -> str:
-    return table(
-        ["seed", "trained by", "steps", "iterations", "training", "machine", "commit"],
-        [
-            [
-                str(run.config.seed),
-                f"`{run.facts.command}`",
-                f"{run.facts.env_steps:,}",
-                str(run.facts.iterations),
-                duration(run.facts.training_seconds),
-                run.facts.machine,
-                run.commit,
-            ]
-            for run in runs
-        ],
-    )
-
-
-def _versions(runs: Sequence[RunSummary]) -> str:
-    by_versions: dict[str, list[str]] = {}
-    for run in runs:
-        by_versions.setdefault(packages(run.versions), []).append(str(run.config.seed))
-    if len(by_versions) == 1:
-        return f"{next(iter(by_versions))}."
-    return " ".join(f"Seed {', '.join(seeds)}: {versions}." for versions, seeds in by_versions.items())

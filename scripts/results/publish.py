@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -19,7 +18,7 @@ from metarl.zoo_files import CARD
 from metarl_envs.errors import UserError
 from results.card import generate_card
 from results.curve import read_metrics
-from results.summary import CONFIG, EVALUATIONS, FACTS, VERSIONS, copy_evaluation, make_facts
+from results.summary import CONFIG, EVALUATIONS, FACTS, PLAYED, VERSIONS, evaluation_form, make_facts
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 
@@ -34,11 +33,14 @@ def publish(run: RunDirectory, which: str, folder: Path, machine: str | None = N
         machine: Processor and cores that the run was trained on, for runs that do not tell.
 
     Raises:
-        UserError: If the name is not words of small letters and digits with dashes between them, the checkpoint is
-            damaged, it has no evaluation on held-out tasks, or the run's machine is unknown.
+        UserError: If the name is not words of small letters and digits with dashes between them, the run recognises
+            and has no policy, the checkpoint is damaged, it has no evaluation on held-out tasks, or the run's machine
+            is unknown.
     """
     if not _NAME.fullmatch(folder.name):
         raise UserError(f"a policy's name is two or more words with dashes, as in ml10-rl2: got '{folder.name}'")
+    if evaluation_form(run.config) is not PLAYED:
+        raise UserError(f"run {run.path} recognises demonstrations, and has no policy to publish")
     checkpoint = run.checkpoint(which)
     state, manifest = acting_state(run, checkpoint)
     evaluations = _evaluations(run, manifest.env_steps)
@@ -48,10 +50,10 @@ def publish(run: RunDirectory, which: str, folder: Path, machine: str | None = N
         (staging / EVALUATIONS).mkdir(parents=True)
         checkpoints.save(staging / "checkpoints", state, manifest.model_copy(update={"policy_only": True}))
         for path in evaluations:
-            copy_evaluation(path, staging / EVALUATIONS / path.name, folder.name)
+            PLAYED.copy(path, staging / EVALUATIONS / path.name, folder.name)
         for name in (CONFIG, VERSIONS):
             shutil.copyfile(run.path / name, staging / name)
-        (staging / FACTS).write_text(json.dumps(facts.model_dump(), indent=2) + "\n", encoding="utf-8")
+        (staging / FACTS).write_text(facts.to_json(), encoding="utf-8")
         (staging / CARD).write_text(generate_card(staging), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)

@@ -3,7 +3,7 @@
 results/<experiment>/experiment.yaml    title, and what is to be said of it
 results/<experiment>/<run>/             a run each, which differ in their seeds
 summary.json                        a `Facts`
-curve.csv                           learning curve of at most 100 points
+curve.csv                           learning curve of at most 100 points; none of what learned from demonstrations
 config.yaml  versions.json  evaluations/*.json    as in the run
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +19,17 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from metarl.config import RunConfig, load_run_config
+from metarl.config.tasks import DemonstrationTasks
+from metarl.evaluation import stored_recognition
 from metarl.evaluation.stored import KIND, StoredEvaluation, read_evaluation, result_files, write_evaluation
+from metarl.evaluation.stored_recognition import StoredRecognition, read_recognition, write_recognition
 from metarl.files import staging_path
 from metarl.runs import RunDirectory
 from metarl.strict import StrictModel
 from metarl_envs.errors import UserError
 from results.commands import training_command
 from results.curve import Curve, read_metrics
+from results.datasets import Dataset, dataset_of
 
 FACTS, CURVE, CONFIG, VERSIONS, EVALUATIONS = "summary.json", "curve.csv", "config.yaml", "versions.json", "evaluations"
 
@@ -43,6 +47,12 @@ class Facts(StrictModel):
     """Wall-clock time of all iterations, without evaluations and starts."""
     machine: str
     """Processor, and number of cores at hand."""
+    dataset: Dataset | None = None
+    """Demonstrations that it learned from; None if from none."""
+
+    def to_json(self) -> str:
+        """Returns the facts as they are kept in a file."""
+        return json.dumps(self.model_dump(exclude_none=True), indent=2) + "\n"
 
 
 class RunSummary(NamedTuple):
@@ -52,8 +62,12 @@ class RunSummary(NamedTuple):
     config: RunConfig
     versions: dict[str, str]
     facts: Facts
-    curve: Curve
+    curve: Curve | None
+    """Success and return in training; None of a run that learned from demonstrations."""
     evaluations: list[StoredEvaluation]
+    """Evaluations by playing."""
+    recognitions: list[StoredRecognition]
+    """Evaluations by recognising, of a run that recognises."""
 
     @property
     def commit(self) -> str:
@@ -73,7 +87,8 @@ def write_summary(run: RunDirectory, folder: Path, machine: str | None = None) -
     Raises:
         UserError: If the run has no metrics or no evaluation, an evaluation is damaged, or its machine is unknown.
     """
-    evaluations = result_files(run, KIND)
+    form = evaluation_form(run.config)
+    evaluations = result_files(run, form.kind)
     if not evaluations:
         raise UserError(f"run {run.path} has no evaluation: metarl evaluate {run.path}")
     metrics = read_metrics(run.path)
@@ -83,11 +98,12 @@ def write_summary(run: RunDirectory, folder: Path, machine: str | None = None) -
     try:
         (staging / EVALUATIONS).mkdir(parents=True)
         for path in evaluations:
-            copy_evaluation(path, staging / EVALUATIONS / path.name, folder.name)
+            form.copy(path, staging / EVALUATIONS / path.name, folder.name)
         for name in (CONFIG, VERSIONS):
             shutil.copyfile(run.path / name, staging / name)
-        Curve.of(metrics).write(staging / CURVE)
-        (staging / FACTS).write_text(json.dumps(facts.model_dump(), indent=2) + "\n", encoding="utf-8")
+        if facts.dataset is None:
+            Curve.of(metrics).write(staging / CURVE)
+        (staging / FACTS).write_text(facts.to_json(), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)
     finally:
@@ -104,7 +120,7 @@ def make_facts(run: RunDirectory, metrics: Sequence[Mapping[str, Any]], folder: 
         machine: Processor and cores that it was trained on; None is what the run tells.
 
     Raises:
-        UserError: If its machine is unknown.
+        UserError: If its machine is unknown, or the demonstrations that it learned from are not there.
     """
     machine = machine or json.loads((run.path / VERSIONS).read_bytes()).get("machine")
     if machine is None:
@@ -115,18 +131,37 @@ def make_facts(run: RunDirectory, metrics: Sequence[Mapping[str, Any]], folder: 
         env_steps=metrics[-1]["env_steps"],
         training_seconds=round(sum(line["time/iteration_seconds"] for line in metrics), 1),
         machine=machine,
+        dataset=dataset_of(run.config),
     )
 
 
-def copy_evaluation(source: Path, target: Path, name: str) -> None:
-    """Copies the file of an evaluation, with the name of its run in place of paths that only its machine knew.
+class EvaluationForm(NamedTuple):
+    """Form of the files of one kind of evaluation."""
 
-    Raises:
-        UserError: If the file is damaged.
-    """
-    evaluation, origin = read_evaluation(source)
-    origin = replace(origin, run=name, checkpoint=Path(origin.checkpoint).name)
-    write_evaluation(target, StoredEvaluation(evaluation, origin))
+    kind: str
+    read: Callable[[Path], Any]
+    """Reads a file; what it returns has an `origin`."""
+    write: Callable[[Path, Any], None]
+    """Writes it."""
+
+    def copy(self, source: Path, target: Path, name: str) -> None:
+        """Copies a file, with the name of its run in place of paths that only its machine knew.
+
+        Raises:
+            UserError: If the file is damaged.
+        """
+        stored = self.read(source)
+        origin = replace(stored.origin, run=name, checkpoint=Path(stored.origin.checkpoint).name)
+        self.write(target, stored._replace(origin=origin))
+
+
+PLAYED = EvaluationForm(KIND, read_evaluation, write_evaluation)
+RECOGNISED = EvaluationForm(stored_recognition.KIND, read_recognition, write_recognition)
+
+
+def evaluation_form(config: RunConfig) -> EvaluationForm:
+    """Returns the form of the evaluations of a configuration's runs: by playing, or by recognising demonstrations."""
+    return RECOGNISED if isinstance(config.tasks, DemonstrationTasks) else PLAYED
 
 
 def read_summary(folder: Path) -> RunSummary:
@@ -142,7 +177,15 @@ def read_summary(folder: Path) -> RunSummary:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
     except (ValidationError, ValueError) as error:
         raise UserError(f"the summary in {folder} is damaged: {error}") from None
-    evaluations = [read_evaluation(path) for path in sorted((folder / EVALUATIONS).glob("*.json"))]
+    config = load_run_config(folder / CONFIG)
+    form = evaluation_form(config)
+    stored = [form.read(path) for path in sorted((folder / EVALUATIONS).glob("*.json"))]
     return RunSummary(
-        folder.name, load_run_config(folder / CONFIG), versions, facts, Curve.read(folder / CURVE), evaluations
+        name=folder.name,
+        config=config,
+        versions=versions,
+        facts=facts,
+        curve=Curve.read(folder / CURVE) if facts.dataset is None else None,
+        evaluations=stored if form is PLAYED else [],
+        recognitions=stored if form is RECOGNISED else [],
     )

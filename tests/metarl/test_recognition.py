@@ -45,8 +45,8 @@ from metarl.cli.train import split_overrides
 from metarl.config import RunConfig, dump_config, load_config
 from metarl.demonstrations.tasks import ShownTasks
 from metarl.evaluation.recognition import RecognitionResult, evaluate_recognition
-from metarl.evaluation.recognition_command import read_recognition
 from metarl.evaluation.recognition_controls import linear_answers, make_controls, warped_distances
+from metarl.evaluation.stored_recognition import read_recognitions
 from metarl.policies.config import GRUConfig
 from metarl.preset_files import preset_names
 from metarl.runs import RunDirectory
@@ -306,7 +306,7 @@ def test_evaluation_is_written_read_back_and_reported(tmp_path: Path, capsys: py
     shown = capsys.readouterr().out
     assert "nearest neighbour" in shown
     assert "turn-3" in shown
-    (stored,) = read_recognition(run)
+    (stored,) = read_recognitions(run)
     assert stored.result.ways == 3
     assert stored.result.shots == (1, 2)
     assert set(stored.result.accuracy) == {"policy", "nearest", "probe"}
