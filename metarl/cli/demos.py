@@ -70,6 +70,9 @@ def _add_collect(own: Commands) -> None:
         "--cameras", metavar="NAME", nargs="+", help="cameras of the frames: view, or those of MuJoCo's model (view)"
     )
     collect.add_argument(
+        "--frame-every", metavar="N", type=at_least(1), help="steps from one picture to the next, the last one held (1)"
+    )
+    collect.add_argument(
         "--output", metavar="DIR", type=path, help="folder of the dataset (demonstrations/, and a name by the tasks)"
     )
 
@@ -94,6 +97,8 @@ def _collect(arguments: argparse.Namespace) -> None:
 
     if arguments.cameras and not arguments.frames:
         raise UserError("--cameras are of frames: add --frames")
+    if arguments.frame_every and not arguments.frames:
+        raise UserError("--frame-every is of frames: add --frames")
     messages = Console(stderr=True)
     with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
         bar = progress.add_task("episodes", total=None)
@@ -109,6 +114,7 @@ def _collect(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             goal_seed=arguments.goal_seed,
             cameras=(arguments.cameras or _DEFAULT_CAMERAS) if arguments.frames else (),
+            frame_every=arguments.frame_every or 1,
             tell=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     table = new_table("task", "played", "succeeded and kept")

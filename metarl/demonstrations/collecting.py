@@ -59,6 +59,7 @@ def collect(
     seed: int = 1,
     goal_seed: int = 1,
     cameras: Sequence[str] = (),
+    frame_every: int = 1,
     tell: Callable[[int, int], object] = lambda done, total: None,
 ) -> Collected:
     """Records scripted experts, and keeps the episodes that succeed: that solve the task at any step.
@@ -80,6 +81,7 @@ def collect(
         goal_seed: Seed that the goals are drawn from, as in the tasks of a configuration.
         cameras: Cameras to record a frame of each observation from: "view", which shows robot and table, or names of
             cameras of MuJoCo's model.
+        frame_every: Steps from one picture to the next; between them stands the last one.
         tell: Called with the number of episodes played so far and in all.
 
     Raises:
@@ -87,7 +89,7 @@ def collect(
             `output`, or `minari` is not installed.
         RunFailure: If no episode succeeds, or the dataset cannot be written, on a full disk for example.
     """
-    check_counts(goals=goals, episodes=episodes)
+    check_counts(goals=goals, episodes=episodes, frame_every=frame_every)
     if again < 0:
         raise UserError(f"again must be at least 0: got {again}")
     check_seed(seed)
@@ -100,7 +102,7 @@ def collect(
     show = choose_show(tasks, goals, split, horizon, goal_seed)
     played, kept, steps = Counter[str](), Counter[str](), 0
     with ExitStack() as stack:
-        frames = stack.enter_context(Frames(show.hidden, cameras)) if cameras else None
+        frames = stack.enter_context(Frames(show.hidden, cameras, frame_every)) if cameras else None
         spaces = show.observation_space, show.action_space
         writer = stack.enter_context(DatasetWriter(path, *spaces, family=show.family, cameras=cameras))
         for takes, shown, left in _successes(show, episodes, again, noise, seed):
@@ -113,6 +115,7 @@ def collect(
             raise RunFailure(f"none of {played.total()} episodes succeeded: less noise or a longer horizon may help")
         settings = {"tasks": list(tasks), "goals": goals, "episodes": episodes, "again": again, "noise": noise}
         settings |= {"split": split, "horizon": show.hidden.horizon, "seed": seed, "goal_seed": goal_seed}
+        settings |= {"cameras": cameras, "frame_every": frame_every} if cameras else {}
         about = f"Scripted experts of {', '.join(tasks)}; episodes that failed are left out."
         facts = {"algorithm_name": "scripted experts", "description": about}
         writer.finish(facts | {"collected": settings, "played": played})

@@ -35,13 +35,15 @@ class Frames:
     Args:
         distribution: Family of the tasks.
         cameras: Names of the cameras, `VIEW` or those of MuJoCo's model.
+        every: Steps from one picture to the next; between them stands the last one, as of a camera slower than the
+            control.
 
     Raises:
         UserError: On entering, if MuJoCo finds no OpenGL backend, or the family is not simulated by MuJoCo.
     """
 
-    def __init__(self, distribution: TaskDistribution, cameras: Sequence[str]) -> None:
-        self._distribution, self._cameras = distribution, tuple(cameras)
+    def __init__(self, distribution: TaskDistribution, cameras: Sequence[str], every: int = 1) -> None:
+        self._distribution, self._cameras, self._every = distribution, tuple(cameras), every
         self._painter: Painter | None = None
         self._stack = ExitStack()
 
@@ -72,7 +74,7 @@ class Frames:
         frames[0] = self._draw(self._env)
         for step, action in enumerate(shown.actions):
             seen, *_ = self._env.step(action[None])
-            frames[step + 1] = self._draw(self._env)
+            frames[step + 1] = frames[step] if (step + 1) % self._every else self._draw(self._env)
         if np.abs(seen[0] - shown.observations[-1]).max() > SAME:
             raise RunFailure(f"{shown.task} comes out differently when it is played again for its frames")
         return replace(shown, frames=frames)

@@ -16,11 +16,12 @@ from torch.func import functional_call, stack_module_state, vmap
 from metarl.acting.actions import make_to_environment
 from metarl.acting.agents import check_outputs
 from metarl.algorithms.imitation.agent import check_imitates
-from metarl.algorithms.imitation.library import Steps
+from metarl.algorithms.imitation.library import to_steps
 from metarl.baselines.gail import GailLesson, GailPolicy, check_actions, gail_settings, learn_gail
 from metarl.baselines.processes import Tell, spread
 from metarl.cache import Cached, relevant_versions
 from metarl.config.tasks import TasksConfig
+from metarl.demonstrations.data import Demonstration
 from metarl.evaluation.bars import add_bar
 from metarl.evaluation.behaviour import behaviour
 from metarl.evaluation.control_agents import FixedAgent
@@ -45,7 +46,7 @@ def check_gail(match: Match) -> None:
         raise UserError("gail learns from demonstrations, so some must be shown, such as --adaptation-episodes 1")
     check_actions(agent.action_space)
     for task in match.tasks:
-        agent.shown(task, max(_shots(match)))
+        agent.find(task, max(_shots(match)))
 
 
 def _shots(match: Match) -> list[int]:
@@ -53,8 +54,8 @@ def _shots(match: Match) -> list[int]:
 
 
 def _gail_agent(match: Match, tell: Callable[[int], object] = lambda count: None) -> GailAgent:
-    shown, processes = check_imitates(match.agent, "gail").shown, match.distribution.workers or available_cores()
-    return GailAgent(match.config, match.distribution, shown, match.gail_steps, match.seed, processes, tell)
+    find, processes = check_imitates(match.agent, "gail").find, match.distribution.workers or available_cores()
+    return GailAgent(match.config, match.distribution, find, match.gail_steps, match.seed, processes, tell)
 
 
 def gail_key(match: Match) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class GailAgent(FixedAgent):
     Args:
         config: Settings that `distribution` was made of.
         distribution: Family of the tasks.
-        shown: Returns so many demonstrations of a task.
+        find: Returns so many demonstrations of a task.
         steps: Environment steps to play on each task.
         seed: Seed of the learning.
         processes: Number of processes that learn, each a task at a time.
@@ -94,13 +95,13 @@ class GailAgent(FixedAgent):
         self,
         config: TasksConfig,
         distribution: TaskDistribution,
-        shown: Callable[[Task, int], Sequence[Steps]],
+        find: Callable[[Task, int], Sequence[Demonstration]],
         steps: int,
         seed: int,
         processes: int,
         tell: Tell = lambda count: None,
     ) -> None:
-        self._config, self._distribution, self._shown = config, distribution, shown
+        self._config, self._distribution, self._find = config, distribution, find
         self._steps, self._seed, self._processes, self._tell = steps, seed, processes, tell
 
     def show(self, tasks: Sequence[Task], count: int) -> None:
@@ -114,11 +115,16 @@ class GailAgent(FixedAgent):
         policies = dict(zip(lessons, self._learn(list(lessons.values())), strict=True))
         self._act = _act_for(self._distribution.action_space, [policies[task] for task in tasks])
 
+    def find(self, task: Task, count: int) -> Sequence[Demonstration]:
+        """See `Shown`."""
+        return self._find(task, count)
+
     def lesson(self, task: Task, count: int) -> GailLesson:
         """Returns what is learned of a task from its first `count` demonstrations."""
-        observations, actions = (
-            np.concatenate([part.numpy() for part in parts]) for parts in zip(*self._shown(task, count), strict=True)
-        )
+        space = self._distribution.action_space
+        assert isinstance(space, gym.spaces.Box)
+        steps = [to_steps(each, space) for each in self.find(task, count)]
+        observations, actions = (np.concatenate([part.numpy() for part in parts]) for parts in zip(*steps, strict=True))
         return GailLesson(self._config, task, observations, actions, self._steps, self._seed)
 
     def _learn(self, lessons: Sequence[GailLesson]) -> list[GailPolicy]:

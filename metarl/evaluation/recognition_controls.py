@@ -36,8 +36,6 @@ def make_controls(names: Sequence[str], recognition: Recognition, seed: int) -> 
         if name not in (*CONTROLS, "all"):
             raise unknown("control", name, [*CONTROLS, "all"])
     wanted = CONTROLS if "all" in names else names
-    if recognition.config.frames is not None and "all" in names:
-        wanted = [name for name in wanted if name != "warping"]
     return {name: CONTROLS[name](recognition, seed) for name in wanted}
 
 
@@ -58,12 +56,9 @@ def _nearest(recognition: Recognition, seed: int) -> Answers:
 
 
 def _warping(recognition: Recognition, seed: int) -> Answers:
-    """Nearest neighbour by dynamic time warping of standardised features (Sakoe & Chiba 1978)."""
-    if recognition.config.frames is not None:
-        raise UserError("control warping: it compares states and actions, not frames")
-    lengths = recognition.held_out.episodes[..., -1].sum(1).long().tolist()
+    """Nearest neighbour by dynamic time warping of standardised features, or pixels (Sakoe & Chiba 1978)."""
     features = recognition.features(recognition.held_out).double().numpy()
-    series = [each[:length] for each, length in zip(features, lengths, strict=True)]
+    series = [each[:length] for each, length in zip(features, recognition.held_out.lengths, strict=True)]
     return by_distances(torch.from_numpy(warped_distances(series)))
 
 

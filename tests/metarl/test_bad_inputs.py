@@ -392,6 +392,7 @@ COMMANDS = [
     ("demos collect --tasks navigation --horizont 3", "did you mean '--horizon'?"),
     ("demos collect --tasks navigation --seed 1 --seed 2", "--seed is given 2 times"),
     ("demos collect --tasks navigation --cameras view", "--cameras are of frames: add --frames"),
+    ("demos collect --tasks navigation --frame-every 5", "--frame-every is of frames: add --frames"),
     ("demos collect --tasks navigation --output walks", "'walks' is no name for demonstrations"),
     ("demos collect --tasks navigation --output empty/walks-v0", "cannot write to empty"),
     ("demos list folder maml.yaml", "unknown argument 'maml.yaml'"),

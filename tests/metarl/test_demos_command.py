@@ -120,6 +120,18 @@ def test_frames_show_the_robot_and_not_the_goal(capsys: pytest.CaptureFixture[st
     assert [path.name for path in Path("demonstrations").iterdir()] == ["a-v0"]
 
 
+@needs_gl
+def test_a_slow_camera_holds_its_last_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "demos collect --tasks reach-v3 --goals 1 --episodes 1 --noise 0 --horizon 60 --split test --frames"
+    run(capsys, f"{line} --output demonstrations/a-v0")
+    run(capsys, f"{line} --frame-every 25 --output demonstrations/b-v0")
+    (fast,), (slow,) = load("a-v0", frames=True), load("b-v0", frames=True)
+    assert fast.frames is not None
+    assert slow.frames is not None
+    assert not np.array_equal(fast.frames[24], fast.frames[25])
+    assert np.array_equal(slow.frames, fast.frames[[0] * 25 + [25] * 25 + [50] * 11])
+
+
 def test_frames_are_those_of_the_recorded_states_or_the_collection_fails() -> None:
     from metarl.demonstrations.frames import Frames
     from metarl.errors import RunFailure

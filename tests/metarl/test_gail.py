@@ -15,7 +15,7 @@ from shown_goals import HORIZON, collect_walks, walks_config
 
 from metarl.algorithms.imitation.agent import ImitationAgent
 from metarl.algorithms.imitation.algorithm import Imitation
-from metarl.algorithms.imitation.library import Steps
+from metarl.algorithms.imitation.library import Steps, to_steps
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.baselines import gail
@@ -75,7 +75,7 @@ def match(agent: Any, tasks: int = 3, **changes: Any) -> Match:
 
 def lesson(agent: ImitationAgent, steps: int = 1, shots: int = 2, task: int = 0) -> GailLesson:
     family = CONFIG.build()
-    return GailAgent(CONFIG, family, agent.shown, steps, 1, 1).lesson(family.test_tasks[task], shots)
+    return GailAgent(CONFIG, family, agent.find, steps, 1, 1).lesson(family.test_tasks[task], shots)
 
 
 def test_loss_and_reward_by_hand() -> None:
@@ -226,7 +226,7 @@ def test_each_task_is_learned_from_what_the_policy_is_shown(
     assert [each.task for each in learns] == [against.tasks[index] for index in (0, 1, 0, 1, 2, 2)]
     assert [len(each.actions) // HORIZON for each in learns] == [1, 1, 2, 2, 1, 2]
     for row, task in enumerate(against.tasks):
-        (first, *_) = agent.shown(task, 1)
+        (first, *_) = (to_steps(each, agent.action_space) for each in agent.find(task, 1))
         moves = 0.1 * np.arange(1, HORIZON + 1)[:, None] * np.clip(first.actions[0].numpy(), -1, 1)
         expected = -np.linalg.norm(moves - task.parameters, axis=1).sum()
         np.testing.assert_allclose(found.returns[:, row, 0], expected, rtol=1e-4)
@@ -292,7 +292,7 @@ def test_what_gail_cannot_do_is_told_in_one_line(agent: ImitationAgent, monkeypa
 
 def test_different_tasks_act_by_their_own_policies(agent: ImitationAgent, learns: list[GailLesson]) -> None:
     family = CONFIG.build()
-    control = GailAgent(CONFIG, family, agent.shown, 1, 1, 1)
+    control = GailAgent(CONFIG, family, agent.find, 1, 1, 1)
     tasks: Sequence[Task] = family.test_tasks[:2]
     control.show([tasks[1], tasks[0], tasks[1]], 1)
     acted = control.eval_action(np.zeros((3, 2)))

@@ -3,6 +3,7 @@
 import math
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.autograd import gradcheck
 from training_runs import train
 
 from metarl.acting.sampler import Sampler
-from metarl.algorithms.recognition.algorithm import Recognition
+from metarl.algorithms.recognition.algorithm import Recognition, shift_pictures
 from metarl.algorithms.recognition.config import (
     ConvolutionalEncoderConfig,
     EncoderConfig,
@@ -43,6 +44,7 @@ from metarl.algorithms.recognition.problems import Library
 from metarl.cli import _make_parser, main
 from metarl.cli.train import split_overrides
 from metarl.config import RunConfig, dump_config, load_config
+from metarl.demonstrations import Demonstrations
 from metarl.demonstrations.tasks import ShownTasks
 from metarl.evaluation.recognition import RecognitionResult, evaluate_recognition
 from metarl.evaluation.recognition_controls import linear_answers, make_controls, warped_distances
@@ -263,8 +265,9 @@ def test_other_classifiers_learn_too(kind: str) -> None:
     assert after > max(before, 0.8)
 
 
-def test_pictures_are_enough_to_recognise_a_skill_by() -> None:
-    frames = FramesConfig(count=2, channels=8, feature_size=8)
+@pytest.mark.parametrize("blocks", [0, 4])
+def test_pictures_are_enough_to_recognise_a_skill_by(blocks: int) -> None:
+    frames = FramesConfig(count=2, blocks=blocks, channels=8, feature_size=8)
     config = PrototypicalConfig(**SMALL, frames=frames, encoder=PooledEncoderConfig(parts=1, embedding_size=8))
     torch.manual_seed(0)
     shown = show_skills(classes=6, goals=5, episodes=1, frames=True)
@@ -273,6 +276,46 @@ def test_pictures_are_enough_to_recognise_a_skill_by() -> None:
     assert evaluate_recognition(recognition, problems=10).overall()[-1].mean > 0.6
     with pytest.raises(UserError, match="demonstrations have no frames"):
         build(config)
+
+
+def test_controls_look_at_the_same_pictures() -> None:
+    pytest.importorskip("dtaidistance")
+    shown = show_skills(classes=6, goals=5, episodes=1, frames=True)
+    config = PrototypicalConfig(**SMALL, frames=FramesConfig(count=2, size=16, channels=8, feature_size=8))
+    recognition = Recognition(config, ShownTasks(shown, HELD_OUT), CPU)
+    result = evaluate_recognition(recognition, problems=10, controls=make_controls(["all"], recognition, seed=1))
+    # a skill's pictures are all of one brightness, so that nothing has to be learned
+    for control in ("nearest", "warping"):
+        assert [each.mean for each in result.overall(control)] == [1.0, 1.0]
+
+
+def test_pictures_are_averaged_down() -> None:
+    rows = np.arange(64, dtype=np.uint8).reshape(1, 64, 1, 1)
+    shown = show_skills(classes=6, goals=5, episodes=1, frames=True)
+    brighter = [replace(each, frames=np.minimum(each.frames, 100) + rows) for each in shown]
+    spaces = shown.observation_space, shown.action_space
+    library = Library(
+        Demonstrations(brighter, *spaces, name="turns-v0", cameras=["view"]),
+        PrototypicalConfig(frames=FramesConfig(count=2, size=16)),
+        CPU,
+    )
+    assert library.episodes.shape == (30, 2, 3, 16, 16)
+    # 1.5, 5.5, ... are the means of 0 to 3, 4 to 7, ..., rounded to even numbers
+    assert library.episodes[0, 1, 2, :3, 0].tolist() == [2, 6, 10]
+    assert library.episodes[0, 1, 2, 0].tolist() == [2] * 16
+
+
+def test_all_pictures_of_an_episode_are_shifted_alike() -> None:
+    picture = torch.arange(16 * 16).reshape(16, 16)
+    episodes = picture.expand(50, 2, 3, 16, 16)
+    shifted = shift_pictures(episodes, 1, torch.Generator().manual_seed(0))
+    assert (shifted == shifted[:, :1, :1]).all()
+    inside = shifted[:, 0, 0, 1:-1, 1:-1] - picture[1:-1, 1:-1]
+    assert (inside == inside[:, :1, :1]).all()
+    # a step down is 16 further, a step to the right 1
+    assert set(inside[:, 0, 0].tolist()) == {16 * row + column for row in (-1, 0, 1) for column in (-1, 0, 1)}
+    edges = picture[[0, *range(15)]][:, [0, *range(15)]]  # the first row and column stand twice
+    assert any(torch.equal(each, edges) for each in shifted[:, 0, 0])
 
 
 def test_linear_probe_fits_what_can_be_told_by_a_line() -> None:

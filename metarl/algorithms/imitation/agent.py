@@ -57,15 +57,8 @@ class ImitationAgent(TrainedAgent):
 
     def show(self, tasks: Sequence[Task], count: int) -> None:
         """See `Shown`."""
-        self._watch([self.shown(task, count) for task in tasks])
-
-    def shown(self, task: Task, count: int) -> list[Steps]:
-        """Returns the first demonstrations of a task, which `show` shows.
-
-        Raises:
-            UserError: If there are fewer.
-        """
-        return [to_steps(each, self.action_space) for each in self.find(task, count)]
+        shown = [self.find(task, count) for task in tasks]
+        self._watch([[to_steps(each, self.action_space) for each in task] for task in shown])
 
     def find(self, task: Task, count: int) -> Sequence[Demonstration]:
         """See `Shown`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from metarl.acting.sampler import Sampler
@@ -160,23 +160,25 @@ class Recognition:
         return encoded.reshape(*index.shape, *encoded.shape[1:])
 
     def noisy(self, index: Int[Tensor, "n"], generator: torch.Generator) -> Tensor:
-        """Returns training episodes as they are learned from: standardised, and with noise.
+        """Returns training episodes as they are learned from: standardised, and with noise; or shifted pictures.
 
         Args:
             index: Indices of the episodes.
             generator: The source of randomness.
         """
         episodes = self.scaled(self.training.episodes[index])
-        if self.config.frames is None and self.config.noise:
+        if self.config.frames is not None:
+            return shift_pictures(episodes, self.config.frames.shift, generator)
+        if self.config.noise:
             offsets = self.config.noise * torch.randn(len(episodes), 1, episodes.shape[-1] - 1, generator=generator)
             # the mask stays as it is
             episodes = episodes + nn.functional.pad(offsets, (0, 1)).to(episodes)
         return episodes
 
     def features(self, library: Library) -> Tensor:
-        """Returns the standardised features of all episodes, without their mask; or their pixels."""
+        """Returns the standardised features of all episodes, without their mask; or the pixels of their pictures."""
         scaled = self.scaled(library.episodes)
-        return scaled.float() if self.config.frames is not None else scaled[..., :-1]
+        return scaled.flatten(2).float() if self.config.frames is not None else scaled[..., :-1]
 
     def scaled(self, episodes: Tensor) -> Tensor:
         """Standardises episodes by the training classes' mean and deviation; pictures stay as they are."""
@@ -200,6 +202,24 @@ def _make_learner(config: RecognitionConfig, episodes: Tensor) -> Learner:
         return Siamese(encoder, config)
     assert isinstance(config, GradientConfig)
     return Adapted(encoder, config)
+
+
+def shift_pictures(
+    episodes: Shaped[Tensor, "episode frame channel size size"], most: int, generator: torch.Generator
+) -> Shaped[Tensor, "episode frame channel size size"]:
+    """Shifts pictures at random, those of an episode alike; what comes in from outside repeats the edge.
+
+    Args:
+        episodes: Pictures of episodes.
+        most: Largest shift along each axis, in pixels.
+        generator: The source of randomness.
+    """
+    count, size = len(episodes), episodes.shape[-1]
+    shifts = torch.randint(-most, most + 1, (2, count, 1), generator=generator)
+    rows, columns = (torch.arange(size) + shifts).clamp(0, size - 1).to(episodes.device)
+    each = torch.arange(count, device=episodes.device)
+    moved = episodes[each[:, None, None], :, :, rows.unsqueeze(2), columns.unsqueeze(1)]
+    return moved.movedim((1, 2), (-2, -1))
 
 
 def _standardisation(library: Library, *, pictures: bool) -> tuple[Float[Tensor, "_"], Float[Tensor, "_"]]:

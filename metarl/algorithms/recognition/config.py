@@ -60,12 +60,18 @@ EncoderConfig = Annotated[
 
 
 class FramesConfig(StrictModel):
-    """Recognition from pictures: a convolutional network on each frame, below the encoder over time."""
+    """Recognition from pictures: a network on each frame, below the encoder over time."""
 
     count: Count = 8
     """Frames of an episode that are looked at, evenly spaced from the first one to the last one."""
+    size: Literal[16, 32, 64] = 32
+    """Side of a picture in pixels: those of 64 are averaged down to it. Time goes with its square."""
+    shift: Annotated[int, Field(ge=0, le=16)] = 2
+    """Largest shift of a training episode's pictures along each axis, in pixels; the same for all of the episode."""
+    blocks: Annotated[int, Field(ge=0, le=4)] = 4
+    """Blocks of convolution on a picture; with none, its features are linear in its pixels."""
     channels: Annotated[int, Field(gt=0, le=1024, multiple_of=8)] = 32
-    """Channels of each of the four blocks."""
+    """Channels of each block."""
     feature_size: Width = 64
     """Length of the features of a frame."""
 

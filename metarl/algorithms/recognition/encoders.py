@@ -16,7 +16,6 @@ from metarl.algorithms.recognition.config import (
     PooledEncoderConfig,
     RecurrentEncoderConfig,
 )
-from metarl.demonstrations.data import FRAME_SIZE
 from metarl.policies.cores import make_core
 
 _GROUPS = 8
@@ -130,7 +129,7 @@ class ConvolutionalEncoder(Encoder):
 
 
 class FrameEncoder(Encoder):
-    """Four blocks of convolution, normalisation, ReLU and max-pooling on each frame (Vinyals et al. 2016), then time.
+    """Blocks of convolution, normalisation, ReLU and max-pooling on each frame (Vinyals et al. 2016), then time.
 
     The published blocks normalise over the batch, by which the queries would tell each other what they are; these
     normalise over groups of channels (Wu & He 2018).
@@ -143,15 +142,15 @@ class FrameEncoder(Encoder):
 
     def __init__(self, channels: int, config: FramesConfig, over_time: EncoderConfig) -> None:
         super().__init__()
-        sizes = [channels, *[config.channels] * 4]
+        sizes = [channels, *[config.channels] * config.blocks]
         self.blocks = nn.Sequential(
             *(
                 nn.Sequential(nn.Conv2d(n, m, 3, padding=1), nn.GroupNorm(_GROUPS, m), nn.ReLU(), nn.MaxPool2d(2))
                 for n, m in pairwise(sizes)
             )
         )
-        # four halvings of 64 pixels leave 4
-        self.output = nn.Linear(config.channels * (FRAME_SIZE // 2**4) ** 2, config.feature_size)
+        # each block halves the sides
+        self.output = nn.Linear(sizes[-1] * (config.size // 2**config.blocks) ** 2, config.feature_size)
         self.over_time = make_encoder(config.feature_size, over_time)
 
     def prepare(self, episodes: Tensor) -> Float[Tensor, "batch frame channel height width"]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from metarl.algorithms.recognition.config import RecognitionConfig
@@ -41,7 +41,9 @@ class Library:
         self.demonstrations = demonstrations
         self.classes = demonstrations.classes
         looked_at = [_features(each, config) for each in demonstrations]
-        longest = max(map(len, looked_at))
+        self.lengths = [len(each) for each in looked_at]
+        """Number of steps, or of frames, of each episode that are looked at."""
+        longest = max(self.lengths)
         self.episodes = torch.from_numpy(np.stack([_padded(each, longest) for each in looked_at])).to(device)
         """All episodes, `(episode, time, feature + 1)`, the last feature being 1 up to the end and 0 beyond; or frames
         `(episode, frame, channel, height, width)`."""
@@ -106,12 +108,20 @@ def _features(episode: Demonstration, config: RecognitionConfig) -> npt.NDArray[
             raise UserError("algorithm.frames: the demonstrations have no frames; collect them with frames")
         at = np.linspace(0, steps, config.frames.count).round().astype(int)
         # (frame, camera, height, width, 3) -> (frame, camera 3, height, width)
-        moved: npt.NDArray[np.uint8] = np.moveaxis(episode.frames[at], -1, 2)
-        return moved.reshape(len(at), -1, *moved.shape[-2:])
+        moved = np.moveaxis(episode.frames[at], -1, 2)
+        return _shrunk(moved.reshape(len(at), -1, *moved.shape[-2:]), config.frames.size)
     at = np.arange(0, steps, config.every)
     actions = episode.actions[at].reshape(len(at), -1)
     seen = [episode.observations[at], actions, np.ones((len(at), 1))]
     return np.concatenate(seen, axis=1, dtype=np.float32)
+
+
+def _shrunk(pictures: UInt8[np.ndarray, "*n 64 64"], size: int) -> UInt8[np.ndarray, "*n size size"]:
+    """Averages pictures down to a smaller side."""
+    block = pictures.shape[-1] // size
+    blocks = pictures.reshape(*pictures.shape[:-2], size, block, size, block)
+    shrunk: npt.NDArray[np.uint8] = blocks.mean((-3, -1)).round().astype(np.uint8)
+    return shrunk
 
 
 def _padded(features: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
