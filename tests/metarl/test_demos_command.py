@@ -40,8 +40,8 @@ def test_a_dataset_is_collected_listed_and_inspected(capsys: pytest.CaptureFixtu
     facts = json.loads(Path("demonstrations/navigation-v0/data/metadata.json").read_text())
     assert facts["played"] == {"navigation": 12}
     assert facts["collected"] == {
-        "tasks": ["navigation"], "goals": 2, "episodes": 3, "noise": 0.3, "split": "both", "horizon": 12, "seed": 1,
-        "goal_seed": 1,
+        "tasks": ["navigation"], "goals": 2, "episodes": 3, "again": 0, "noise": 0.3, "split": "both",
+        "horizon": 12, "seed": 1, "goal_seed": 1,
     }  # fmt: skip
     listed = run(capsys, "demos list")
     assert f"demonstrations/navigation-v0: {kept} episodes. Scripted experts of navigation" in listed
