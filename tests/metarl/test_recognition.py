@@ -292,7 +292,10 @@ def test_controls_look_at_the_same_pictures() -> None:
 def test_pictures_are_averaged_down() -> None:
     rows = np.arange(64, dtype=np.uint8).reshape(1, 64, 1, 1)
     shown = show_skills(classes=6, goals=5, episodes=1, frames=True)
-    brighter = [replace(each, frames=np.minimum(each.frames, 100) + rows) for each in shown]
+    brighter = []
+    for each in shown:
+        assert each.frames is not None
+        brighter.append(replace(each, frames=np.minimum(each.frames, 100) + rows))
     spaces = shown.observation_space, shown.action_space
     library = Library(
         Demonstrations(brighter, *spaces, name="turns-v0", cameras=["view"]),

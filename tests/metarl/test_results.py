@@ -167,6 +167,7 @@ def test_a_summary_is_read_back_and_replaced(root: Path) -> None:
         training_seconds=90.0,
         machine="2 cores of a machine",
     )
+    assert summary.curve is not None
     assert summary.curve.columns["success_after"] == [0.25, 0.5]
     assert [each.origin.split for each in summary.evaluations] == ["test", "train"]
     assert {each.origin.run for each in summary.evaluations} == {"seed-1"}
