@@ -41,11 +41,13 @@ class _Settings(StoredFields):
     tasks: list[str]
     goals: int
     episodes: int
+    again: int = 0
     noise: float
     split: str
     horizon: int
     seed: int
     goal_seed: int
+    frame_every: int = 1
 
 
 class _Collection(StoredFields):
@@ -83,8 +85,8 @@ def collecting_command(settings: _Settings, name: str, frames: bool) -> str:
         frames: True if its frames are looked at.
     """
     options: dict[str, Any] = settings.model_dump(exclude={"tasks"})
-    options |= {"goal-seed": options.pop("goal_seed")}
-    usual = {"split": "both", "seed": 1, "goal-seed": 1}
+    options |= {"goal-seed": options.pop("goal_seed"), "frame-every": options.pop("frame_every")}
+    usual = {"again": 0, "split": "both", "seed": 1, "goal-seed": 1, "frame-every": 1}
     words = ["metarl", "demos", "collect", "--tasks", *settings.tasks]
     for option, value in options.items():
         words += [] if value == usual.get(option) else [f"--{option}", str(value)]
