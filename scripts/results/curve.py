@@ -21,7 +21,7 @@ _POINTS = 100
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Reads the metrics of a run, without a last line that a kill cut short.
+    """Reads the metrics of a run's iterations, without a last line that a kill cut short.
 
     Args:
         run: Directory of the run.
@@ -31,7 +31,9 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     """
     path = run / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    metrics = [json.loads(line) for line in lines if line.endswith("\n")]
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    # what stands before the first iteration is an evaluation of the untrained policy
+    metrics = [record for record in records if record["iteration"] >= 0]
     if not metrics:
         raise UserError(f"run {run} has no metrics yet")
     return metrics

@@ -59,7 +59,7 @@ def _of_split(title: str, way: Experiment) -> str:
 
 def _beside(way: Experiment, control: Experiment) -> bool:
     (mine, theirs) = (each.origins[0] for each in (way, control))
-    return (mine.split, mine.env_steps) == (theirs.split, theirs.env_steps)
+    return (mine.split, mine.iteration) == (theirs.split, theirs.iteration)
 
 
 def imitation_section(summaries: Sequence[ExperimentSummary]) -> str | None:

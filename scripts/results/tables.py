@@ -29,7 +29,7 @@ def experiments(stored: Iterable[StoredEvaluation]) -> list[Experiment]:
     groups: dict[tuple[object, ...], list[StoredEvaluation]] = defaultdict(list)
     for each in stored:
         evaluation, origin = each
-        played = (origin.split, origin.control or "", origin.env_steps, evaluation.actions)
+        played = (origin.split, origin.control or "", origin.iteration, evaluation.actions)
         protocol = (evaluation.adaptation_episodes, evaluation.episodes, evaluation.seed, evaluation.task_ids)
         groups[(*played, *protocol)].append(each)
     held_out_first = sorted(groups, key=lambda key: (key[0] != "test", *map(str, key[1:5])))
