@@ -66,7 +66,7 @@ class FramesConfig(StrictModel):
     """Frames of an episode that are looked at, evenly spaced from the first one to the last one."""
     size: Literal[16, 32, 64] = 32
     """Side of a picture in pixels: those of 64 are averaged down to it. Time goes with its square."""
-    shift: Annotated[int, Field(ge=0, le=16)] = 2
+    shift: Annotated[int, Field(ge=0, le=16)] = 4
     """Largest shift of a training episode's pictures along each axis, in pixels; the same for all of the episode."""
     blocks: Annotated[int, Field(ge=0, le=4)] = 4
     """Blocks of convolution on a picture; with none, its features are linear in its pixels."""
