@@ -12,6 +12,7 @@ from results.figures import learning_curves
 from results.imitation import imitation_section
 from results.published import Published, published_table, read_published
 from results.recognition import recognition_section
+from results.sinusoids import sinusoids_section
 from results.speed import speed_section
 from results.tables import INTERVALS, class_table, evaluation_table, experiments, what_was_played
 from results.training import runs_table, versions_of_seeds
@@ -54,7 +55,8 @@ def generate_page(folder: Path) -> dict[str, bytes]:
             figure = f"figures/{experiment.name}.svg"
             files[figure] = learning_curves(experiment.runs, experiment.name)
             sections.append(_section(experiment, figure, published))
-    further = [recognition_section(recognise), imitation_section(imitate), speed_section(folder)]
+    further = [recognition_section(recognise), sinusoids_section(folder), imitation_section(imitate)]
+    further += [speed_section(folder)]
     sections += [section for section in further if section is not None]
     return files | {"RESULTS.md": "\n".join(sections).encode()}
 
