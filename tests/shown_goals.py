@@ -32,7 +32,7 @@ def walks_config(dataset: Path | str, iterations: int = 2, **algorithm: object) 
 
 
 def save_noise(folder: Path, distribution: TaskDistribution) -> Path:
-    """Writes three episodes of noise of two training tasks of each class and of the first held-out ones."""
+    """Writes six episodes of noise of two training tasks of each class and of the first held-out ones."""
     rng = np.random.default_rng(1)
     space = distribution.action_space
     assert isinstance(space, gym.spaces.Box)
@@ -52,7 +52,7 @@ def save_noise(folder: Path, distribution: TaskDistribution) -> Path:
             rng.uniform(space.low, space.high, (5, *space.shape)).astype(np.float32),
         )
         for task in tasks
-        for _ in range(3)
+        for _ in range(6)
     ]
     path = folder / "noise-v0"
     save(path, Demonstrations(shown, distribution.observation_space, space, name="noise-v0"))

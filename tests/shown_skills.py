@@ -46,8 +46,8 @@ def show_skills(
     return Demonstrations(shown, space, gym.spaces.Box(-2.0, 2.0, (2,), np.float32), name="turns-v0", cameras=cameras)
 
 
-def save_skills(folder: Path, classes: int = 8) -> Path:
+def save_skills(folder: Path, classes: int = 8, frames: bool = False) -> Path:
     """Writes such demonstrations to a dataset and returns its path."""
     path = folder / "turns-v0"
-    save(path, show_skills(classes))
+    save(path, show_skills(classes, frames=frames))
     return path

@@ -20,7 +20,8 @@ PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 def shorten(config: RunConfig, folder: Path) -> RunConfig:
     tasks = config.tasks.model_dump()
     if isinstance(config.algorithm, RecognitionConfig):
-        tasks |= {"dataset": str(save_skills(folder)), "split": None, "test": ("turn-1", "turn-3", "turn-5")}
+        dataset = save_skills(folder, frames=config.algorithm.frames is not None)
+        tasks |= {"dataset": str(dataset), "split": None, "test": ("turn-1", "turn-3", "turn-5")}
         algorithm = config.algorithm.model_dump() | {"meta_batch": 1, "ways": 3, "shots": (1, 2), "queries": 1}
         fields = config.model_dump() | {"tasks": tasks, "algorithm": algorithm, "iterations": 1, "threads": 1}
         return RunConfig.model_validate(fields | {"evaluation": {"every": 1}})
