@@ -17,6 +17,11 @@ class AdaptsOn(StrEnum):
         """Name of several of them: "adaptation episodes", or "demonstrations"."""
         return "adaptation episodes" if self is AdaptsOn.EPISODES else self.value
 
+    @property
+    def steps(self) -> str:
+        """Name of the steps of training."""
+        return "environment steps" if self is AdaptsOn.EPISODES else "steps of demonstrations"
+
     def number(self, k: int) -> str:
         """Returns a number of them, such as "10 episodes" or "1 demonstration"."""
         return _counted(k, self.value)

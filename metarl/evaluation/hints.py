@@ -76,7 +76,7 @@ def print_hints(stored: StoredEvaluation, run: RunDirectory, distribution: TaskD
         held=_read_held(stored, run),
     )
     if found:
-        print("No adaptation seen. Try this:")
+        print("No adaptation for certain. Try this:")
     for hint in found:
         print(f"- {hint}.")
 

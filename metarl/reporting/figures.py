@@ -180,9 +180,15 @@ def name_gains_figure(gains: Mapping[str, Mapping[str, Interval]], quantity: Qua
     return figure
 
 
-def learning_figure(series: Sequence[LearningPoints], quantity: Quantity) -> Figure:
-    """Draws what training tasks and held-out tasks showed in the course of training."""
-    figure, axes = new_axes("environment steps of training", _axis_name(quantity))
+def learning_figure(series: Sequence[LearningPoints], quantity: Quantity, steps: str) -> Figure:
+    """Draws what training tasks and held-out tasks showed in the course of training.
+
+    Args:
+        series: Curves.
+        quantity: What to draw.
+        steps: What training's steps are.
+    """
+    figure, axes = new_axes(f"{steps} in training", _axis_name(quantity))
     labels = []
     for points in series:
         ink = FAINT if points.style == "before" else colour(points.run)

@@ -34,11 +34,8 @@ _COLUMNS = {
     " shown anything, and on the right after it.",
 }
 """What a film's columns are."""
-_STEPS = {
-    AdaptsOn.EPISODES: "environment steps",
-    AdaptsOn.DEMONSTRATIONS: "steps of demonstrations, none of which was played",
-}
-"""What training's steps are."""
+_NOT_PLAYED = {AdaptsOn.EPISODES: "", AdaptsOn.DEMONSTRATIONS: ", none of which was played"}
+"""What is to be said of training's steps."""
 
 
 class Missing(NamedTuple):
@@ -175,6 +172,7 @@ def _column(label: str, *, text: bool = False) -> dict[str, Any]:
 def _facts(policy: Policy, index: int) -> dict[str, Any]:
     """Returns what one run was, and the commands that lead to its numbers."""
     run, (evaluation, origin) = policy.runs[index], policy.stored[index]
+    steps = f"{origin.env_steps:,} {evaluation.adapts_on.steps}{_NOT_PLAYED[evaluation.adapts_on]}"
     tasks = [] if origin.tasks_per_name is None else ["--tasks-per-name", str(origin.tasks_per_name)]
     tasks += [] if evaluation.actions == "likeliest" else ["--actions", evaluation.actions]
     ks = map(str, evaluation.adaptation_episodes)
@@ -185,7 +183,7 @@ def _facts(policy: Policy, index: int) -> dict[str, Any]:
             "algorithm": run.config.algorithm.kind,
             "tasks": evaluation.distribution,
             "training seed": origin.training_seed,
-            "training": f"{origin.iteration:,} iterations, {origin.env_steps:,} {_STEPS[evaluation.adapts_on]}",
+            "training": f"{origin.iteration:,} iterations, {steps}",
             "task fingerprint": origin.task_fingerprint,
         },
         "commands": [

@@ -145,6 +145,7 @@ def _scratch(policies: Sequence[Policy]) -> Iterator[Plot]:
 
 
 def _learning(policies: Sequence[Policy]) -> Iterator[Plot]:
+    steps = " or ".join(dict.fromkeys(policy.evaluation.adapts_on.steps for policy in policies))
     metrics = [(index, policy, read_metrics(run)) for index, policy in enumerate(policies) for run in policy.runs]
     for quantity in _QUANTITIES:
         series: list[LearningPoints] = []
@@ -153,7 +154,7 @@ def _learning(policies: Sequence[Policy]) -> Iterator[Plot]:
             label = policy.label if first else ""
             series += _learning_points(each, quantity, index, label, alone=len(metrics) == 1)
         if series and (quantity == "return" or any(points.values.any() for points in series)):
-            figure = figures.learning_figure(series, quantity)
+            figure = figures.learning_figure(series, quantity, steps)
             said = (sentence for style, sentence in _STYLES.items() if any(each.style == style for each in series))
             yield Plot(f"learning-{quantity}", f"{_TITLES[quantity]} in training", " ".join(said), figure)
 

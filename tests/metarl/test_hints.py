@@ -111,7 +111,7 @@ def test_what_is_printed_knows_the_run(tmp_path: Path, capsys: pytest.CaptureFix
     write_evaluation(run.evaluations / "000000000070-state-held-1.json", other)
     print_hints(StoredEvaluation(evaluation, ORIGIN), run, Navigation())
     assert capsys.readouterr().out == (
-        "No adaptation seen. Try this:\n"
+        "No adaptation for certain. Try this:\n"
         "- The policy has trained for 7 of 100 iterations; go on with: metarl train --resume runs/a.\n"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from metarl.algorithms.imitation.config import (
     InContextConfig,
     WayConfig,
 )
+from metarl.algorithms.imitation.fine_tuning import PRACTISED, FineTuned
 from metarl.algorithms.imitation.library import Lesson, Library, Steps, looked_at
 from metarl.algorithms.imitation.losses import cloning_loss, metric_loss
 from metarl.algorithms.imitation.ways import InContext, make_way
@@ -50,7 +52,7 @@ from metarl_envs.navigation import optimal_return
 IN_CONTEXT = InContextConfig(core=GRUConfig(hidden_size=32), hidden_sizes=(32,), window=5)
 BY_GRADIENT = ByGradientConfig(rule=GradientRuleConfig(steps=3), hidden_sizes=(32,), bias_size=4)
 EMBEDDED = EmbeddingConfig(encoder=PooledEncoderConfig(parts=4, embedding_size=8), hidden_sizes=(32,))
-ATTENTIVE = AttentionConfig(heads=2, key_size=4, key_hidden_sizes=(8,), hidden_sizes=(32,))
+ATTENTIVE = AttentionConfig(heads=2, key_size=4, hidden_sizes=(32,))
 WAYS: dict[str, WayConfig] = {
     "attention": ATTENTIVE,
     "in-context": IN_CONTEXT,
@@ -238,9 +240,13 @@ def test_training_resumes_exactly_and_acts_without_the_dataset(config: WayConfig
     assert all(torch.equal(states[0][each], states[1][each]) for each in states[0])
 
 
-@pytest.mark.parametrize("config", (WAYS | RULES).values(), ids=WAYS | RULES)
-def test_adapting_on_demonstrations_is_being_shown_them(config: WayConfig, walks: Path) -> None:
-    imitation = build(walks, config)
+@pytest.mark.parametrize(
+    ("config", "fine_tuning"),
+    [*((config, 0) for config in (WAYS | RULES).values()), (ATTENTIVE, 3), (EMBEDDED, 3)],
+    ids=[*WAYS, *RULES, "attention-fine-tuned", "embedding-fine-tuned"],
+)
+def test_adapting_on_demonstrations_is_being_shown_them(config: WayConfig, fine_tuning: int, walks: Path) -> None:
+    imitation = build(walks, config, fine_tuning=fine_tuning)
     imitation.warm_up(NOTHING_PLAYED)
     task = imitation.demonstrations.tasks[0]
     shown, alone = imitation.make_agent(0), imitation.make_agent(0)
@@ -254,17 +260,23 @@ def test_adapting_on_demonstrations_is_being_shown_them(config: WayConfig, walks
     assert np.abs(untold - actions[0]).max() > 1e-6
 
 
-def agent_of(walks: Path, config: WayConfig) -> ImitationAgent:
-    imitation = build(walks, config)
+def agent_of(walks: Path, config: WayConfig, **changes: Any) -> ImitationAgent:
+    imitation = build(walks, config, **changes)
     imitation.warm_up(NOTHING_PLAYED)
     agent = imitation.make_agent(0)
     agent.show(imitation.demonstrations.tasks[:2], 1)
     return agent
 
 
-@pytest.mark.parametrize("config", [*WAYS.values(), RULES["meta-lstm"]], ids=[*WAYS, "meta-lstm"])
-def test_the_exported_policy_acts_as_the_agent(config: WayConfig, walks: Path, tmp_path: Path) -> None:
-    agent = agent_of(walks, config)
+@pytest.mark.parametrize(
+    ("config", "fine_tuning"),
+    [*((config, 0) for config in WAYS.values()), (RULES["meta-lstm"], 0), (ATTENTIVE, 3), (EMBEDDED, 3)],
+    ids=[*WAYS, "meta-lstm", "attention-fine-tuned", "embedding-fine-tuned"],
+)
+def test_the_exported_policy_acts_as_the_agent(
+    config: WayConfig, fine_tuning: int, walks: Path, tmp_path: Path
+) -> None:
+    agent = agent_of(walks, config, fine_tuning=fine_tuning)
     agent.export(tmp_path / "policy.onnx", env=1)
     session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
     kept = json.loads(session.get_modelmeta().custom_metadata_map["initial_inputs"])
@@ -287,6 +299,59 @@ def test_a_meta_network_is_not_exported(walks: Path, tmp_path: Path) -> None:
 def test_playing_teaches_nothing_and_says_so(walks: Path) -> None:
     with pytest.raises(UserError, match="adapts to demonstrations, not by playing"):
         agent_of(walks, EMBEDDED).adapt_action(np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+def test_fine_tuning_is_adam_on_each_task_alone(shots: int) -> None:
+    """Torch's own Adam, task by task, with each demonstration cloned after the others."""
+    way = make_way(2, 2, ATTENTIVE).double()
+    looks = PRACTISED * 5
+    shown = steps_of(2, shots, looks, seed=0)
+    tuned = FineTuned(way, steps=6, lr=0.01)
+    memory = tuned.watch(shown)
+    assert all(not value.requires_grad for value in memory.values())
+    looked = Steps(*(each[:, :, looked_at(torch.tensor(looks), 5)] for each in shown))
+    asked = steps_of(2, 1, 7, seed=1).observations
+    for task in range(2):
+        alone = deepcopy(way)
+        adam = torch.optim.Adam(alone.parameters(), lr=0.01)
+        for step in range(6):
+            losses = []
+            for i in range(shots):
+                others = [j for j in range(shots) if j != i] or [i]
+                watched = alone.watch(Steps(*(each[task : task + 1, others] for each in looked)))
+                practised = Steps(*(each[task, i, step % PRACTISED :: PRACTISED] for each in shown))
+                outputs = alone.clone(practised.observations[None, None], watched)[0, 0]
+                losses.append(cloning_loss(outputs, practised.actions).mean())
+            adam.zero_grad()
+            torch.autograd.backward(torch.stack(losses).mean())
+            adam.step()
+        expected = alone.clone(asked[task : task + 1], alone.watch(Steps(*(each[task : task + 1] for each in looked))))
+        torch.testing.assert_close(tuned.clone(asked, memory)[task : task + 1], expected)
+
+
+def test_fine_tuning_without_demonstrations_is_the_way_itself() -> None:
+    way = make_way(2, 2, ATTENTIVE).double()
+    nothing, asked = steps_of(3, 0, 1, seed=0), steps_of(3, 1, 4, seed=1).observations
+    tuned = FineTuned(way, steps=5, lr=0.1)
+    torch.testing.assert_close(tuned.clone(asked, tuned.watch(nothing)), way.clone(asked, way.watch(nothing)))
+
+
+def test_fine_tuning_leaves_the_trained_policy_as_it_was(walks: Path) -> None:
+    imitation = build(walks, ATTENTIVE, fine_tuning=5)
+    imitation.warm_up(NOTHING_PLAYED)
+    before = imitation.state_dict()
+    imitation.make_agent(0).show(imitation.demonstrations.tasks[:2], 2)
+    assert all(torch.equal(value, before[name]) for name, value in imitation.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["in-context", "gradient"])
+def test_fine_tuning_of_other_ways_is_refused(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--algorithm.way.kind", kind, "--algorithm.fine_tuning", "5"]
+    assert main(["train", "ml1-reach-imitation", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert f"fine_tuning is for the ways attention and embedding, not for {kind}" in error
+    assert error.count("\n") == 1
 
 
 def test_plain_cloning_fits_each_task_by_itself(walks: Path) -> None:

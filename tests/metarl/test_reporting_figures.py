@@ -87,7 +87,8 @@ def test_learning_curves_are_labelled_at_their_ends() -> None:
         LearningPoints("after", steps, np.array([0.1, 0.9]), "after"),
         LearningPoints("before", steps, np.array([0.1, 0.2]), "before"),
     ]
-    axes = learning_figure(series, "success").axes[0]
+    axes = learning_figure(series, "success", "steps of demonstrations").axes[0]
+    assert axes.get_xlabel() == "steps of demonstrations in training"
     assert [text.get_text() for text in axes.texts] == ["before", "after"]  # from the bottom up
     assert axes.get_xlim() == pytest.approx((0, 204))
 

@@ -316,6 +316,55 @@ def test_agent_evaluates_every_episode_from_the_memory_that_adaptation_ended_wit
     assert not np.array_equal(second, first)
 
 
+def adapted_by(remembers: int | None, episodes: int) -> npt.NDArray[Any]:
+    """First actions after adaptation, of three environments with episodes of 2, 3 and 4 steps."""
+    distribution = Counting()
+    agent = make_rl2(remembers=remembers).make_agent(seed=3)
+    env = distribution.make_env(3)
+    env.set_tasks(distribution.train_tasks)
+    observations, _ = env.reset(seed=0)
+    left = np.full(3, episodes)
+    while left.any():
+        actions, _ = agent.adapt_action(observations)
+        following, rewards, terminated, truncated, infos = env.step(actions)
+        agent.step(Timestep(observations, actions, rewards, terminated, truncated, infos), left > 0)
+        left -= (left > 0) & (terminated | truncated)
+        observations = following
+    agent.adapt()
+    agent.reset(np.ones(3, bool))
+    return agent.eval_action(np.array([[0.0, 10.0]] * 3))
+
+
+def test_agent_takes_in_as_many_episodes_as_it_remembers() -> None:
+    two, four = adapted_by(None, 2), adapted_by(None, 4)
+    assert not np.isclose(two, four, rtol=1e-6).all(1).any()
+    assert np.array_equal(adapted_by(2, 4), two)
+    assert np.array_equal(adapted_by(2, 2), two)
+    assert np.array_equal(adapted_by(2, 1), adapted_by(None, 1))
+    assert np.array_equal(adapted_by(9, 4), four)
+
+
+def test_agent_counts_the_episodes_of_adaptation_alone() -> None:
+    agent = make_rl2(remembers=1).make_agent(seed=3)
+    observations, ends = np.array([[0.0, 20.0]]), np.ones(1, bool)
+
+    def outcome(reward: float) -> Timestep:
+        return Timestep(observations, np.zeros((1, 2)), np.array([reward]), ~ends, ends, {})
+
+    agent.reset(ends)
+    agent.eval_action(observations)
+    agent.step(outcome(100.0))
+    agent.init()
+    agent.adapt_action(observations)
+    agent.step(outcome(1.0))
+    agent.adapt()
+    agent.reset(ends)
+    first = agent.eval_action(observations)
+    agent.step(outcome(100.0))
+    agent.reset(ends)
+    assert np.array_equal(agent.eval_action(observations), first)
+
+
 def test_agent_forgets_at_init_and_zero_shot_is_a_fresh_trial() -> None:
     rl2 = make_rl2()
     observations = np.array([[0.0, 20.0]])

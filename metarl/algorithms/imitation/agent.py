@@ -17,6 +17,7 @@ from metarl.acting.actions import to_environment, to_vectors
 from metarl.acting.agents import AdaptationTrace, TrainedAgent, check_outputs
 from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
 from metarl.algorithms.imitation.config import ByGradientConfig
+from metarl.algorithms.imitation.fine_tuning import PRACTISED, FineTuned
 from metarl.algorithms.imitation.library import Steps, look_at, to_steps
 from metarl.algorithms.imitation.way import Memory, Way
 from metarl.algorithms.inner_rules.config import MetaNetConfig
@@ -43,10 +44,13 @@ class ImitationAgent(TrainedAgent):
         self.action_space: gym.spaces.Box = imitation.action_space
         self.observation_size = imitation.way.normalizer.mean.shape[0]
         self._imitation, self._device = imitation, imitation.device
+        config = imitation.config
         self.way: Way = imitation.way
         """Way from demonstrations to actions."""
-        self.looks = imitation.config.looks
+        self.looks = config.looks
         """Steps of each demonstration that are looked at."""
+        if config.fine_tuning:
+            self.way, self.looks = FineTuned(self.way, config.fine_tuning, config.lr), PRACTISED * config.looks
         self.init()
 
     def init(self) -> None:

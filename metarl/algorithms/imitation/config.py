@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from metarl.acting.adapts_on import AdaptsOn
 from metarl.algorithms.base import AlgorithmConfig
@@ -71,8 +71,6 @@ class AttentionConfig(StrictModel):
     """Heads, each of which reads from the demonstrations by itself."""
     key_size: Count = 32
     """Length of a head's keys and queries."""
-    key_hidden_sizes: Widths = (64,)
-    """Units of each hidden layer of the networks of keys and of queries, with ReLU."""
     hidden_sizes: Widths = (128, 128)
     """Units of each hidden layer of the policy, with ReLU."""
 
@@ -108,6 +106,14 @@ class ImitationConfig(AlgorithmConfig):
     """Way from demonstrations to a policy."""
     lr: StepSize = 1e-3
     """Adam's step size."""
+    fine_tuning: CountOrZero = 0
+    """Steps of Adam, of size `lr`, on the demonstrations of a task before the policy acts; training takes none."""
+
+    @model_validator(mode="after")
+    def _check_fine_tuning(self) -> ImitationConfig:
+        if self.fine_tuning and not isinstance(self.way, AttentionConfig | EmbeddingConfig):
+            raise ValueError(f"fine_tuning is for the ways attention and embedding, not for {self.way.kind}")
+        return self
 
     def build(self, distribution: TaskDistribution, device: torch.device) -> Imitation:
         """See `AlgorithmConfig`.

@@ -63,9 +63,15 @@ class Way(nn.Module, ABC):
             memory: Memory of each task.
         """
 
+    def forward(
+        self, shown: Steps, observations: Float[Tensor, "task piece step obs"]
+    ) -> Float[Tensor, "task piece step action"]:
+        """Actions along pieces of episodes, after what was shown: see `watch` and `clone`."""
+        return self.clone(observations, self.watch(shown))
+
     def loss(self, lesson: Lesson) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """Loss of a lesson with standardised observations, and metrics of its own by their logged names."""
-        outputs = self.clone(lesson.cloned.observations, self.watch(lesson.shown))
+        outputs = self(lesson.shown, lesson.cloned.observations)
         return cloning_loss(outputs, lesson.cloned.actions).mean(), {}
 
     def one_for_all(

@@ -66,6 +66,7 @@ class RL2Agent(TrainedAgent):
         distribution: Action distribution of the policy.
         action_space: Action space of a single environment.
         seed: Seed of the exploration.
+        remembers: Episodes of adaptation that the memory takes in; None is all.
     """
 
     adaptation_steps = 1
@@ -79,8 +80,10 @@ class RL2Agent(TrainedAgent):
         distribution: ActionDistribution,
         action_space: gym.spaces.Box | gym.spaces.Discrete,
         seed: int,
+        remembers: int | None = None,
     ) -> None:
         self.policy: StatefulPolicy = policy
+        self._remembers = remembers
         self._distribution = distribution
         self.action_space = action_space
         self.observation_size = policy.observation_normalizer.mean.shape[0]
@@ -94,12 +97,16 @@ class RL2Agent(TrainedAgent):
         self._memory: Memory | None = None
         self._before_action: Memory | None = None  # set between an action and its outcome
         self._adapted: Memory | None = None
+        self._adapting = True
+        self._episodes = np.zeros(0, dtype=np.int64)  # of adaptation, that ended in each environment
+        self._full: Memory | None = None  # after as many episodes as it remembers
         self.exploration.restart()
 
     def adapt_action(
         self, observations: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """See `Agent`."""
+        self._adapting = True
         return self._act(observations, explore=True), {}
 
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
@@ -119,14 +126,27 @@ class RL2Agent(TrainedAgent):
         played = self._memory._replace(previous=previous)
         self._memory = played if valid is None else played.where(valid, self._before_action)
         self._before_action = None
+        if self._adapting and self._remembers is not None:
+            self._keep_full(self._memory, timestep, valid)
+
+    def _keep_full(self, memory: Memory, timestep: TimestepLike, valid: BoolArray | None) -> None:
+        """Keeps the memory of the environments that have now played as many episodes as it remembers."""
+        ended = (timestep.terminated | timestep.truncated) & (True if valid is None else valid)
+        self._episodes = (self._episodes if len(self._episodes) else np.zeros(len(ended), np.int64)) + ended
+        full = ended & (self._episodes == self._remembers)
+        if full.any():
+            self._full = memory.where(full, self._full or memory)
 
     def adapt(self) -> None:
-        """See `Agent`."""
+        """See `Agent`; takes in as many episodes as the memory remembers, the first ones."""
         self._adapted = self._memory
+        if self._memory is not None and self._full is not None:
+            self._adapted = self._full.where(self._episodes >= (self._remembers or 0), self._memory)
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
         """See `Agent`."""
         self._check_mask(env_mask)
+        self._adapting = False
         adapted = self._adapted or self._initial_memory(len(env_mask))
         starting = adapted.previous._replace(episode_start=np.ones_like(env_mask))
         self._memory = adapted._replace(previous=starting).where(env_mask, self._memory or adapted)
@@ -203,6 +223,7 @@ class RL2Agent(TrainedAgent):
 
     def replay(self, timestep: Timestep) -> None:
         """See `TrainedAgent`."""
+        self._adapting = True
         self._act(timestep.observation, explore=False)
         assert self._memory is not None
         actions = torch.as_tensor(to_vectors(timestep.action, self.action_space), device=self._device)

@@ -157,6 +157,9 @@ class RL2Config(AlgorithmConfig):
     state that the chunk before ended in. None goes back to the start of the trial."""
     outer: Annotated[RL2PPOConfig | TrustRegionConfig, Field(discriminator="kind")] = RL2PPOConfig()
     """Outer step."""
+    remembers: Count | None = None
+    """Episodes of adaptation that the memory takes in; what comes later leaves it as it is. A memory drifts where it is
+    carried through more episodes than a trial has. None is all episodes."""
     expert: ExpertConfig | None = None
     """Experts to learn from besides the reward, in training only, with PPO; None is reward alone."""
 

@@ -26,6 +26,8 @@ class SkillSearchConfig(RL2Config):
     """Name of the algorithm."""
     episodes: Count = 1
     """Episodes per trial; the memory is emptied between the episodes of an adaptation, so that 1 is what is used."""
+    remembers: None = None
+    """Nothing to set: the memory is emptied between episodes."""
     advantage_scale: Literal["meta_batch", "class"] = "class"
     """See `RL2Config`."""
     baseline: RL2PrivilegedBaselineConfig = RL2PrivilegedBaselineConfig()
