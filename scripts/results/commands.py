@@ -12,6 +12,7 @@ from metarl.config import RunConfig, load_config
 from metarl.evaluation.experiment import Experiment
 from metarl.evaluation.protocol import ADAPTATION_EPISODES
 from metarl.preset_files import preset_names
+from metarl_envs.errors import UserError
 
 _OF_THE_MACHINE = ("device", "threads", "workers")
 """Fields that change where and how fast a run trains, but not what."""
@@ -28,7 +29,7 @@ def training_command(config: RunConfig, config_file: Path) -> str:
         config: Configuration of the run.
         config_file: File with that configuration, which is named if no preset is near.
     """
-    found = {name: _overrides(config, load_config(name)) for name in preset_names()}
+    found = {name: _overrides(config, name) for name in preset_names()}
     near = {name: changes for name, changes in found.items() if changes is not None and len(changes) <= _MOST_OVERRIDES}
     if not near:
         return shlex.join(["metarl", "train", str(config_file)])
@@ -40,12 +41,31 @@ def training_command(config: RunConfig, config_file: Path) -> str:
     return shlex.join(words)
 
 
-def _overrides(config: RunConfig, preset: RunConfig) -> dict[str, str] | None:
-    """Returns the fields that must change to come from a preset to a configuration; None if they are of other kinds."""
-    wanted, given = (_fields(each.model_dump(mode="json")) for each in (config, preset))
-    if wanted.keys() != given.keys():
+def _overrides(config: RunConfig, preset: str) -> dict[str, str] | None:
+    """Returns the fields that must change to come from a preset to a configuration; None if no change does.
+
+    Kinds of parts, such as an encoder's, are changed first, since they bring fields of their own.
+    """
+    given, wanted = load_config(preset), _fields(config.model_dump(mode="json"))
+    if (given.tasks.kind, given.algorithm.kind) != (config.tasks.kind, config.algorithm.kind):
         return None
-    return {name: json.dumps(value) for name, value in wanted.items() if value != given[name]}
+    kinds: dict[str, str] = {}
+    while further := {name: word for name, word in _changes(wanted, given).items() if name.endswith(".kind")}:
+        kinds |= further
+        try:
+            given = load_config(preset, [each for name, word in kinds.items() for each in (f"--{name}", word)])
+        except UserError:  # the preset's other settings exclude this kind
+            return None
+    if wanted.keys() != _fields(given.model_dump(mode="json")).keys():
+        return None
+    return kinds | _changes(wanted, given)
+
+
+def _changes(wanted: Mapping[str, Any], given: RunConfig) -> dict[str, str]:
+    """Returns the fields of a configuration, as words of a command, that others are wanted for."""
+    fields = _fields(given.model_dump(mode="json"))
+    differ = {name: value for name, value in wanted.items() if name in fields and value != fields[name]}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in differ.items()}
 
 
 def _fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

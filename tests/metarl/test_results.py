@@ -211,6 +211,9 @@ def test_a_run_that_does_not_tell_its_machine(root: Path, capsys: pytest.Capture
         ("demo", []),
         ("ml10-rl2", ["--algorithm.discount", "0.5", "--tasks.seed=3"]),
         ("bandit-rl2", ["--seed", "3", "--iterations=7", "--algorithm.encoder.hidden_sizes", "4", "5"]),
+        ("ml1-push-imitation", ["--algorithm.way.kind", "gradient", "--algorithm.way.rule.kind", "metanet"]),
+        ("skills-maml", ["--algorithm.encoder.kind", "recurrent", "--tasks.split", "30/10/10"]),
+        ("ml1-push-rl2", ["--algorithm.outer.kind", "trpo"]),  # which that with experts excludes
     ],
 )
 def test_the_command_of_a_run_makes_its_configuration(preset: str, overrides: list[str]) -> None:
