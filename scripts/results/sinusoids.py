@@ -19,10 +19,8 @@ square error on 1,000 new ones after 5, 10 and 20 points. Brackets: 95 % interva
 there are several. `python scripts/sinusoids.py` measures all rules; `--rules`, `--iterations`, `--meta-batch` and
 `--seeds` are as the table says."""
 _TAIL = """\
-Training has met as many sinusoids as iterations times sinusoids of each: of MAML and Meta-SGD fewer than the published
-60,000 iterations met at the least, which may be why both are above the published errors; longer training was not tried.
-MetaNet and the meta-LSTM take far longer for an iteration and were stopped earlier still, with their default settings,
-so their rows tell what they cost and not where they end.
+MetaNet and the meta-LSTM take far longer for an iteration and were stopped early, with their default settings, so their
+rows tell what they cost and not where they end.
 
 Published figures are those of Li et al. (2017, arXiv 1707.09835v2, table 1) after 60,000 iterations, over 100
 sinusoids, as quoted by others who read the paper; the ranges of amplitude, frequency and phase were not checked against
