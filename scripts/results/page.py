@@ -55,8 +55,12 @@ def generate_page(folder: Path) -> dict[str, bytes]:
             figure = f"figures/{experiment.name}.svg"
             files[figure] = learning_curves(experiment.runs, experiment.name)
             sections.append(_section(experiment, figure, published))
-    further = [recognition_section(recognise), sinusoids_section(folder), imitation_section(imitate)]
-    further += [speed_section(folder)]
+    further = (
+        recognition_section(recognise),
+        sinusoids_section(folder),
+        imitation_section(imitate),
+        speed_section(folder),
+    )
     sections += [section for section in further if section is not None]
     return files | {"RESULTS.md": "\n".join(sections).encode()}
 

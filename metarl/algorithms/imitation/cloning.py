@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -11,11 +12,10 @@ from torch.func import functional_call, vmap
 
 from metarl.acting.agents import TrainedAgent
 from metarl.algorithms.imitation.agent import check_imitates
+from metarl.algorithms.imitation.fitting import fit, own_parameters
 from metarl.algorithms.imitation.library import Steps
 from metarl.algorithms.imitation.losses import cloning_loss
 from metarl.algorithms.imitation.way import Memory, OwnNetworks, mlp
-from metarl.optim.adam import adam_start, adam_step
-from metarl.optim.vectors import flatten, unflatten
 from metarl.policies.normalizer import Normalizer
 
 _HIDDEN, _STEPS, _LR, _LOOKS = (64, 64), 500, 3e-3, 100
@@ -37,34 +37,19 @@ class Cloning(OwnNetworks):
         self.normalizer = normalizer
         self.network: nn.Module = mlp([size, *_HIDDEN, action_size])
 
-    @torch.enable_grad()
     def watch(self, shown: Steps) -> Memory:
         """See `Way`; the parameters of each task's network."""
         observations, actions = (each.flatten(1, 2) for each in shown)
-        start = {name: value.detach() for name, value in self.network.named_parameters()}
-        like = {name: value.expand(len(observations), *value.shape) for name, value in start.items()}
+        own = own_parameters(self.network, len(observations))
         if not observations.shape[1]:
-            return {name: value.clone() for name, value in like.items()}
-        vector = flatten(like)
-        adam = adam_start(vector)
-        for _ in range(_STEPS):
-            vector.requires_grad_()
-            # the sum over tasks, whose gradients are apart, as Adam's steps are
-            loss = cloning_loss(self.outputs(observations, unflatten(vector, like)), actions).mean(1).sum()
-            (gradient,) = torch.autograd.grad(loss, vector)
-            vector, adam = adam_step(vector.detach(), gradient, adam, _LR)
-        return unflatten(vector, like)
+            return own
+        return fit(own, lambda own, _: cloning_loss(self.outputs(observations, own), actions).mean(1), _STEPS, _LR)
 
     def outputs(
         self, observations: Float[Tensor, "task sample obs"], memory: Memory
     ) -> Float[Tensor, "task sample action"]:
         """See `OwnNetworks`."""
-
-        def of_one_task(parameters: Memory, inputs: Tensor) -> Tensor:
-            outputs: Tensor = functional_call(self.network, parameters, (inputs,))
-            return outputs
-
-        outputs: Tensor = vmap(of_one_task)(memory, observations)
+        outputs: Tensor = vmap(partial(functional_call, self.network))(memory, observations)
         return outputs
 
 

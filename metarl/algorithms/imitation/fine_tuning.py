@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from metarl.algorithms.imitation.fitting import fit, own_parameters
 from metarl.algorithms.imitation.library import Steps, looked_at
 from metarl.algorithms.imitation.losses import cloning_loss
 from metarl.algorithms.imitation.way import Memory, Way
-from metarl.optim.adam import adam_start, adam_step
-from metarl.optim.vectors import flatten, unflatten
 
 PRACTISED = 4
 """Steps that are practised on, for each step that is looked at."""
@@ -36,32 +37,26 @@ class FineTuned(Way):
         self._way, self._steps, self._lr = way, steps, lr
 
     def watch(self, shown: Steps) -> Memory:
-        """See `Way`; the parameters of each task, and the steps that are looked at."""
+        """See `Way`; fits the parameters of each task, and keeps the steps that are looked at."""
         looks = torch.tensor(shown.observations.shape[2])
         looked = looked_at(looks, max(int(looks) // PRACTISED, 1))
         shown_looks = Steps(*(each[:, :, looked] for each in shown))
-        parameters = {name: value.detach() for name, value in self._way.named_parameters()}
-        own = {name: value.repeat(len(shown.observations), *[1] * value.ndim) for name, value in parameters.items()}
+        own = own_parameters(self._way, len(shown.observations))
         if shown.observations.shape[1]:
             own = self._fitted(own, shown, shown_looks)
         return own | {_OBSERVATIONS: shown_looks.observations, _ACTIONS: shown_looks.actions}
 
-    @torch.enable_grad()
     def _fitted(self, own: Memory, shown: Steps, looks: Steps) -> Memory:
         shots = shown.observations.shape[1]
         others = torch.tensor([[j for j in range(shots) if j != i or shots == 1] for i in range(shots)])
-        vector = flatten(own)
-        adam = adam_start(vector)
-        for step in range(self._steps):
+        after = Steps(*(each[:, others] for each in looks))
+
+        def losses(own: Memory, step: int) -> Tensor:
             practised = Steps(*(each[:, :, step % PRACTISED :: PRACTISED] for each in shown))
-            vector.requires_grad_()
-            after = Steps(*(each[:, others] for each in looks))
-            outputs = self._outputs(unflatten(vector, own), after, practised.observations.unsqueeze(2)).squeeze(2)
-            # the sum over tasks, whose gradients are apart, as Adam's steps are
-            loss = cloning_loss(outputs, practised.actions).mean((1, 2)).sum()
-            (gradient,) = torch.autograd.grad(loss, vector)
-            vector, adam = adam_step(vector.detach(), gradient, adam, self._lr)
-        return unflatten(vector, own)
+            outputs = self._outputs(own, after, practised.observations.unsqueeze(2)).squeeze(2)
+            return cloning_loss(outputs, practised.actions).mean((1, 2))
+
+        return fit(own, losses, self._steps, self._lr)
 
     def act(
         self, observations: Float[Tensor, "task obs"], memory: Memory
@@ -88,10 +83,5 @@ class FineTuned(Way):
 
     def _outputs(self, own: Memory, shown: Steps, observations: Tensor) -> Tensor:
         """Actions by each task's parameters, for any number of sets of demonstrations of each task."""
-
-        def of_one_task(parameters: Memory, shown: Steps, observations: Tensor) -> Tensor:
-            outputs: Tensor = functional_call(self._way, parameters, (shown, observations))
-            return outputs
-
-        outputs: Tensor = vmap(of_one_task)(own, shown, observations)
+        outputs: Tensor = vmap(partial(functional_call, self._way))(own, (shown, observations))
         return outputs

@@ -138,7 +138,7 @@ class RL2Agent(TrainedAgent):
             self._full = memory.where(full, self._full or memory)
 
     def adapt(self) -> None:
-        """See `Agent`; takes in as many episodes as the memory remembers, the first ones."""
+        """See `Agent`; keeps the memory, after its first `remembers` episodes if there were more."""
         self._adapted = self._memory
         if self._memory is not None and self._full is not None:
             self._adapted = self._full.where(self._episodes >= (self._remembers or 0), self._memory)
