@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +14,7 @@ from rl2_on_counting import in_order, longer, samples_over
 from torch import Tensor
 
 from metarl.acting.sampler import Sampler
+from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.rl2.algorithm import RL2
 from metarl.algorithms.rl2.config import RL2Config
 from metarl.algorithms.rl2.losses import (
@@ -316,53 +317,64 @@ def test_agent_evaluates_every_episode_from_the_memory_that_adaptation_ended_wit
     assert not np.array_equal(second, first)
 
 
-def adapted_by(remembers: int | None, episodes: int) -> npt.NDArray[Any]:
-    """First actions after adaptation, of three environments with episodes of 2, 3 and 4 steps."""
-    distribution = Counting()
-    agent = make_rl2(remembers=remembers).make_agent(seed=3)
-    env = distribution.make_env(3)
-    env.set_tasks(distribution.train_tasks)
-    observations, _ = env.reset(seed=0)
-    left = np.full(3, episodes)
-    while left.any():
-        actions, _ = agent.adapt_action(observations)
-        following, rewards, terminated, truncated, infos = env.step(actions)
-        agent.step(Timestep(observations, actions, rewards, terminated, truncated, infos), left > 0)
-        left -= (left > 0) & (terminated | truncated)
-        observations = following
+def told(episodes: list[list[float]], keeps: Literal["last", "best"] = "best") -> RL2Agent:
+    """Agent of two environments after episodes of two steps, the second of which earns what is given for each."""
+    agent = make_rl2(keeps=keeps).make_agent(seed=3)
+    nothing, everything = np.zeros(2, bool), np.ones(2, bool)
+    observations = np.array([[0.0, 20.0], [0.0, 30.0]])
+    for rewards in episodes:
+        for earned, ended in (([100.0, 100.0], nothing), (rewards, everything)):
+            actions, _ = agent.adapt_action(observations)
+            agent.step(Timestep(observations, actions, np.array(earned), nothing, ended, {}))
     agent.adapt()
-    agent.reset(np.ones(3, bool))
-    return agent.eval_action(np.array([[0.0, 10.0]] * 3))
+    agent.reset(everything)
+    return agent
 
 
-def test_agent_takes_in_as_many_episodes_as_it_remembers() -> None:
-    two, four = adapted_by(None, 2), adapted_by(None, 4)
-    assert not np.isclose(two, four, rtol=1e-6).all(1).any()
-    assert np.array_equal(adapted_by(2, 4), two)
-    assert np.array_equal(adapted_by(2, 2), two)
-    assert np.array_equal(adapted_by(2, 1), adapted_by(None, 1))
-    assert np.array_equal(adapted_by(9, 4), four)
+def first_action(agent: RL2Agent, env: int) -> npt.NDArray[Any]:
+    return np.asarray(agent.eval_action(np.array([[0.0, 10.0]] * 2))[env])
 
 
-def test_agent_counts_the_episodes_of_adaptation_alone() -> None:
-    agent = make_rl2(remembers=1).make_agent(seed=3)
-    observations, ends = np.array([[0.0, 20.0]]), np.ones(1, bool)
+def test_agent_keeps_the_memory_that_its_best_episode_started_from() -> None:
+    played = [[1.0, 3.0], [5.0, 1.0], [2.0, 3.0]]  # the best: the second of one environment, the first of the other
+    best = told(played)
+    # Told less, with the episode after it as the best: its memory is the one that the second episode started from.
+    assert np.array_equal(first_action(best, 0), first_action(told([*played[:1], [9.0, 0.0]]), 0))
+    assert np.array_equal(first_action(told(played), 1), first_action(told([]), 1))
+    assert not np.isclose(first_action(told(played), 0), first_action(told([]), 0), rtol=1e-6).all()
+    assert not np.isclose(first_action(told(played), 0), first_action(told([[0.0, 0.0]] * 2 + [[9.0, 9.0]]), 0)).all()
 
-    def outcome(reward: float) -> Timestep:
-        return Timestep(observations, np.zeros((1, 2)), np.array([reward]), ~ends, ends, {})
 
-    agent.reset(ends)
-    agent.eval_action(observations)
-    agent.step(outcome(100.0))
+def test_agent_that_keeps_the_best_memory_adapts_by_the_likeliest_actions() -> None:
+    observations = np.array([[0.0, 20.0], [0.0, 30.0]])
+    agent = told([])
+    likeliest = agent.eval_action(observations)
     agent.init()
-    agent.adapt_action(observations)
-    agent.step(outcome(1.0))
+    assert np.array_equal(agent.adapt_action(observations)[0], likeliest)
+    sampling = told([], keeps="last")
+    sampling.init()
+    assert not np.array_equal(sampling.adapt_action(observations)[0], likeliest)
+
+
+def test_agent_judges_memories_by_the_episodes_of_adaptation_alone() -> None:
+    """Neither what waits for other environments counts, nor what is earned after adaptation."""
+    agent = told([[1.0, 1.0], [0.0, 0.0]])
+    first = first_action(agent, 0)
+    nothing, everything = np.zeros(2, bool), np.ones(2, bool)
+    observations = np.array([[0.0, 20.0], [0.0, 30.0]])
+    agent.step(Timestep(observations, np.zeros((2, 2)), np.array([1e6, 1e6]), nothing, everything, {}))
     agent.adapt()
-    agent.reset(ends)
-    first = agent.eval_action(observations)
-    agent.step(outcome(100.0))
-    agent.reset(ends)
-    assert np.array_equal(agent.eval_action(observations), first)
+    agent.reset(everything)
+    assert np.array_equal(first_action(agent, 0), first)
+    agent.init()
+    waits = np.array([False, True])
+    for earned, ended, valid in ((1.0, everything, everything), (9.0, nothing, waits), (0.5, everything, everything)):
+        actions, _ = agent.adapt_action(observations)
+        agent.step(Timestep(observations, actions, np.full(2, earned), nothing, ended, {}), valid)
+    agent.adapt()
+    agent.reset(everything)
+    assert np.array_equal(first_action(agent, 0), first_action(told([]), 0))  # its second episode earned 0.5
+    assert not np.array_equal(first_action(agent, 1), first_action(told([]), 1))  # and the other's 9.5
 
 
 def test_agent_forgets_at_init_and_zero_shot_is_a_fresh_trial() -> None:

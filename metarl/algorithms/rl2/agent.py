@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from typing import Any, NamedTuple, Protocol, SupportsFloat, runtime_checkable
+from typing import Any, Literal, Protocol, SupportsFloat, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +19,7 @@ from metarl.acting.adversary import ascent_direction
 from metarl.acting.agents import AdaptationTrace, TrainedAgent, as_numbers, check_outputs
 from metarl.acting.exploration import Exploration
 from metarl.acting.export import EnvironmentActions, Exportable, example_observations, replace_lost
+from metarl.algorithms.rl2.memory import BestMemory, Memory
 from metarl.data.steps import BoolArray, Timestep, TimestepLike
 from metarl.policies.distributions import ActionDistribution
 from metarl.policies.inputs import PolicyInput
@@ -39,34 +40,18 @@ class StatefulPolicy(Protocol):
         """Returns distribution parameters and the next state for inputs with the leading axis `batch`."""
 
 
-class Memory(NamedTuple):
-    """Memory of an RL² agent for each environment, with the leading axis `env`."""
-
-    state: Float[Tensor, "env state"]
-    """Recurrent state of the policy."""
-    previous: PreviousStep
-    """Previous step, an input of the policy."""
-
-    def where(self, mask: BoolArray, other: Memory) -> Memory:
-        """Returns this memory where the mask `(env,)` is true, another one elsewhere."""
-        (state, (actions, *rest)), (other_state, (other_actions, *other_rest)) = self, other
-        rows = torch.as_tensor(mask, device=state.device).unsqueeze(1)
-        chosen = (np.where(mask, mine, others) for mine, others in zip(rest, other_rest, strict=True))
-        previous = PreviousStep(torch.where(rows, actions, other_actions), *chosen)
-        return Memory(torch.where(rows, state, other_state), previous)
-
-
 class RL2Agent(TrainedAgent):
     """Explores by sampling actions, remembers across episodes, and acts by the likeliest action once adapted.
 
-    Every evaluation episode starts from the memory at the end of adaptation. See `metarl.acting.agents.Agent`.
+    Every evaluation episode starts from the memory at the end of adaptation, or from the best one that adaptation went
+    through. It then adapts by the likeliest actions too, as they are what is judged. See `metarl.acting.agents.Agent`.
 
     Args:
         policy: Recurrent policy.
         distribution: Action distribution of the policy.
         action_space: Action space of a single environment.
         seed: Seed of the exploration.
-        remembers: Episodes of adaptation that the memory takes in; None is all.
+        keeps: Memory kept by `adapt`: the "last", or that from which the "best" episode was played; see `RL2Config`.
     """
 
     adaptation_steps = 1
@@ -80,10 +65,10 @@ class RL2Agent(TrainedAgent):
         distribution: ActionDistribution,
         action_space: gym.spaces.Box | gym.spaces.Discrete,
         seed: int,
-        remembers: int | None = None,
+        keeps: Literal["last", "best"] = "last",
     ) -> None:
         self.policy: StatefulPolicy = policy
-        self._remembers = remembers
+        self._keeps_best = keeps == "best"
         self._distribution = distribution
         self.action_space = action_space
         self.observation_size = policy.observation_normalizer.mean.shape[0]
@@ -98,8 +83,7 @@ class RL2Agent(TrainedAgent):
         self._before_action: Memory | None = None  # set between an action and its outcome
         self._adapted: Memory | None = None
         self._adapting = True
-        self._episodes = np.zeros(0, dtype=np.int64)  # of adaptation, that ended in each environment
-        self._full: Memory | None = None  # after as many episodes as it remembers
+        self._best_memory: BestMemory | None = None
         self.exploration.restart()
 
     def adapt_action(
@@ -107,7 +91,7 @@ class RL2Agent(TrainedAgent):
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """See `Agent`."""
         self._adapting = True
-        return self._act(observations, explore=True), {}
+        return self._act(observations, explore=not self._keeps_best), {}
 
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """See `Agent`."""
@@ -124,24 +108,15 @@ class RL2Agent(TrainedAgent):
         self._check_step(timestep, len(self._memory.state), valid)
         previous = PreviousStep.of(self._memory.previous.actions, timestep)
         played = self._memory._replace(previous=previous)
-        self._memory = played if valid is None else played.where(valid, self._before_action)
-        self._before_action = None
-        if self._adapting and self._remembers is not None:
-            self._keep_full(self._memory, timestep, valid)
-
-    def _keep_full(self, memory: Memory, timestep: TimestepLike, valid: BoolArray | None) -> None:
-        """Keeps the memory of the environments that have now played as many episodes as it remembers."""
-        ended = (timestep.terminated | timestep.truncated) & (True if valid is None else valid)
-        self._episodes = (self._episodes if len(self._episodes) else np.zeros(len(ended), np.int64)) + ended
-        full = ended & (self._episodes == self._remembers)
-        if full.any():
-            self._full = memory.where(full, self._full or memory)
+        before, self._before_action = self._before_action, None
+        self._memory = played if valid is None else played.where(valid, before)
+        if self._adapting and self._keeps_best:
+            self._best_memory = self._best_memory or BestMemory(before)
+            self._best_memory.step(self._memory, timestep, valid)
 
     def adapt(self) -> None:
-        """See `Agent`; keeps the memory, after its first `remembers` episodes if there were more."""
-        self._adapted = self._memory
-        if self._memory is not None and self._full is not None:
-            self._adapted = self._full.where(self._episodes >= (self._remembers or 0), self._memory)
+        """See `Agent`; keeps the memory, or that from which the episode that returned most was played."""
+        self._adapted = self._memory if self._best_memory is None else self._best_memory.memory
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
         """See `Agent`."""

@@ -225,7 +225,7 @@ class RL2:
 
     def make_agent(self, seed: int) -> RL2Agent:
         """Makes an agent that adapts by its state and acts greedily once adapted; `seed` seeds its exploration."""
-        return RL2Agent(self.policy, self.distribution, self.action_space, seed, self.config.remembers)
+        return RL2Agent(self.policy, self.distribution, self.action_space, seed, self.config.keeps)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns the state of network with normalisers and optimiser, and the numbers that training counts."""

@@ -157,9 +157,10 @@ class RL2Config(AlgorithmConfig):
     state that the chunk before ended in. None goes back to the start of the trial."""
     outer: Annotated[RL2PPOConfig | TrustRegionConfig, Field(discriminator="kind")] = RL2PPOConfig()
     """Outer step."""
-    remembers: Count | None = None
-    """Episodes of adaptation that the memory takes in; what comes later leaves it as it is. A memory drifts where it is
-    carried through more episodes than a trial has. None is all episodes."""
+    keeps: Literal["last", "best"] = "last"
+    """Memory that episodes start from after adaptation: that of its end, or that from which its best episode started,
+    by return alone. The latter adapts by the likeliest actions, which are what is judged, and does not suffer from a
+    memory that drifts where it is carried through more episodes than a trial has."""
     expert: ExpertConfig | None = None
     """Experts to learn from besides the reward, in training only, with PPO; None is reward alone."""
 

@@ -26,7 +26,7 @@ class SkillSearchConfig(RL2Config):
     """Name of the algorithm."""
     episodes: Count = 1
     """Episodes per trial; the memory is emptied between the episodes of an adaptation, so that 1 is what is used."""
-    remembers: None = None
+    keeps: Literal["last"] = "last"
     """Nothing to set: the memory is emptied between episodes."""
     advantage_scale: Literal["meta_batch", "class"] = "class"
     """See `RL2Config`."""
