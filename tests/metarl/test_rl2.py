@@ -26,6 +26,7 @@ from metarl.algorithms.rl2.losses import (
     ppo_terms,
     surrogate,
 )
+from metarl.data.episodes import Episode
 from metarl.data.steps import Timestep
 from metarl.data.trajectories import Trajectories
 from metarl.policies.config import CoreConfig, GRUConfig, LSTMConfig, TransformerConfig
@@ -319,7 +320,10 @@ def test_agent_evaluates_every_episode_from_the_memory_that_adaptation_ended_wit
 
 def told(episodes: list[list[float]], keeps: Literal["last", "best"] = "best") -> RL2Agent:
     """Agent of two environments after episodes of two steps, the second of which earns what is given for each."""
-    agent = make_rl2(keeps=keeps).make_agent(seed=3)
+    return tell(make_rl2(keeps=keeps).make_agent(seed=3), episodes)
+
+
+def tell(agent: RL2Agent, episodes: list[list[float]]) -> RL2Agent:
     nothing, everything = np.zeros(2, bool), np.ones(2, bool)
     observations = np.array([[0.0, 20.0], [0.0, 30.0]])
     for rewards in episodes:
@@ -331,18 +335,61 @@ def told(episodes: list[list[float]], keeps: Literal["last", "best"] = "best") -
     return agent
 
 
-def first_action(agent: RL2Agent, env: int) -> npt.NDArray[Any]:
-    return np.asarray(agent.eval_action(np.array([[0.0, 10.0]] * 2))[env])
+def first_actions(agent: RL2Agent) -> npt.NDArray[Any]:
+    return agent.eval_action(np.array([[0.0, 10.0]] * 2))
 
 
 def test_agent_keeps_the_memory_that_its_best_episode_started_from() -> None:
     played = [[1.0, 3.0], [5.0, 1.0], [2.0, 3.0]]  # the best: the second of one environment, the first of the other
-    best = told(played)
-    # Told less, with the episode after it as the best: its memory is the one that the second episode started from.
-    assert np.array_equal(first_action(best, 0), first_action(told([*played[:1], [9.0, 0.0]]), 0))
-    assert np.array_equal(first_action(told(played), 1), first_action(told([]), 1))
-    assert not np.isclose(first_action(told(played), 0), first_action(told([]), 0), rtol=1e-6).all()
-    assert not np.isclose(first_action(told(played), 0), first_action(told([[0.0, 0.0]] * 2 + [[9.0, 9.0]]), 0)).all()
+    best, initial = first_actions(told(played)), first_actions(told([]))
+    # Told less, with the second episode as the best: it started from the memory after the first.
+    after_first = first_actions(told([*played[:1], [9.0, 9.0]]))
+    assert np.array_equal(best, [after_first[0], initial[1]])
+    assert not np.isclose(after_first, initial, rtol=1e-6).all(1).any()
+    assert not np.isclose(after_first, first_actions(told([[0.0, 0.0]] * 2 + [[9.0, 9.0]])), rtol=1e-6).all(1).any()
+
+
+def test_agent_that_adapts_further_keeps_the_memory_that_the_better_episode_started_from() -> None:
+    """That is the one kept before, and not the one at the end of the adaptation before."""
+    agent = told([[5.0, 1.0], [1.0, 5.0], [0.0, 0.0]])
+    kept = first_actions(told([[5.0, 1.0], [1.0, 5.0], [0.0, 0.0]]))
+    assert np.array_equal(first_actions(tell(agent, [[9.0, 9.0]])), kept)
+
+
+def test_an_episode_that_was_not_played_to_its_end_tells_nothing() -> None:
+    agent = told([[1.0, 1.0]])
+    observations, nothing = np.array([[0.0, 20.0], [0.0, 30.0]]), np.zeros(2, bool)
+    actions, _ = agent.adapt_action(observations)
+    agent.step(Timestep(observations, actions, np.full(2, 1e6), nothing, nothing, {}))
+    agent.adapt()
+    agent.reset(np.ones(2, bool))
+    tell(agent, [[0.5, 2.0]])
+    assert np.array_equal(first_actions(agent), first_actions(told([])))
+
+
+def test_recorded_episodes_do_not_judge_memories() -> None:
+    """Who played them is not known, so that the last memory is kept, as it is without a choice."""
+    episodes = [Episode(np.ones((2, 2)), np.zeros((2, 2)), np.full(2, earned)) for earned in (5.0, 1.0)]
+    agents = [make_rl2(keeps=keeps).make_agent(seed=3) for keeps in ("best", "last")]
+    first = []
+    for agent in agents:
+        agent.adapt_on(episodes)
+        agent.reset(np.ones(1, bool))
+        first.append(agent.eval_action(np.array([[0.0, 10.0]])))
+    assert np.array_equal(*first)
+
+
+def test_recorded_episodes_end_the_judging_of_played_ones() -> None:
+    agent = make_rl2(keeps="best").make_agent(seed=3)
+    observations, ends = np.array([[0.0, 20.0]]), np.ones(1, bool)
+    actions, _ = agent.adapt_action(observations)
+    agent.step(Timestep(observations, actions, np.full(1, 1e6), ~ends, ends, {}))
+    agent.adapt()
+    agent.reset(ends)
+    kept = agent.eval_action(observations)
+    agent.adapt_on([Episode(np.ones((2, 2)), np.zeros((2, 2)), np.ones(2))])
+    agent.reset(ends)
+    assert not np.array_equal(agent.eval_action(observations), kept)
 
 
 def test_agent_that_keeps_the_best_memory_adapts_by_the_likeliest_actions() -> None:
@@ -359,13 +406,13 @@ def test_agent_that_keeps_the_best_memory_adapts_by_the_likeliest_actions() -> N
 def test_agent_judges_memories_by_the_episodes_of_adaptation_alone() -> None:
     """Neither what waits for other environments counts, nor what is earned after adaptation."""
     agent = told([[1.0, 1.0], [0.0, 0.0]])
-    first = first_action(agent, 0)
+    first = first_actions(agent)
     nothing, everything = np.zeros(2, bool), np.ones(2, bool)
     observations = np.array([[0.0, 20.0], [0.0, 30.0]])
     agent.step(Timestep(observations, np.zeros((2, 2)), np.array([1e6, 1e6]), nothing, everything, {}))
     agent.adapt()
     agent.reset(everything)
-    assert np.array_equal(first_action(agent, 0), first)
+    assert np.array_equal(first_actions(agent), first)
     agent.init()
     waits = np.array([False, True])
     for earned, ended, valid in ((1.0, everything, everything), (9.0, nothing, waits), (0.5, everything, everything)):
@@ -373,8 +420,9 @@ def test_agent_judges_memories_by_the_episodes_of_adaptation_alone() -> None:
         agent.step(Timestep(observations, actions, np.full(2, earned), nothing, ended, {}), valid)
     agent.adapt()
     agent.reset(everything)
-    assert np.array_equal(first_action(agent, 0), first_action(told([]), 0))  # its second episode earned 0.5
-    assert not np.array_equal(first_action(agent, 1), first_action(told([]), 1))  # and the other's 9.5
+    kept, initial = first_actions(agent), first_actions(told([]))
+    assert np.array_equal(kept[0], initial[0])  # its second episode earned 0.5
+    assert not np.array_equal(kept[1], initial[1])  # and the other's 9.5
 
 
 def test_agent_forgets_at_init_and_zero_shot_is_a_fresh_trial() -> None:

@@ -41,10 +41,11 @@ class StatefulPolicy(Protocol):
 
 
 class RL2Agent(TrainedAgent):
-    """Explores by sampling actions, remembers across episodes, and acts by the likeliest action once adapted.
+    """Explores, remembers across episodes, and acts by the likeliest action once adapted.
 
-    Every evaluation episode starts from the memory at the end of adaptation, or from the best one that adaptation went
-    through. It then adapts by the likeliest actions too, as they are what is judged. See `metarl.acting.agents.Agent`.
+    Every evaluation episode starts from the memory at the end of adaptation, which explores by sampling actions. Where
+    the best memory is kept instead, adaptation takes the likeliest actions, as they are what is judged. See
+    `metarl.acting.agents.Agent`.
 
     Args:
         policy: Recurrent policy.
@@ -82,7 +83,7 @@ class RL2Agent(TrainedAgent):
         self._memory: Memory | None = None
         self._before_action: Memory | None = None  # set between an action and its outcome
         self._adapted: Memory | None = None
-        self._adapting = True
+        self._judging = False  # the memory, by the episodes that are played
         self._best_memory: BestMemory | None = None
         self.exploration.restart()
 
@@ -90,8 +91,16 @@ class RL2Agent(TrainedAgent):
         self, observations: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[np.float64]]]:
         """See `Agent`."""
-        self._adapting = True
+        if self._keeps_best and not self._judging:
+            self._begin_judging(self._memory or self._initial_memory(len(observations)))
         return self._act(observations, explore=not self._keeps_best), {}
+
+    def _begin_judging(self, memory: Memory) -> None:
+        self._judging = True
+        if self._best_memory is None:
+            self._best_memory = BestMemory(memory)
+        else:
+            self._best_memory.begin(memory)
 
     def eval_action(self, observations: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """See `Agent`."""
@@ -108,20 +117,19 @@ class RL2Agent(TrainedAgent):
         self._check_step(timestep, len(self._memory.state), valid)
         previous = PreviousStep.of(self._memory.previous.actions, timestep)
         played = self._memory._replace(previous=previous)
-        before, self._before_action = self._before_action, None
-        self._memory = played if valid is None else played.where(valid, before)
-        if self._adapting and self._keeps_best:
-            self._best_memory = self._best_memory or BestMemory(before)
+        self._memory = played if valid is None else played.where(valid, self._before_action)
+        self._before_action = None
+        if self._judging and self._best_memory is not None:
             self._best_memory.step(self._memory, timestep, valid)
 
     def adapt(self) -> None:
-        """See `Agent`; keeps the memory, or that from which the episode that returned most was played."""
+        """See `Agent`; keeps the memory, or that from which the episode that returned most so far started."""
         self._adapted = self._memory if self._best_memory is None else self._best_memory.memory
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
         """See `Agent`."""
         self._check_mask(env_mask)
-        self._adapting = False
+        self._judging = False
         adapted = self._adapted or self._initial_memory(len(env_mask))
         starting = adapted.previous._replace(episode_start=np.ones_like(env_mask))
         self._memory = adapted._replace(previous=starting).where(env_mask, self._memory or adapted)
@@ -191,14 +199,14 @@ class RL2Agent(TrainedAgent):
         return gradient.cpu().numpy()
 
     def trace(self) -> AdaptationTrace | None:
-        """See `TrainedAgent`; the recurrent state at the end of adaptation."""
+        """See `TrainedAgent`; the recurrent state that adaptation kept."""
         if self._adapted is None:
             return None
         return AdaptationTrace("recurrent state", self._adapted.state.double().cpu().numpy())
 
     def replay(self, timestep: Timestep) -> None:
-        """See `TrainedAgent`."""
-        self._adapting = True
+        """See `TrainedAgent`; what others played does not tell how good a memory is, so that the last one is kept."""
+        self._judging, self._best_memory = False, None
         self._act(timestep.observation, explore=False)
         assert self._memory is not None
         actions = torch.as_tensor(to_vectors(timestep.action, self.action_space), device=self._device)

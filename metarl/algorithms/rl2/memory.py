@@ -31,7 +31,7 @@ class Memory(NamedTuple):
 
 
 class BestMemory:
-    """Memory of each environment from which the episode with the highest return so far was played.
+    """Memory of each environment from which the episode with the highest return so far started.
 
     Args:
         memory: Memory before the first episode.
@@ -39,8 +39,12 @@ class BestMemory:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self._start = memory  # of the episode that is being played
         self._highest = np.full(len(memory.state), -np.inf)
+        self.begin(memory)
+
+    def begin(self, memory: Memory) -> None:
+        """Begins an episode in all environments from a memory; one that was not played to its end is dropped."""
+        self._start = memory
         self._return = np.zeros(len(memory.state))
 
     def step(self, memory: Memory, timestep: TimestepLike, valid: BoolArray | None) -> None:
