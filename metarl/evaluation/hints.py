@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from metarl.acting.adapts_on import AdaptsOn
+from metarl.algorithms.rl2.config import RL2Config
 from metarl.config import RunConfig
 from metarl.evaluation.result import Evaluation
 from metarl.evaluation.statistics import Interval
@@ -44,6 +45,9 @@ def hints(
         return []
     if _is_certain(last.success_gain) or _is_certain(last.return_gain):
         return []
+    chooses = config is not None and isinstance(config.algorithm, RL2Config) and config.algorithm.keeps == "best"
+    if chooses and evaluation.adaptation_episodes[-1] == 1:
+        return ["One episode leaves no memory to choose (algorithm.keeps: best): evaluate with 2 or more"]
     if evaluation.success[0].all():
         return ["These tasks are solved before any adaptation, which leaves nothing to gain: evaluate on harder ones"]
     found = [

@@ -52,6 +52,14 @@ def test_at_the_ceiling_that_is_all_there_is_to_say() -> None:
     assert "solved before any adaptation" in found
 
 
+def test_one_episode_leaves_no_memory_to_choose() -> None:
+    settings = {"iterations": 100, "tasks": {"kind": "navigation"}, "algorithm": {"kind": "rl2", "keeps": "best"}}
+    config = RunConfig.model_validate(settings)
+    (found,) = hints(make(NO_GAIN, ks=(0, 1)), config=config, iteration=1)
+    assert "2 or more" in found
+    assert "2 or more" not in hints(make(NO_GAIN), config=config, iteration=1)[0]
+
+
 @pytest.mark.parametrize(
     ("gains", "success", "known", "expected"),
     [
