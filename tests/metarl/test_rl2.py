@@ -376,7 +376,7 @@ def test_recorded_episodes_do_not_judge_memories() -> None:
         agent.adapt_on(episodes)
         agent.reset(np.ones(1, bool))
         first.append(agent.eval_action(np.array([[0.0, 10.0]])))
-    assert np.array_equal(*first)
+    assert np.array_equal(first[0], first[1])
 
 
 def test_recorded_episodes_end_the_judging_of_played_ones() -> None:
