@@ -22,7 +22,7 @@ help: ## List these targets
 setup: $(DRAWS) ## Install everything into .venv (the other targets do it when needed)
 	@echo "Set up: .venv is what constraints.txt asks for. Next: make demo"
 
-demo: $(DRAWS) ## Train on Meta-World, measure on held-out tasks, film and report it: 6 minutes on 2 cores
+demo: $(DRAWS) ## Train on Meta-World, measure on held-out tasks, film and report it: 4 minutes on 2 cores
 	@run=runs/demo; n=2; while [ -e "$$run" ]; do run="runs/demo-$$n"; n=$$((n + 1)); done; set -e; \
 	echo "1/3 Meta-training with the preset demo into $$run"; \
 	.venv/bin/metarl train demo --run "$$run"; \
