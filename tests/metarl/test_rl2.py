@@ -350,7 +350,7 @@ def test_agent_keeps_the_memory_that_its_best_episode_started_from() -> None:
 
 
 def test_agent_that_adapts_further_keeps_the_memory_that_the_better_episode_started_from() -> None:
-    """That is the one kept before, and not the one at the end of the adaptation before."""
+    """Further adaptation starts from the kept memory, not from the end of the first adaptation."""
     agent = told([[5.0, 1.0], [1.0, 5.0], [0.0, 0.0]])
     kept = first_actions(told([[5.0, 1.0], [1.0, 5.0], [0.0, 0.0]]))
     assert np.array_equal(first_actions(tell(agent, [[9.0, 9.0]])), kept)

@@ -43,16 +43,15 @@ class StatefulPolicy(Protocol):
 class RL2Agent(TrainedAgent):
     """Explores, remembers across episodes, and acts by the likeliest action once adapted.
 
-    Every evaluation episode starts from the memory at the end of adaptation, which explores by sampling actions. Where
-    the best memory is kept instead, adaptation takes the likeliest actions, as they are what is judged. See
-    `metarl.acting.agents.Agent`.
+    Adaptation samples actions, and every evaluation episode starts from the memory at its end. Where the best memory is
+    kept instead, adaptation takes the likeliest actions, as evaluation does. See `metarl.acting.agents.Agent`.
 
     Args:
         policy: Recurrent policy.
         distribution: Action distribution of the policy.
         action_space: Action space of a single environment.
         seed: Seed of the exploration.
-        keeps: Memory kept by `adapt`: the "last", or that from which the "best" episode was played; see `RL2Config`.
+        keeps: Memory that `adapt` keeps: the "last" or the "best" one, see `RL2Config`.
     """
 
     adaptation_steps = 1
@@ -123,7 +122,7 @@ class RL2Agent(TrainedAgent):
             self._best_memory.step(self._memory, timestep, valid)
 
     def adapt(self) -> None:
-        """See `Agent`; keeps the memory, or that from which the episode that returned most so far started."""
+        """See `Agent`; keeps the last memory, or the best one."""
         self._adapted = self._memory if self._best_memory is None else self._best_memory.memory
 
     def reset(self, env_mask: npt.NDArray[np.bool_]) -> None:
@@ -199,13 +198,13 @@ class RL2Agent(TrainedAgent):
         return gradient.cpu().numpy()
 
     def trace(self) -> AdaptationTrace | None:
-        """See `TrainedAgent`; the recurrent state that adaptation kept."""
+        """See `TrainedAgent`; the recurrent state of the kept memory."""
         if self._adapted is None:
             return None
         return AdaptationTrace("recurrent state", self._adapted.state.double().cpu().numpy())
 
     def replay(self, timestep: Timestep) -> None:
-        """See `TrainedAgent`; what others played does not tell how good a memory is, so that the last one is kept."""
+        """See `TrainedAgent`; recorded episodes judge no memory, and `adapt` keeps the last one."""
         self._judging, self._best_memory = False, None
         self._act(timestep.observation, explore=False)
         assert self._memory is not None

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl.acting.actors import PreviousStep
+from metarl.acting.episode_returns import EpisodeReturns
 from metarl.data.steps import BoolArray, TimestepLike
 
 
@@ -31,7 +32,7 @@ class Memory(NamedTuple):
 
 
 class BestMemory:
-    """Memory of each environment from which the episode with the highest return so far started.
+    """Best memory of each environment so far: the episode that started from it has the highest return.
 
     Args:
         memory: Memory before the first episode.
@@ -45,15 +46,12 @@ class BestMemory:
     def begin(self, memory: Memory) -> None:
         """Begins an episode in all environments from a memory; one that was not played to its end is dropped."""
         self._start = memory
-        self._return = np.zeros(len(memory.state))
+        self._returns = EpisodeReturns(len(memory.state))
 
     def step(self, memory: Memory, timestep: TimestepLike, valid: BoolArray | None) -> None:
         """Counts the rewards of a step, after which the memory is as given; see `RL2Agent.step`."""
-        played = np.ones(len(self._return), dtype=np.bool_) if valid is None else valid
-        self._return += np.where(played, timestep.reward, 0.0)
-        ended = played & (timestep.terminated | timestep.truncated)
-        better = ended & (self._return > self._highest)
+        returns, ended = self._returns.step(timestep, valid)
+        better = ended & (returns > self._highest)
         self.memory = self._start.where(better, self.memory)
         self._start = memory.where(ended, self._start)
-        self._highest = np.where(better, self._return, self._highest)
-        self._return = np.where(ended, 0.0, self._return)
+        self._highest = np.where(better, returns, self._highest)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from metarl.acting.actors import InputTransfer
 from metarl.acting.agents import AdaptationTrace
+from metarl.acting.episode_returns import EpisodeReturns
 from metarl.acting.export import Exportable
 from metarl.algorithms.rl2.agent import RL2Agent
 from metarl.algorithms.skills.policy import SHIFT_SIZE, SkillPolicy, append_context
@@ -78,7 +79,7 @@ class SkillAgent(RL2Agent):
             self._start_searches(len(observations))
             super().reset(np.ones(len(observations), dtype=np.bool_))
             self._exploring = True
-            self._returns = np.zeros(len(observations))
+            self._returns = EpisodeReturns(len(observations))
             self._weights = np.stack([search.candidate for search in self._searches])
         return self._act(observations, explore=not self._greedy), {}
 
@@ -87,13 +88,10 @@ class SkillAgent(RL2Agent):
         super().step(timestep, valid)
         if not self._exploring:
             return
-        played = np.ones(len(timestep.reward), np.bool_) if valid is None else valid
-        self._returns += np.where(played, timestep.reward, 0.0)
-        ended = played & (timestep.terminated | timestep.truncated)
+        returns, ended = self._returns.step(timestep, valid)
         for env in np.flatnonzero(ended):
-            self._searches[env].tell(float(self._returns[env]))
+            self._searches[env].tell(float(returns[env]))
             self._weights[env] = self._searches[env].candidate
-        self._returns[ended] = 0.0
         if ended.any():
             super().reset(ended)
 
